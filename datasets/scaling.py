@@ -1,0 +1,79 @@
+"""`Standardizer`: columns to mean 0 and standard deviation 1, with the statistics of the training data."""
+
+from __future__ import annotations
+
+__all__ = ["Standardizer", "standardize"]
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """`x -> (x - mean) / scale`, column by column.
+
+    Args:
+        mean: `(*features)`, in the units of `x`.
+        scale: `(*features)`, positive, in the units of `x`.
+
+    Example:
+        >>> import torch
+        >>> from jensen.datasets import Standardizer
+        >>> x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+        >>> Standardizer.fit(x)(x)
+        tensor([[-1.,  0.],
+                [ 1.,  0.]])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Standardizer:
+        """Mean and (population) standard deviation of each column of `x` `(N, *features)`.
+
+        A column whose entries are all equal carries no scale: it is centred and divided by 1, so it becomes exactly 0
+        in the data it was fitted to, and keeps its own units elsewhere.
+
+        Raises:
+            ValueError: `x` is empty, not floating point, or not finite.
+        """
+        if x.ndim < 2 or not len(x):
+            raise ValueError(f"`x`: expected a matrix with at least one row, got the shape {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"`x`: expected floating-point columns, got {x.dtype}; convert with `x.float()`")
+        if not x.isfinite().all():
+            raise ValueError("`x`: expected finite entries, got NaN or infinity; impute or drop these rows first")
+        constant = x.amax(0) == x.amin(0)
+        mean = x.mean(0).where(~constant, x[0])
+        scale = (x - mean).square().mean(0).sqrt()
+        return cls(mean, scale.where(~constant & (scale > 0), scale.new_ones(())))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardised `x`, `(N, *features)`."""
+        return (x - self.mean) / self.scale
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Back to the original units."""
+        return x * self.scale + self.mean
+
+
+def standardize(dataset: Dataset, key: str = "x") -> Dataset:
+    """The data set with `key` of every split standardised with the mean and scale of its **train** split.
+
+    Validation and test data never enter the statistics. The transform is kept as `dataset.scaling`.
+
+    Raises:
+        ValueError: `key` is not in the data set, or the data set is standardised already.
+    """
+    if key not in dataset.train:
+        raise ValueError(f"`key`: expected one of {sorted(dataset.train)}, got `{key}`")
+    if dataset.scaling is not None:
+        raise ValueError(f"`{dataset.name}` is standardised already; load it with `standardize=False` first")
+    scaling = Standardizer.fit(dataset.train[key])
+    return replace(dataset.map(lambda batch: {**batch, key: scaling(batch[key])}), scaling=scaling)

@@ -1,0 +1,193 @@
+"""Whatever holds data, as batches a model takes: checked once, on the device, gathered by index or streamed."""
+
+from __future__ import annotations
+
+__all__ = ["Data", "MemoryData", "as_data", "check_batch"]
+
+import abc
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .arrays import to_tensor
+from .errors import ConfigurationError, DataError
+from .signature import Signature, read_signature
+
+
+class Data(abc.ABC):
+    """`N` data for one model. Abstract: the data are either in memory (:class:`MemoryData`) or streamed.
+
+    Attributes:
+        names: the model's arguments that are given.
+        size: `N`.
+        in_memory: whether :meth:`batch` can gather any rows; otherwise there is only `stream`.
+    """
+
+    names: tuple[str, ...]
+    size: int
+    in_memory: bool
+
+    @abc.abstractmethod
+    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+        """The first `num` data (or all there are), as a batch."""
+
+    @abc.abstractmethod
+    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The data at `index` ``(B,)`` as a batch; all of them when it is None."""
+
+    def check_batch_size(self, batch_size: int | None) -> int:
+        """Return the batch size to use: `N` for None.
+
+        Raises:
+            ConfigurationError: if it is not a positive integer.
+            DataError: if it is larger than `N`.
+        """
+        if batch_size is None:
+            return self.size
+        try:
+            number = operator.index(batch_size)
+        except TypeError:
+            number = 0
+        if number < 1 or isinstance(batch_size, bool):
+            raise ConfigurationError(f"`batch_size` must be a positive number of data or None, got {batch_size!r}.")
+        if number > self.size:
+            raise DataError(
+                f"`batch_size` is {number}, more than the {self.size} data. Pass a smaller one, or None for the full "
+                f"batch."
+            )
+        return number
+
+
+class MemoryData(Data):
+    """Data held on the device. `tensors` maps each argument to ``(N, …)``; :meth:`batch` gathers rows there."""
+
+    in_memory = True
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.tensors = dict(tensors)
+        self.names = tuple(self.tensors)
+        self.size = len(next(iter(self.tensors.values())))
+
+    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+        return {name: value[:num] for name, value in self.tensors.items()}
+
+    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        if index is None:
+            return dict(self.tensors)
+        return {name: value.index_select(0, index.to(value.device)) for name, value in self.tensors.items()}
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.tensors.items())
+        return f"MemoryData({shapes})"
+
+
+def as_data(
+    model: Any,
+    data: Any,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    observed: bool = True,
+    max_bytes: int = 2**30,
+) -> Data:
+    """Return `data` as batches that `model` takes.
+
+    Every number, also booleans and integers (labels, counts, pixels), becomes `dtype`: distributions over integers take
+    floats. An argument that the model annotates ``torch.LongTensor`` (token or category indices) becomes int64 instead.
+
+    Args:
+        model: a `LatentVariableModel`, or a Pyro program as a callable with named arguments.
+        data: one of
+
+            - a tensor, array or Series ``(N, …)``: the model's first argument;
+            - a dict of those (or of DataFrames), by argument name;
+            - a DataFrame: columns named like an argument are that argument ``(N,)``, the others, in order, the first
+              argument ``(N, D)``;
+            - a `torch.utils.data.Dataset` whose items are a tensor, a tuple (in the order of the arguments) or a dict:
+              stacked in memory if it fits in `max_bytes`, else streamed;
+            - a `torch.utils.data.DataLoader`: streamed, in batches of its own size;
+            - a `Data`, returned as it is.
+        dtype: floating-point type; torch's default one if None.
+        device: where batches live; torch's default device if None.
+        observed: whether something that the model observes must be given, as in a fit.
+        max_bytes: largest `Dataset` that is held in memory.
+
+    Raises:
+        DataError: if the data are empty, not numbers, not finite, of unequal lengths, lack an argument or have one that
+            the model does not take, or do not pass the model's own `check_data(**batch)`.
+
+    Example:
+        >>> def model(x, y=None): ...
+        >>> as_data(model, {"x": [[1.0, 2.0], [3.0, 4.0]], "y": [True, False]})
+        MemoryData(x: (2, 2), y: (2,))
+    """
+    if isinstance(data, Data):
+        return data
+    signature = read_signature(model)
+    dtype = dtype or torch.get_default_dtype()
+    place = torch.device(device) if device is not None else torch.get_default_device()
+    if isinstance(data, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
+        from .data_stream import LoaderData, Reader, read_dataset
+
+        reader = Reader(model, signature, dtype, place, observed)
+        if isinstance(data, torch.utils.data.DataLoader):
+            return LoaderData(data, reader)
+        return read_dataset(data, reader, max_bytes)
+    parts = _by_argument(signature, data)
+    return MemoryData(check_batch(model, signature, parts, dtype=dtype, device=place, observed=observed))
+
+
+def check_batch(
+    model: Any,
+    signature: Signature,
+    parts: Mapping[str, Any],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    observed: bool = True,
+) -> dict[str, torch.Tensor]:
+    """Turn arrays by argument name into a checked batch; see :func:`as_data` for the errors."""
+    parts = {key: value for key, value in parts.items() if value is not None}
+    signature.check(parts, observed=observed)
+    if not parts:
+        raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
+    batch = {
+        name: to_tensor(name, value, dtype=dtype, device=device, integer=name in signature.integers)
+        for name, value in parts.items()
+    }
+    lengths = {name: len(value) for name, value in batch.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
+        raise DataError(f"The data have unequal lengths: {listed}. The first dimension of each must be the same N.")
+    check = getattr(model, "check_data", None)
+    if check is not None:
+        try:
+            check(**batch)
+        except ValueError as error:
+            raise DataError(f"`{signature.model}` cannot use these data: {error}") from error
+    return batch
+
+
+def _by_argument(signature: Signature, data: Any) -> dict[str, Any]:
+    if isinstance(data, Mapping):
+        return dict(data)
+    if isinstance(data, (str, bytes)) or data is None:
+        raise DataError(
+            f"`data` must be a tensor, an array, a DataFrame, a dict of them, a Dataset or a DataLoader, got "
+            f"{data if data is None else type(data).__name__}."
+        )
+    if not hasattr(data, "columns"):
+        return {signature.first: data}
+    named = {name: data[name] for name in data.columns if name in signature.names}
+    rest = data.drop(columns=list(named))
+    if rest.shape[1] == 0:
+        return named
+    if signature.first in named:
+        listed = ", ".join(repr(name) for name in rest.columns)
+        raise DataError(
+            f"The DataFrame has a column `{signature.first}`, an argument of `{signature.model}`, and also the columns "
+            f"{listed}, which are not. Drop those, or pass a dict."
+        )
+    return {signature.first: rest, **named}

@@ -1,0 +1,166 @@
+"""Data that stay where they are: a Dataset read item by item, and a DataLoader whose epochs can be repeated."""
+
+from __future__ import annotations
+
+__all__ = ["DatasetData", "LoaderData", "Reader", "read_dataset"]
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from .data import Data, MemoryData, check_batch
+from .errors import DataError
+from .seeding import derive_seed
+from .signature import Signature
+
+
+class Reader:
+    """Turns one collated item or batch into a checked batch of the model's."""
+
+    def __init__(self, model: Any, signature: Signature, dtype: torch.dtype, device: torch.device, observed: bool):
+        self.model, self.signature, self.dtype, self.device, self.observed = model, signature, dtype, device, observed
+
+    def parts(self, item: Any) -> dict[str, Any]:
+        if isinstance(item, Mapping):
+            return dict(item)
+        if isinstance(item, Sequence) and not isinstance(item, str):
+            if len(item) > len(self.signature.names):
+                raise DataError(
+                    f"The items have {len(item)} parts, but `{self.signature.model}` takes {len(self.signature.names)} "
+                    f"({', '.join(self.signature.names)}). Let the Dataset return a dict with the keys you want."
+                )
+            return dict(zip(self.signature.names, item, strict=False))
+        return {self.signature.first: item}
+
+    def __call__(self, item: Any) -> dict[str, torch.Tensor]:
+        parts = self.parts(item)
+        return check_batch(
+            self.model, self.signature, parts, dtype=self.dtype, device=self.device, observed=self.observed
+        )
+
+
+class DatasetData(Data):
+    """A map-style Dataset too large for memory: rows are read, stacked and moved when they are asked for."""
+
+    in_memory = False
+
+    def __init__(self, dataset: Any, read: Reader) -> None:
+        self.dataset, self.read = dataset, read
+        self.size = len(dataset)
+        self.names = tuple(self.head())
+
+    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+        return self._rows(range(min(num, self.size)))
+
+    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        return self._rows(range(self.size) if index is None else index.tolist())
+
+    def _rows(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        return self.read(default_collate([self.dataset[row] for row in rows]))
+
+
+class LoaderData(Data):
+    """A DataLoader's own batches, with epochs that are a pure function of (seed, epoch).
+
+    Each epoch's CPU generator starts from its own derived seed, and draws made by the loader and its dataset never
+    touch the caller's generator; a run resumed at step `t` sees the batches it would have seen. (A loader with a custom
+    sampler that keeps its own generator is outside that promise.)
+    """
+
+    in_memory = False
+
+    def __init__(self, loader: Any, read: Reader) -> None:
+        self.loader, self.read = loader, read
+        try:
+            self.size = len(loader.dataset)
+        except TypeError as error:
+            raise DataError(
+                "The DataLoader's dataset has no length, so a mini-batch cannot be scaled to the whole data. Give the "
+                "dataset a `__len__`."
+            ) from error
+        if self.size == 0:
+            raise DataError("The data are empty: the DataLoader's dataset has length 0.")
+        self._first = next(self.stream(0), None)
+        if self._first is None:
+            raise DataError("The DataLoader yields no batch (is `drop_last` set with too large a `batch_size`?).")
+        self.names = tuple(self._first)
+
+    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+        assert self._first is not None
+        return {name: value[:num] for name, value in self._first.items()}
+
+    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        if index is not None:
+            raise DataError("A DataLoader cannot be read by index: use `stream`.")
+        parts = [self.read(item) for item in self.loader]
+        return {name: torch.cat([part[name] for part in parts]) for name in self.names}
+
+    def stream(self, seed: int, start: int = 0) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches of steps `start`, `start` + 1, …, without end, epoch after epoch."""
+        step = epoch = 0
+        try:
+            length = len(self.loader)
+        except TypeError:
+            length = None
+        if length:
+            epoch, step = start // length, start // length * length
+        while True:
+            begin = step
+            for item in self._epoch(derive_seed(seed, "loader", epoch)):
+                if step >= start:
+                    yield self.read(item)
+                step += 1
+            if step == begin:
+                return
+            epoch += 1
+
+    def _epoch(self, seed: int) -> Iterator[Any]:
+        own = getattr(self.loader, "generator", None)
+        if own is not None:
+            own.manual_seed(seed)
+        private = torch.Generator().manual_seed(seed).get_state()
+        with _Swapped(private) as state:
+            batches = iter(self.loader)
+        while True:
+            with _Swapped(state.inside) as state:
+                item = next(batches, None)
+            if item is None:
+                return
+            yield item
+
+
+class _Swapped:
+    """Inside, the default CPU generator has another state; afterwards it has its own again, and `inside` is kept."""
+
+    def __init__(self, inside: torch.Tensor) -> None:
+        self.inside = inside
+
+    def __enter__(self) -> _Swapped:
+        self.outside = torch.get_rng_state()
+        torch.set_rng_state(self.inside)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.inside = torch.get_rng_state()
+        torch.set_rng_state(self.outside)
+
+
+def read_dataset(dataset: Dataset[Any], read: Reader, max_bytes: int) -> Data:
+    """Stack the Dataset in memory if it fits in `max_bytes`; otherwise leave it where it is."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise DataError(
+            "`data` is an iterable Dataset without length or index: pass a DataLoader over a sized Dataset."
+        )
+    size = len(dataset)
+    if size == 0:
+        raise DataError("The data are empty: the Dataset has length 0.")
+    lazy = DatasetData(dataset, read)
+    per_item = sum(value.numel() * value.element_size() for value in lazy.head().values())
+    if per_item * size > max_bytes:
+        return lazy
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=min(size, 1024))
+    parts = [read.parts(item) for item in loader]
+    whole = {name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]}
+    return MemoryData(read(whole))

@@ -1,0 +1,72 @@
+"""Densities of single trace nodes: masked log probabilities, closed-form KLs, sums over plates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from torch.distributions import Distribution, Independent, kl_divergence
+
+__all__ = ["analytic_kl", "dimensions", "log_prob_of", "reduce_to_data"]
+
+
+def log_prob_of(node: Any) -> torch.Tensor:
+    """The masked, unscaled log density of a trace node, over its batch shape."""
+    log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    mask = node["mask"]
+    if mask is None or mask is True:
+        return log_prob
+    if mask is False:
+        return torch.zeros_like(log_prob)
+    return torch.where(mask, log_prob, log_prob.new_zeros(()))
+
+
+def analytic_kl(guide_node: Any, node: Any) -> torch.Tensor | None:
+    """The closed-form KL, or None: there is none, a mask differs, or the guide's site is a `Delta`.
+
+    A `Delta` may carry the log Jacobian of a transform, which its KL would drop (Pyro's own does).
+    """
+    q, p = guide_node["fn"], node["fn"]
+    if node["mask"] is not None or guide_node["mask"] is not None or _is_delta(q):
+        return None
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+
+
+def _is_delta(fn: Distribution) -> bool:
+    while hasattr(fn, "base_dist"):
+        if isinstance(fn, Delta):
+            return True
+        fn = fn.base_dist
+    return isinstance(fn, Delta)
+
+
+def reduce_to_data(term: torch.Tensor, data_dim: int | None, site: Any) -> torch.Tensor:
+    """Sum a site's log density over every batch dimension but the data plate's: ``(B,)``, or a scalar."""
+    if data_dim is None:
+        return term.sum() if term.dim() else term
+    if term.dim() < -data_dim:
+        size = next(frame.size for frame in site["cond_indep_stack"] if frame.dim == data_dim)
+        term = term.expand((size,) + (1,) * (-data_dim - 1)) if term.dim() == 0 else term
+    others = [dim for dim in range(-term.dim(), 0) if dim != data_dim]
+    return term.sum(others) if others else term
+
+
+def dimensions(node: Any, guide_node: Any, analytic: bool) -> Tensors:
+    """Terms per event dimension, for distributions whose event is one vector of independent coordinates."""
+    q, p = guide_node["fn"], node["fn"]
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        return {}
+    if len(q.event_shape) != 1 or q.base_dist.event_shape or p.base_dist.event_shape:
+        return {}
+    value = node["value"]
+    out = {"log_p_dims": p.base_dist.log_prob(value), "log_q_dims": q.base_dist.log_prob(value)}
+    if analytic:
+        try:
+            out["kl_dims"] = kl_divergence(q.base_dist, p.base_dist)
+        except NotImplementedError:
+            pass
+    return out

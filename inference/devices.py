@@ -1,0 +1,52 @@
+"""Devices and number types: names resolved, and a fit run under its own without touching the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from .errors import ConfigurationError, nearest
+
+__all__ = ["resolve_device", "run_on"]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigurationError: for a name that is no device (with the nearest one), or a device that is absent.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        names = ("auto", "cpu", "cuda", "mps")
+        raise ConfigurationError(
+            f"`device` must be one of {', '.join(names)}, or a torch device, got {device!r}.{nearest(device, names)}"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f'`device` is {str(device)!r}, but torch sees no CUDA device here. Use device="auto" or "cpu", or install a '
+            f"CUDA build of torch and check `nvidia-smi`."
+        )
+    if resolved.type == "cuda" and resolved.index is not None and resolved.index >= torch.cuda.device_count():
+        raise ConfigurationError(f"`device` is {str(device)!r}, but there are {torch.cuda.device_count()} CUDA devices.")
+    return resolved
+
+
+@contextmanager
+def run_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, tensors are made on `device` with `dtype` by default; the caller's generators and defaults are kept."""
+    previous = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+        if device.type != "cpu":
+            stack.enter_context(torch.device(device))
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(previous)

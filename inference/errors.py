@@ -1,0 +1,38 @@
+"""The errors that jensen raises, and the nearest-name hint they share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["CheckpointError", "ConfigurationError", "DataError", "JensenError", "ModelError", "NonFiniteError", "nearest"]
+
+
+class JensenError(Exception):
+    """Base of every error that jensen raises on purpose."""
+
+
+class DataError(JensenError, ValueError):
+    """The data cannot be used as they are: empty, non-finite, of the wrong type, shape or name."""
+
+
+class ModelError(JensenError, ValueError):
+    """The model/guide pair is not a valid program for what was asked of it."""
+
+
+class ConfigurationError(JensenError, ValueError):
+    """A method, objective or option was configured with a value that cannot work."""
+
+
+class CheckpointError(JensenError, RuntimeError):
+    """A stored run cannot be read or written."""
+
+
+class NonFiniteError(JensenError, FloatingPointError):
+    """A loss, a gradient or a parameter became infinite or not a number."""
+
+
+def nearest(name: object, options: Iterable[str]) -> str:
+    """Return ``" Did you mean `x`?"`` for the option closest to `name`, or ``""`` when none is close."""
+    match = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.5)
+    return f" Did you mean `{match[0]}`?" if match else ""

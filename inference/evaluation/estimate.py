@@ -1,0 +1,98 @@
+"""A number together with its Monte Carlo standard error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+__all__ = ["Estimate"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Estimate:
+    r"""An estimate :math:`\hat v \pm s`, what every metric returns.
+
+    Args:
+        value: the estimate. Natural-log quantities are totals over the data, in nats.
+        stderr: the Monte Carlo standard error of `value`; 0 where the value is exact.
+        n: how many data `value` is a total over; 1 for what is not a total (a k-hat, a count).
+        details: what the value was made of: tensors per datum, per site, settings. Each metric documents its keys.
+
+    Example:
+        >>> e = Estimate(-8676.0, 3.0, n=100)
+        >>> e
+        Estimate(-8676.0 +- 3.0, n=100)
+        >>> print(e.per_datum)
+        -86.76 +- 0.03
+        >>> float(e)
+        -8676.0
+    """
+
+    value: float
+    stderr: float
+    n: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "stderr", float(self.stderr))
+        object.__setattr__(self, "n", int(self.n))
+        if self.n < 1:
+            raise ValueError(f"`n` must be a positive number of data, got {self.n}.")
+
+    @property
+    def per_datum(self) -> Estimate:
+        """``value / n +- stderr / n``, with ``n = 1`` (so that ``e.per_datum.per_datum`` is ``e.per_datum``)."""
+        return Estimate(self.value / self.n, self.stderr / self.n, 1, self.details)
+
+    def to_dict(self, details: bool = True) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts only, ready for JSON (tensors become nested lists)."""
+        out: dict[str, Any] = {"value": self.value, "stderr": self.stderr, "n": self.n}
+        if details:
+            out["details"] = _plain(self.details)
+        return out
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Estimate:
+        """The estimate that :meth:`to_dict` wrote; tensors of the details come back as lists."""
+        return cls(values["value"], values["stderr"], values.get("n", 1), dict(values.get("details", {})))
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return _plus_minus(self.value, self.stderr)
+
+    def __repr__(self) -> str:
+        return f"Estimate({self}{f', n={self.n}' if self.n > 1 else ''})"
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} +- {self.stderr:{spec}}" if spec else str(self)
+
+
+def _plus_minus(value: float, stderr: float) -> str:
+    """Decimals by the size of the error: one significant digit of it, two where that digit is 1."""
+    if not math.isfinite(value) or not math.isfinite(stderr) or stderr <= 0.0:
+        return f"{value:.6g} +- {stderr:.1g}" if stderr else f"{value:.6g} +- 0"
+    exponent = math.floor(math.log10(stderr))
+    if round(stderr / 10.0**exponent, 1) < 2.0:
+        exponent -= 1
+    decimals = min(max(-exponent, 1), 12)
+    return f"{value:.{decimals}f} +- {stderr:.{decimals}f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().tolist()
+    if isinstance(value, Estimate):
+        return value.to_dict()
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)

@@ -1,0 +1,253 @@
+"""What every method returns: the fitted pair, how it got there, and what can be drawn from it."""
+
+from __future__ import annotations
+
+__all__ = ["Fit", "load"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import DataError, ModelError
+from .program import Program, Structure
+
+if TYPE_CHECKING:
+    import arviz
+    import pandas
+    from rich.console import RenderableType
+
+
+class _Copied:
+    """A field that hands out a copy of its table, so that the owner cannot be changed through it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.key = f"_{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            raise AttributeError(self.key)  # the dataclass field then has no default
+        return instance.__dict__[self.key].copy()
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.key] = value.copy()
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Fit:
+    """A fitted model with its guide. Immutable; `history` is a copy each time it is asked for.
+
+    Attributes:
+        method: the method's name, such as ``"SVI"``.
+        config: the method's whole configuration, JSON-able.
+        model: the fitted copy of the model.
+        guide: the fitted guide (the model's own method, a module or a callable); None for methods without one.
+        history: a pandas table, one row per logging interval; bounds in nats, bigger is better.
+        seed: the run's seed.
+        data: the training data by argument name, ``(N, …)`` each; None if they were streamed or not saved.
+        data_size: `N`.
+        status: ``"finished"``, ``"stopped early"`` or ``"interrupted"``.
+        info: seconds, steps, steps_per_second, compile, device, dtype, versions, as far as they apply.
+        draws: posterior draws ``(S, …)`` by latent, for methods that sample; chains follow one another, and their
+            number is ``info["chains"]`` (1 if absent).
+        prototype: the first datum (or a few), as a batch: enough to set a guide up. Taken from `data` if not given.
+        program: the bound pair; made from `model` and `guide` if not given.
+    """
+
+    method: str
+    config: Mapping[str, Any]
+    model: Any
+    guide: Callable[..., Any] | None
+    history: pandas.DataFrame = _Copied()  # type: ignore[assignment]
+    seed: int = 0
+    data: Mapping[str, Tensor] | None = None
+    data_size: int = 0
+    status: str = "finished"
+    info: Mapping[str, Any] = field(default_factory=dict)
+    draws: Mapping[str, Tensor] | None = None
+    prototype: Mapping[str, Tensor] = field(default_factory=dict)
+    program: Program = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if not self.prototype:
+            if self.data is None:
+                raise DataError("`prototype` must be given for a fit that does not hold its data: pass `data.head(1)`.")
+            first = {name: value[:1].clone() for name, value in self.data.items()}
+            object.__setattr__(self, "prototype", first)
+        if not self.data_size and self.data is not None:
+            object.__setattr__(self, "data_size", len(next(iter(self.data.values()))))
+        if self.program is None:
+            object.__setattr__(self, "program", Program(self.model, self.guide))
+            if self.guide is None and self.draws is not None:  # a guide of points, which stored draws are put into
+                from pyro.infer.autoguide import AutoDelta
+
+                from .guides import build_guide
+
+                points = build_guide(AutoDelta, self.model, self.stand_in())
+                object.__setattr__(self, "program", Program(self.model, points))
+
+    @property
+    def structure(self) -> Structure:
+        """The sites of the pair, as seen on the prototype (on all data, for a guide with parameters per datum)."""
+        from .fit_context import ready
+
+        with ready(self.program, 0) as device:
+            few = {name: value.to(device) for name, value in self.prototype.items()}
+            try:
+                return self.program.structure(few)
+            except (ModelError, RuntimeError, ValueError, IndexError):  # parameters per datum: no part can be run
+                return self.program.structure(self.stand_in())
+
+    def batch(self, data: Any = None, *, observed: bool = True) -> dict[str, Tensor]:
+        """`data` (the training data if None) as one batch in the fit's number type and on its device.
+
+        Raises:
+            DataError: as in :func:`jensen.inference.data.as_data`; if `data` is None and the fit does not hold its data.
+        """
+        from .data import as_data
+
+        dtype, device = self._place()
+        if data is not None:
+            return as_data(self.model, data, dtype=dtype, device=device, observed=observed).batch()
+        if self.data is None:
+            raise DataError("`data` must be given: this fit does not hold its training data.")
+        return {name: value.to(device) for name, value in self.data.items()}
+
+    def stand_in(self) -> dict[str, Tensor]:
+        """A batch of the training data's shapes: the data themselves, or the first datum repeated `N` times."""
+        if self.data is not None:
+            return self.batch()
+        _, device = self._place()
+        rows = {name: value[:1].to(device) for name, value in self.prototype.items()}
+        return {name: value.expand(self.data_size, *value.shape[1:]) for name, value in rows.items()}
+
+    def _place(self) -> tuple[torch.dtype | None, torch.device]:
+        tensors = [*self.program.parameters(), *self.program.buffers(), *self.prototype.values()]
+        floating = [value.dtype for value in tensors if value.is_floating_point()]
+        return floating[0] if floating else None, tensors[0].device
+
+    def posterior(self, num: int = 1_000, data: Any = None, seed: int = 0) -> dict[str, Tensor]:
+        r"""Draw latents, :math:`z \sim q(z \mid x)`.
+
+        Args:
+            num: number of draws.
+            data: draw also the latents of these data; None draws the global latents alone (if the model has only
+                local ones: those of the training data).
+            seed: of the draws; the same seed gives the same draws.
+
+        Returns:
+            By latent, ``(num, *site shape)``; local latents are ``(num, N, …)``. Discrete latents that the fit summed
+            out have no draws.
+
+        Raises:
+            ConfigurationError: if `num` is not positive, or more than a sampling method's stored draws.
+            DataError: if data are needed and not held.
+
+        Example:
+            >>> fit.posterior(1_000)["w"].shape  # doctest: +SKIP
+            torch.Size([1000, 30])
+        """
+        from .fit_draws import posterior_draws
+
+        return posterior_draws(self, num, data, seed)
+
+    def predict(self, data: Any = None, num: int = 100, seed: int = 0) -> dict[str, Tensor]:
+        r"""Draw what the model observes, :math:`x^* \sim \int p(x^* \mid z)\, q(z \mid x)\, dz`.
+
+        Args:
+            data: inputs, and whatever the guide needs; what is observed may be left out where the guide does not read
+                it. The training data if None.
+            num: number of draws.
+            seed: of the draws.
+
+        Returns:
+            By observed site, ``(num, N, …)``.
+
+        Example:
+            >>> fit.predict({"x": x_new})["y"].mean(0)  # P(y = 1)  # doctest: +SKIP
+        """
+        from .fit_draws import predictive_draws
+
+        return predictive_draws(self, data, num, seed)
+
+    def to_arviz(self, num: int = 1_000, seed: int = 0, *, log_likelihood: bool | None = None) -> arviz.InferenceData:
+        """The fit as ArviZ's InferenceData (one chain), which writes to NetCDF.
+
+        Groups: ``posterior`` (global latents; local ones too where small), ``log_likelihood`` (unscaled, per datum, of
+        the same draws), ``observed_data``, ``constant_data``. Attributes: method, objective, guide, model, seed,
+        status, versions.
+
+        Args:
+            num: number of draws.
+            seed: of the draws.
+            log_likelihood: whether to include it; by default where ``num * N`` is at most ten million.
+        """
+        from .fit_arviz import to_arviz
+
+        return to_arviz(self, num, seed, log_likelihood)
+
+    def save(self, folder: str | Path, *, data: bool | None = None) -> Path:
+        """Write the fit as ``fit.json``, ``parameters.safetensors``, ``history.csv`` (and draws, data); no pickles.
+
+        Args:
+            folder: made if need be. A fit that is there already is replaced, in one atomic step.
+            data: whether to keep the training data with it; by default up to 16 MiB.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CheckpointError: if the folder cannot be written; a fit that is there stays whole.
+        """
+        from .fit_files import save_fit
+
+        return save_fit(self, folder, data)
+
+    def __repr__(self) -> str:
+        from .fit_display import as_text
+
+        return as_text(self)
+
+    def __rich__(self) -> RenderableType:
+        from .fit_display import as_table
+
+        return as_table(self)
+
+    def _repr_html_(self) -> str:
+        from .fit_display import as_html
+
+        return as_html(self)
+
+
+def load(
+    folder: str | Path,
+    model: Any = None,
+    guide: Callable[..., Any] | None = None,
+    *,
+    trust: bool = False,
+    device: torch.device | str = "cpu",
+) -> Fit:
+    """Read a fit that :meth:`Fit.save` wrote.
+
+    The model is built again from its class and constructor arguments if the class is jensen's or its module is already
+    imported, and the guide from its name or class. What cannot be built from a file must be passed.
+
+    Args:
+        folder: where the fit was saved.
+        model: a model of the fitted kind, whose parameters are then replaced in a copy.
+        guide: a guide of the fitted kind (a module, or a callable ``model -> guide``), likewise.
+        trust: whether a module named in the file may be imported to find the model's class (importing runs its code).
+        device: where to put parameters and data.
+
+    Raises:
+        CheckpointError: if the files are missing, damaged or foreign, or the model or guide must be passed.
+
+    Example:
+        >>> fit.save("runs/blr"); load("runs/blr").posterior(10)  # doctest: +SKIP
+    """
+    from .fit_files import load_fit
+
+    return load_fit(folder, model, guide, trust, torch.device(device))

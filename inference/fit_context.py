@@ -1,0 +1,53 @@
+"""A fitted pair made ready to be run: no gradients, evaluation mode, its own number type, device and seed."""
+
+from __future__ import annotations
+
+__all__ = ["drawing", "ready"]
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import torch
+from pyro import poutine
+
+from .program import Program
+
+
+@contextmanager
+def ready(program: Program, seed: int) -> Iterator[torch.device]:
+    """Run what is inside with the pair as it was fitted, drawing from `seed`; leave everything as it was.
+
+    Yields:
+        The device of the pair's parameters (the default device if it has none).
+    """
+    tensors = [*program.parameters(), *program.buffers()]
+    floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+    device = tensors[0].device if tensors else torch.get_default_device()
+    modes = {module: module.training for module in program.modules()}
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        devices = [device.index or 0] if device.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        torch.manual_seed(seed)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.device(device))
+        try:
+            program.eval()
+            if floating:
+                torch.set_default_dtype(floating[0])
+            yield device
+        finally:
+            torch.set_default_dtype(dtype)
+            for module, training in modes.items():
+                module.training = training
+
+
+def drawing(program: Program) -> Program:
+    """The same pair, sharing all its parts, whose guide draws the sites that it would otherwise enumerate."""
+    other = copy.copy(program)
+    other._structure = {}
+    guide = poutine.infer_config(program.guide, config_fn=lambda site: {"enumerate": None})
+    other._guide = replace(program._guide, owner=None, name=None, callable=guide)
+    return other

@@ -1,0 +1,56 @@
+"""Pyro's autoguides, made ready: run once for their parameters, which stay local; no data is kept inside."""
+
+from __future__ import annotations
+
+__all__ = ["prepare_autoguide", "visible_program"]
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor, nn
+
+from jensen.inference.errors import ConfigurationError
+from jensen.models.drawing import ambient
+from jensen.models.modes import local_parameters, make_local
+
+from .prototype import Latents
+
+
+def visible_program(program: Callable[..., Any], latents: Latents) -> Callable[..., Any]:
+    """The program without its discrete latents, which the objective sums out: what an autoguide may see."""
+    return poutine.block(program, hide=list(latents.discrete)) if latents.discrete else program
+
+
+@torch.no_grad()
+def prepare_autoguide(
+    guide: AutoGuide, program: Callable[..., Any], batch: Mapping[str, Tensor], latents: Latents
+) -> AutoGuide:
+    """Run an autoguide once so that it has all its parameters, then drop the batch it keeps.
+
+    Args:
+        guide: built, perhaps not yet run.
+        program: the model, whose parameters fix the device and dtype.
+        batch: one batch of data.
+        latents: what `examine_latents` found; gives the guide its attribute `local_latents`.
+
+    Raises:
+        ConfigurationError: the autoguide cannot serve this model (its own message is passed on).
+    """
+    make_local(guide)
+    parameters = program.parameters() if isinstance(program, nn.Module) else ()
+    try:
+        with local_parameters(), ambient(batch, parameters), poutine.block():
+            guide(**batch)
+    except ConfigurationError:
+        raise
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise ConfigurationError(f"`guide` {type(guide).__name__} cannot serve this model: {error}") from error
+    for part in guide.modules():
+        trace = getattr(part, "prototype_trace", None)
+        if trace is not None and "_INPUT" in trace.nodes:
+            trace.remove_node("_INPUT")
+    guide.local_latents = latents.local
+    return guide

@@ -1,0 +1,116 @@
+"""What a model leaves latent: one run of the program, from which default guides take names, shapes and starts."""
+
+from __future__ import annotations
+
+__all__ = ["LatentSite", "Latents", "examine_latents"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.autoguide.initialization import InitMessenger, init_to_median
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+from torch.distributions import biject_to, constraints
+
+from jensen.inference.errors import ModelError
+from jensen.models.drawing import ambient
+from jensen.models.modes import local_parameters
+
+
+@dataclass(frozen=True)
+class LatentSite:
+    """A continuous latent of the model.
+
+    Attributes:
+        name: the site's name.
+        plates: enclosing plates, outermost first: (name, size, batch dimension).
+        event_dim: number of event dimensions.
+        support: the constraint its values satisfy.
+        start: a typical value under the prior, in the site's full shape.
+    """
+
+    name: str
+    plates: tuple[tuple[str, int, int], ...]
+    event_dim: int
+    support: constraints.Constraint
+    start: Tensor
+
+    @property
+    def local(self) -> bool:
+        """Whether it lives inside the plate ``"data"``."""
+        return any(name == "data" for name, _, _ in self.plates)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is unconstrained, so that a normal density needs no transform."""
+        support = self.support
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        return support is constraints.real
+
+    @property
+    def unconstrained_start(self) -> Tensor:
+        """The start mapped to unconstrained space."""
+        return biject_to(self.support).inv(self.start).detach().clone()
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latents of a model: those a guide must draw, and the discrete ones that an objective sums out."""
+
+    continuous: tuple[LatentSite, ...]
+    discrete: tuple[str, ...]
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """Names of the continuous latents inside the plate ``"data"``."""
+        return tuple(site.name for site in self.continuous if site.local)
+
+
+@torch.no_grad()
+def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) -> Latents:
+    """Run `program` once on `batch`, eagerly, and return its latents with starts near their prior medians.
+
+    Raises:
+        ModelError: a discrete latent has no finite support, or a continuous one no bijection from the reals.
+    """
+    parameters = program.parameters() if isinstance(program, nn.Module) else ()
+    with local_parameters(), ambient(batch, parameters), poutine.block(), InitMessenger(init_to_median):
+        trace = poutine.trace(program).get_trace(**batch)
+    continuous, discrete = [], []
+    site: Any
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
+            continue
+        if site["fn"].support.is_discrete:
+            if not site["fn"].has_enumerate_support:
+                raise ModelError(
+                    f"`{name}` is a discrete latent without finite support ({type(site['fn']).__name__}): it can "
+                    "neither be summed out nor drawn by a default guide. Marginalise it, or write a `guide` for it."
+                )
+            discrete.append(name)
+        else:
+            continuous.append(_latent_site(name, site))
+    return Latents(tuple(continuous), tuple(discrete))
+
+
+def _latent_site(name: str, site: Any) -> LatentSite:
+    frames = sorted((frame for frame in site["cond_indep_stack"]), key=lambda frame: frame.dim or 0)
+    for frame in frames:
+        if not frame.vectorized:
+            raise ModelError(
+                f"`{name}` is inside the sequential plate `{frame.name}`, which default guides cannot follow. Use "
+                "`with pyro.plate(...)` instead of iterating over it, or write a `guide`."
+            )
+    support = site["fn"].support
+    try:
+        biject_to(support)
+    except NotImplementedError:
+        raise ModelError(
+            f"`{name}` has support {support}, which has no bijection from the reals. Write a `guide` for this model."
+        ) from None
+    plates = tuple((frame.name, frame.size, frame.dim) for frame in frames)
+    return LatentSite(name, plates, site["fn"].event_dim, support, site["value"].detach())

@@ -1,0 +1,218 @@
+r"""Importance-weighted bounds: IWAE, Renyi's alpha bounds, and the doubly reparameterised gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..errors import ConfigurationError, ModelError
+from ..program import Structure
+from ..terms import Terms
+from .base import Bound, Objective, require_unscaled
+from .elbo import configuration_of, require_pathwise
+from .score_function import without_pathwise
+
+__all__ = ["IWAE", "DReG", "Renyi"]
+
+
+def _unit_weights(terms: Terms, objective: str) -> tuple[torch.Tensor, float, torch.Tensor | None]:
+    """The independent log weights ``(K, units)``, the factor of their sum, and what is not weighted at all.
+
+    Without global latents every datum is a unit of its own. With them one joint weight per particle covers everything,
+    which is a bound only on the full batch.
+    """
+    local, shared = terms.log_weight_local, terms.log_weight_global
+    if terms.structure.global_latents or local is None:
+        if terms.scale != 1.0 or terms.share != 1.0:
+            names = ", ".join(f"`{site.name}`" for site in terms.structure.global_latents)
+            raise ModelError(
+                f"`{objective}` with global latents ({names}) is a bound only on the full batch: the log of an average of "
+                f"joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use `Trace_ELBO` or "
+                f"`TraceMeanField_ELBO`."
+            )
+        joint = shared if local is None else local.sum(-1) if shared is None else shared + local.sum(-1)
+        if joint is None:
+            raise ModelError("The model has no site with a density: nothing to fit. Observe a site with `obs=…`.")
+        return joint.unsqueeze(-1), 1.0, None
+    return local, terms.scale, shared
+
+
+class Renyi(Objective):
+    r"""Renyi's variational bound, a tempered log-mean of importance weights.
+
+    .. math:: \mathcal L_\alpha = \frac NB \sum_b \frac1{1-\alpha}
+       \log \frac1K \sum_k w_{kb}^{1-\alpha}, \qquad w_{kb} = \frac{p(x_b, z_{kb})}{q(z_{kb} \mid x_b)}.
+
+    The weights are never scaled by ``N / B``: the logarithm is taken per datum, then summed, then scaled, so the bound
+    stays a bound under mini-batches. ``alpha = 1`` is the ELBO, ``alpha = 0`` is IWAE. With global latents the weight is
+    joint over the data, and only the full batch is accepted. Draws without a pathwise gradient use the score function
+    with the leave-one-out baseline of VIMCO.
+
+    Args:
+        alpha: the order; 0 <= alpha < 1 gives lower bounds between IWAE and the ELBO, alpha < 0 may exceed the evidence.
+        num_particles: `K`, the number of importance samples.
+
+    Raises:
+        ConfigurationError: if `alpha` is not finite.
+        ModelError: with global latents and a mini-batch, with sites that the program itself scales, or with a site
+            enumerated in the guide and ``alpha != 0``.
+
+    Reference: Li & Turner, Renyi Divergence Variational Inference, 2016, https://arxiv.org/abs/1602.02311.
+    """
+
+    sum_guide = True
+
+    def __init__(self, alpha: float, num_particles: int = 2) -> None:
+        super().__init__(num_particles)
+        if not math.isfinite(alpha):
+            raise ConfigurationError(f"`alpha` must be a finite number, got {alpha!r}.")
+        self.alpha = float(alpha)
+
+    def configuration(self) -> dict[str, Any]:
+        return configuration_of(self, alpha=self.alpha)
+
+    def check(self, structure: Structure) -> None:
+        require_unscaled(structure, type(self).__name__)
+        in_guide = [site.name for site in structure.sites.values() if site.enumerated == "guide"]
+        if in_guide and self.alpha != 0.0:
+            raise ModelError(
+                f"`Renyi(alpha={self.alpha})` cannot take the guide's enumerated site `{in_guide[0]}` exactly: powers of a "
+                f"weight do not sum over it. Use `IWAE` (alpha = 0), or leave the site out of the guide."
+            )
+
+    def _value(self, log_weights: torch.Tensor) -> torch.Tensor:
+        """``(units,)``: the bound of each unit from its ``(K, units)`` log weights."""
+        order = 1.0 - self.alpha
+        if abs(order) < 1e-12:
+            return log_weights.mean(0)
+        tempered = log_weights if order == 1.0 else order * log_weights
+        value = torch.logsumexp(tempered, 0) - math.log(log_weights.shape[0])
+        return value if order == 1.0 else value / order
+
+    def reduce(self, terms: Terms, weight: torch.Tensor | float) -> Bound:
+        log_weights, scale, rest = _unit_weights(terms, type(self).__name__)
+        value = self._value(log_weights)
+        bound = scale * value.sum()
+        if rest is not None:
+            bound = bound + terms.share * rest.mean()
+        surrogate = self._surrogate(terms, log_weights, value, scale, bound)
+        return Bound(surrogate, bound.detach(), bound.detach())
+
+    def _surrogate(
+        self, terms: Terms, log_weights: torch.Tensor, value: torch.Tensor, scale: float, bound: torch.Tensor
+    ) -> torch.Tensor:
+        sites = without_pathwise(terms)
+        if not sites:
+            return bound
+        signal = (value - self._held_out(log_weights)).detach()
+        surrogate = bound
+        for site in sites:
+            assert site.log_q is not None
+            log_q = site.log_q if log_weights.shape[-1] > 1 or site.log_q.dim() == 1 else site.log_q.sum(-1)
+            log_q = log_q.unsqueeze(-1) if log_q.dim() == 1 else log_q
+            surrogate = surrogate + scale * (log_q * signal).sum()
+        return surrogate
+
+    def _held_out(self, log_weights: torch.Tensor) -> torch.Tensor:
+        """VIMCO's baseline ``(K, units)``: the bound with each weight replaced by the geometric mean of the others."""
+        count = log_weights.shape[0]
+        if count == 1:
+            return torch.zeros_like(log_weights)
+        others = (log_weights.sum(0, keepdim=True) - log_weights) / (count - 1)
+        eye = torch.eye(count, dtype=torch.bool, device=log_weights.device).unsqueeze(-1)
+        replaced = torch.where(eye, others.unsqueeze(1), log_weights.unsqueeze(0))
+        return self._value(replaced.transpose(0, 1))
+
+
+class IWAE(Renyi):
+    r"""The importance-weighted bound, ``E[log (1/K) sum_k p(x, z_k) / q(z_k | x)]``, per datum.
+
+    Tighter in `K` and equal to the ELBO at ``K = 1``. The gradient is autograd's, of the log-mean itself; for the guide
+    its signal-to-noise ratio *falls* as ``K ** -0.5``, which :class:`DReG` mends.
+
+    Args:
+        num_particles: `K`, the number of importance samples.
+
+    Raises:
+        ModelError: with global latents and a mini-batch, or with sites that the program itself scales.
+
+    Reference: Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016, https://arxiv.org/abs/1509.00519.
+
+    Example:
+        >>> IWAE(50)
+        IWAE(num_particles=50)
+    """
+
+    def __init__(self, num_particles: int = 50) -> None:
+        super().__init__(0.0, num_particles)
+
+    def configuration(self) -> dict[str, Any]:
+        return configuration_of(self)
+
+
+class DReG(IWAE):
+    r"""The importance-weighted bound with the doubly reparameterised gradient for the guide.
+
+    .. math:: \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
+       \frac{\partial z_k}{\partial\phi}, \qquad \tilde w_k = \frac{w_k}{\sum_j w_j},
+
+    with ``log q`` scored at detached parameters; the model's parameters get IWAE's gradient. Unbiased, and its
+    signal-to-noise ratio grows with `K`.
+
+    Args:
+        num_particles: `K`, the number of importance samples.
+
+    Raises:
+        ModelError: as `IWAE`, and if a site of the guide has no pathwise gradient.
+
+    Reference: Tucker et al., Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, 2019,
+    https://arxiv.org/abs/1810.04152.
+    """
+
+    detach_guide = True
+
+    def check(self, structure: Structure) -> None:
+        super().check(structure)
+        require_pathwise(structure, "DReG")
+
+    @property
+    def hook_values(self) -> Callable[..., Any]:
+        return _scale_by_weights
+
+    def reduce(self, terms: Terms, weight: torch.Tensor | float) -> Bound:
+        log_weights, _, _ = _unit_weights(terms, "DReG")
+        terms.hooks["weights"] = torch.softmax(log_weights.detach(), 0)
+        return super().reduce(terms, weight)
+
+
+def _scale_by_weights(
+    values: dict[str, torch.Tensor], structure: Structure, hooks: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """Multiply the gradient that reaches each draw by its normalised weight, known only after the forward pass.
+
+    The model and the guide's score see the scaled draws; draws that depend on earlier draws inside the guide are linked
+    before the scaling, so each path is scaled exactly once.
+    """
+
+    def attach(value: torch.Tensor, name: str) -> torch.Tensor:
+        if not value.requires_grad:
+            return value
+        site = structure.sites[name]
+        alias = value.view_as(value)
+
+        def scale(gradient: torch.Tensor) -> torch.Tensor:
+            weights = hooks["weights"]  # (K, B), or (K, 1) for a joint weight
+            if site.data_dim is not None:
+                inner = value.dim() - 1 + site.data_dim - len(site.event_shape)
+                shape = [weights.shape[0]] + [1] * (value.dim() - 1)
+                shape[inner + 1] = weights.shape[1]
+                return gradient * weights.reshape(shape)
+            return gradient * weights.reshape([weights.shape[0]] + [1] * (value.dim() - 1))
+
+        alias.register_hook(scale)
+        return alias
+
+    return {name: attach(value, name) for name, value in values.items()}

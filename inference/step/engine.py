@@ -1,0 +1,337 @@
+"""The engine that advances a fit: the first step eagerly and checked, the others as fast as the program allows."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+
+from ..errors import ConfigurationError
+from ..seeding import derive_seed
+from .backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted
+from .block import StepGraph
+from .checks import check_first_step
+from .feed import Feed, Stream
+from .function import Gradients, StepFunction, StepNoise
+from .graph import count_operations
+from .noise_source import NoiseSource
+from .shard import Shard
+from .state import StepState
+from .update import OptimizerState, Update
+
+__all__ = ["COMPILE_MODES", "Engine"]
+
+COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
+
+Tensors = list[torch.Tensor]
+Rows = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+class _LastSite(Messenger):
+    """Remember the last sample site that was reached, to say where a program could not be traced."""
+
+    name: str | None = None
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.name = msg["name"]
+
+
+class Engine:
+    """Run steps of one fit.
+
+    Args:
+        function: the step's gradient.
+        update: the optimiser's update.
+        feed: the data.
+        seed: the run's seed.
+        steps: the run's total number of steps.
+        compile: one of `COMPILE_MODES`.
+        schedule: ``schedule(start, count) -> (weights, learning rates)``, each a tensor ``(count,)`` on the device.
+        scheduled_lr: whether the learning rate changes.
+        shard: this process's part of a data-parallel run, or None.
+    """
+
+    def __init__(
+        self,
+        function: StepFunction,
+        update: Update,
+        feed: Feed,
+        *,
+        seed: int,
+        steps: int,
+        compile: str | bool,
+        schedule: Rows,
+        scheduled_lr: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+        shard: Shard | None = None,
+    ) -> None:
+        self.function, self.update, self.feed = function, update, feed
+        self.seed, self.steps, self.schedule, self.scheduled_lr = seed, steps, schedule, scheduled_lr
+        self.device, self.shard = device, shard
+        self.compile = compile
+        self.backend = "eager"
+        self.unroll = 1
+        self.compile_seconds = 0.0
+        batch = feed.batch(0)
+        program, transform = function.layouts(batch)
+        self.opaque = bool(program.opaque or transform.opaque)
+        particles = function.objective.num_particles
+        if shard is not None:
+            self.noise: Any = shard.noise(seed, particles, function, feed, (program, transform), dtype, device)
+        else:
+            self.noise = NoiseSource(seed, particles, program, transform, dtype, device)
+        self._noise_batch = len(next(iter(batch.values()))) if batch else 0
+        self._layouts = (program, transform)
+        self._dtype = dtype
+        self._ragged_noise: dict[int, Any] = {}
+        parameters = function.initial()
+        average = [p.clone() for p in parameters] if update.average is not None else []
+        self.state = StepState(parameters, [], average, [b.detach().clone() for b in function.buffers.values()])
+        self._keys: tuple[tuple[int, str], ...] = ()
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._graphs: dict[Any, tuple[StepGraph, Callable[..., Any]] | None] = {}
+        self._block: Callable[..., Any] | None = None
+        self._captured: CapturedGraph | None = None
+        self._prepared = False
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
+        """What each tensor of ``state.optimizer`` is: (parameter index, entry name)."""
+        return self._keys
+
+    def load(self, state: StepState, keys: tuple[tuple[int, str], ...]) -> None:
+        """Go on from a stored state."""
+        self.state, self._keys = state.clone(), keys
+        self._optimizer = None
+        self._captured = None
+
+    def materialise(self) -> None:
+        """Write the present parameters and buffers into the modules."""
+        self.function.materialise(self.state.parameters, self.state.buffers)
+
+    def _live_optimizer(self) -> torch.optim.Optimizer:
+        if self._optimizer is None:
+            parameters = [p.detach().clone() for p in self.state.parameters]
+            self._optimizer = self.update.optimizer(parameters, self.update.lr)
+            self.update.restore(
+                self._optimizer, parameters, OptimizerState(self._keys, [t.clone() for t in self.state.optimizer])
+            )
+            self.state = self.state.with_tensors([*parameters, *self.state.tensors[len(parameters) :]])
+        return self._optimizer
+
+    # -- one step, eagerly -----------------------------------------------------------------------------------------------
+
+    def _noise_of(self, step: int, size: int) -> StepNoise:
+        return StepNoise(*(tensor[0] for tensor in self._noise_block(step, 1, size)))
+
+    def _noise_block(self, start: int, count: int, size: int) -> tuple[torch.Tensor, ...]:
+        """Noise rows for batches of `size`; a ragged batch has a layout, and a stream of noise, of its own."""
+        if self.shard is not None or size == self._noise_batch:
+            return self.noise.block(start, count)  # type: ignore[no-any-return]
+        if size not in self._ragged_noise:
+            program, transform = self.function.layouts(self.feed.batch(start))
+            source = NoiseSource(
+                derive_seed(self.seed, "ragged", size),
+                self.function.objective.num_particles,
+                program,
+                transform,
+                self._dtype,
+                self.device,
+            )
+            self._ragged_noise[size] = source
+        return self._ragged_noise[size].block(start, count)  # type: ignore[no-any-return]
+
+    def gradients(self, step: int, state: StepState | None = None) -> Gradients:
+        """The eager gradients of one step, as the fit would see them."""
+        state = state or self.state
+        batch = self.feed.batch(step)
+        size = len(next(iter(batch.values())))
+        weights, _ = self.schedule(step, 1)
+        self._seed_opaque(step)
+        noise = self._noise_of(step, size)
+        out = self.function(state.parameters, state.buffers, batch, noise, weights[0])
+        return self.shard.reduce(out) if self.shard is not None else out
+
+    def _seed_opaque(self, step: int) -> None:
+        if self.opaque:
+            torch.manual_seed(derive_seed(self.seed, "step", step))
+
+    def eager_step(self, step: int, *, check: bool = False) -> torch.Tensor:
+        """One step with the real optimiser; returns the bounds ``(2,)``."""
+        optimizer = self._live_optimizer()
+        out = self.gradients(step)
+        if check:
+            check_first_step(self, out)
+        if self.scheduled_lr:
+            _, rates = self.schedule(step, 1)
+            for group in optimizer.param_groups:
+                group["lr"] = rates[0] if isinstance(group["lr"], torch.Tensor) else float(rates[0])
+        parameters, average = self.state.parameters, self.state.average
+        self.update.step(optimizer, parameters, out.gradients, average)
+        found = self.update.state_of(optimizer, parameters)
+        if found is None:
+            self._untraceable_optimizer = True
+            found = OptimizerState((), [])
+        self._keys = found.keys
+        self.state = StepState(parameters, found.tensors, average, out.buffers)
+        return out.bounds
+
+    _untraceable_optimizer = False
+
+    # -- compiled steps ----------------------------------------------------------------------------------------------------
+
+    def prepare(self, step: int) -> None:
+        """Choose how the remaining steps run; called once, after the optimiser's state exists."""
+        self._prepared = True
+        start = time.perf_counter()
+        wanted = self.compile
+        if wanted is False or self._untraceable_optimizer or self.steps - step < 1:
+            return
+        graph = self._graph(step)
+        if graph is None:
+            return
+        operations, flops = count_operations(graph[0].module), _flops(graph[0])
+        backend = choose_backend(operations, flops, self.steps, self.device) if wanted == "auto" else str(wanted)
+        if backend == "cudagraph" and self.device.type != "cuda":
+            raise ConfigurationError('`compile="cudagraph"` needs a CUDA device. Use "auto", "trace" or "inductor".')
+        fixed = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
+        if backend == "cudagraph" and fixed:
+            backend = "trace"
+        self.backend = backend
+        self.unroll = 1 if fixed or backend == "trace" else choose_unroll(operations, flops, self.steps)
+        if backend in ("inductor", "cudagraph"):
+            self._compile(graph[0], backend)
+        self.compile_seconds = time.perf_counter() - start
+
+    def _compile(self, graph: StepGraph, backend: str) -> None:
+        if self.unroll == 1 and backend == "inductor":
+            self._graphs[self._noise_batch] = (graph, compile_with_inductor(graph.module, graph.example))
+            return
+        module, inputs = graph.unrolled(self.unroll)
+        if backend == "inductor":
+            self._block = compile_with_inductor(module, inputs)
+            return
+        count, data = len(self.state.tensors), graph.num_data
+        runner = interpreted(module)
+        if self.compile == "auto" and self.steps * count_operations(graph.module) > 5_000_000:
+            runner = compile_with_inductor(module, inputs)
+        self._captured = CapturedGraph(runner, inputs[:count], inputs[count : count + data], inputs[count + data :])
+
+    def _graph(self, step: int) -> tuple[StepGraph, Callable[..., Any]] | None:
+        """The traced single step for the batch size of `step`, or None if the program cannot be traced."""
+        batch = self.feed.batch(step)
+        size = len(next(iter(batch.values())))
+        if size not in self._graphs:
+            self._graphs[size] = self._trace(step, batch, size)
+        return self._graphs[size]
+
+    def _trace(self, step: int, batch: dict[str, torch.Tensor], size: int) -> tuple[StepGraph, Callable[..., Any]] | None:
+        index = self.feed.index(step, 1)
+        static = self.feed.static if self.feed.static is not None else batch
+        weights, rates = self.schedule(step, 1)
+        site = _LastSite()
+        try:
+            with site, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                keys = OptimizerState(self._keys, self.state.optimizer)
+                update = self.update.traced(
+                    self.state.parameters, keys, self.state.average, self.scheduled_lr, self.device
+                )
+                graph = StepGraph(
+                    self.function,
+                    update,
+                    self.state.clone(),
+                    list(static),
+                    list(static.values()),
+                    None if index is None else index[0],
+                    self._noise_of(step, size),
+                    weights[0],
+                    rates[0],
+                )
+        except Exception as error:  # whatever a user's program raises under tracing: it still runs eagerly
+            if self.compile == "auto" or site.name is not None:
+                where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                warnings.warn(
+                    f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same numbers. "
+                    f"Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
+                    stacklevel=5,
+                )
+                return None
+            raise
+        return graph, interpreted(graph.module)
+
+    # -- many steps ------------------------------------------------------------------------------------------------------
+
+    def block_length(self, step: int, limit: int) -> int:
+        """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
+        if self.unroll > 1 and limit >= self.unroll and self.feed.run_length(step, self.unroll) == self.unroll:
+            if self.feed.index(step, 1) is None or self.feed.size(step) == self._noise_batch:
+                return self.unroll
+        return 1
+
+    def run(self, step: int, count: int) -> torch.Tensor:
+        """Advance `count` steps from `step` (a value that :meth:`block_length` returned); bounds ``(count, 2)``."""
+        if not self._prepared:
+            self.prepare(step)
+        if count == self.unroll and count > 1 and (self._block is not None or self._captured is not None):
+            return self._run_block(step, count)
+        if self._captured is not None and count == self.unroll == 1 and self.feed.size(step) == self._noise_batch:
+            return self._run_block(step, 1)
+        if self.backend == "eager":
+            return self.eager_step(step).unsqueeze(0)
+        entry = self._graph(step)
+        if entry is None:
+            return self.eager_step(step).unsqueeze(0)
+        return self._run_single(entry, step)
+
+    def _rows(self, step: int, count: int) -> Tensors:
+        index = self.feed.index(step, count)
+        size = self._noise_batch if index is None and self.feed.static is not None else self.feed.size(step)
+        weights, rates = self.schedule(step, count)
+        noise = self._noise_block(step, count, size)
+        return [*([index] if index is not None else []), *noise, weights, rates]
+
+    def _run_block(self, step: int, count: int) -> torch.Tensor:
+        rows = self._rows(step, count)
+        with torch.no_grad():
+            if self._captured is not None:
+                tensors, bounds = self._captured(self.state.tensors, rows)
+            else:
+                assert self._block is not None and self.feed.static is not None
+                *tensors, bounds = self._block(*self.state.tensors, *self.feed.static.values(), *rows)
+        self.state = self.state.with_tensors(list(tensors))
+        return bounds
+
+    def _run_single(self, entry: tuple[StepGraph, Callable[..., Any]], step: int) -> torch.Tensor:
+        graph, runner = entry
+        data = self.feed.static if self.feed.static is not None else self.feed.batch(step)
+        rows = self._rows(step, 1)
+        self._seed_opaque(step)
+        with torch.no_grad():
+            *tensors, bounds = runner(*self.state.tensors, *data.values(), *(row[0] for row in rows))
+        self.state = self.state.with_tensors(list(tensors))
+        return bounds.unsqueeze(0)  # type: ignore[no-any-return]
+
+
+def _flops(graph: StepGraph) -> float:
+    """Multiply-adds of one step's matrix products, counted twice each, from the shapes in the graph."""
+    total = 0.0
+    for node in graph.module.graph.nodes:
+        name = str(node.target)
+        if node.op == "call_function" and any(op in name for op in (".mm.", "addmm", ".mv.", "bmm", "convolution")):
+            shapes = [n.meta["val"].shape for n in node.all_input_nodes if hasattr(n.meta.get("val"), "shape")]
+            out = getattr(node.meta.get("val"), "shape", None)
+            if out is None or len(shapes) < 2:
+                continue
+            first = shapes[-2]
+            inner = shapes[-1].numel() / max(shapes[-1][0], 1) if "convolution" in name else first[-1]
+            total += 2.0 * out.numel() * float(inner)
+    return total

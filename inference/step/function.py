@@ -1,0 +1,177 @@
+"""One SVI step as a pure function: parameters, batch and noise in; gradients and bounds out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..noise import Noise, NoiseLayout, record_noise, replay_noise
+from ..objectives.base import Bound, Objective
+from ..program import Batch, Program
+
+__all__ = ["Gradients", "StepFunction", "StepNoise"]
+
+Tensors = list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one evaluation returns: gradients of the loss, the two bounds ``(2,)`` and the buffers' new values."""
+
+    gradients: Tensors
+    bounds: torch.Tensor
+    buffers: Tensors
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """Base noise of one step: per particle for the program ``(K, M)``, ``(K, U)``, once for the batch transform."""
+
+    normal: torch.Tensor
+    uniform: torch.Tensor
+    transform_normal: torch.Tensor
+    transform_uniform: torch.Tensor
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.normal, self.uniform, self.transform_normal, self.transform_uniform)
+
+
+class StepFunction:
+    """The gradient of an objective on a program, as a function of explicit tensors.
+
+    Args:
+        program: the pair; its trainable parameters are listed in `names`, its buffers in `buffer_names`.
+        objective: the objective.
+        transform: applied to the batch at every step (such as dynamic binarisation), or None.
+        precision: ``"bf16"`` runs the program under autocast.
+        flat: present all parameters as one vector, so that an elementwise optimiser updates them in one sweep.
+        batch_size: size of the *global* batch in a data-parallel run, else None.
+        share: this process's part of the global terms.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        objective: Objective,
+        *,
+        data_size: int,
+        transform: Callable[[Batch, None], Batch] | None = None,
+        precision: str | None = None,
+        flat: bool = False,
+        batch_size: int | None = None,
+        share: float = 1.0,
+    ) -> None:
+        self.program, self.objective, self.transform = program, objective, transform
+        self.data_size, self.batch_size, self.share, self.precision = data_size, batch_size, share, precision
+        self.parameters = {name: p for name, p in program.named_parameters() if p.requires_grad}
+        self.buffers = dict(program.named_buffers())
+        self.flat = flat and len({p.dtype for p in self.parameters.values()}) == 1
+        self._parameter_slots = _slots(program, self.parameters, "_parameters")
+        self._buffer_slots = _slots(program, self.buffers, "_buffers")
+        self.sizes = [p.numel() for p in self.parameters.values()]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.parameters)
+
+    def pack(self, tensors: Sequence[torch.Tensor]) -> Tensors:
+        """Per-parameter tensors as the list that is optimised: one vector if `flat`."""
+        return [torch.cat([t.reshape(-1) for t in tensors])] if self.flat else list(tensors)
+
+    def unpack(self, tensors: Sequence[torch.Tensor]) -> Tensors:
+        """The inverse of :meth:`pack`."""
+        if not self.flat:
+            return list(tensors)
+        parts = tensors[0].split(self.sizes)
+        return [part.view(p.shape) for part, p in zip(parts, self.parameters.values(), strict=True)]
+
+    def initial(self) -> Tensors:
+        """The parameters as they are in the modules, copied."""
+        return self.pack([p.detach().clone() for p in self.parameters.values()])
+
+    def materialise(self, tensors: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> None:
+        """Write values back into the modules."""
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters.values(), self.unpack(tensors), strict=True):
+                parameter.copy_(value)
+            for buffer, value in zip(self.buffers.values(), buffers, strict=True):
+                buffer.copy_(value)
+
+    @contextmanager
+    def _swapped(self, tensors: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> Iterator[None]:
+        pairs = list(zip(self._parameter_slots.values(), self.parameters.values(), tensors, strict=True))
+        pairs += list(zip(self._buffer_slots.values(), self.buffers.values(), buffers, strict=True))
+        try:
+            for slots, _, value in pairs:
+                for table, key in slots:
+                    table[key] = value
+            yield
+        finally:
+            for slots, original, _ in pairs:
+                for table, key in slots:
+                    table[key] = original
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        if self.precision == "bf16":
+            return torch.autocast(device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _bound(self, batch: Batch, noise: Noise | NoiseLayout | None, weight: torch.Tensor | float) -> Bound:
+        from ..minibatch import minibatch
+
+        device = next(iter(batch.values())).device
+        with minibatch(self.data_size, self.batch_size), self._autocast(device):
+            return self.objective.bound(self.program, batch, noise=noise, weight=weight, share=self.share)
+
+    def __call__(
+        self,
+        packed: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        batch: Batch,
+        noise: StepNoise | None,
+        weight: torch.Tensor | float,
+    ) -> Gradients:
+        """Gradients of ``-objective`` at `packed`; missing gradients are zeros."""
+        leaves = [tensor.detach().requires_grad_() for tensor in packed]
+        own = [buffer.clone() for buffer in buffers]
+        with torch.enable_grad(), self._swapped(self.unpack(leaves), own):
+            if self.transform is not None:
+                with _transform_noise(noise):
+                    batch = self.transform(batch, None)
+            bound = self._bound(batch, None if noise is None else Noise(noise.normal, noise.uniform), weight)
+            gradients = torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
+        full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
+        return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
+
+    def layouts(self, batch: Batch) -> tuple[NoiseLayout, NoiseLayout]:
+        """What noise the program (per particle) and the transform need, from one eager run."""
+        program, transform = NoiseLayout(), NoiseLayout()
+        with torch.no_grad(), self._swapped([p.detach() for p in self.parameters.values()], [b.clone() for b in self.buffers.values()]):
+            if self.transform is not None:
+                with record_noise(transform):
+                    batch = self.transform(batch, None)
+            self._bound(batch, program, self.objective.schedule(0.0))
+        return program, transform
+
+
+def _transform_noise(noise: StepNoise | None) -> AbstractContextManager[None]:
+    return nullcontext() if noise is None else replay_noise(noise.transform_normal[0], noise.transform_uniform[0])
+
+
+def _slots(
+    program: nn.Module, tensors: dict[str, torch.Tensor], table: str
+) -> dict[str, list[tuple[dict[str, torch.Tensor], str]]]:
+    """Every place in the module tree that holds each tensor (tied parameters have several)."""
+    names = {id(tensor): name for name, tensor in tensors.items()}
+    slots: dict[str, list[tuple[dict[str, torch.Tensor], str]]] = {name: [] for name in tensors}
+    for module in program.modules():
+        entries = getattr(module, table)
+        for key, value in entries.items():
+            if value is not None and id(value) in names:
+                slots[names[id(value)]].append((entries, key))
+    return slots

@@ -1,0 +1,125 @@
+"""Turn a pure function of tensors into a lean graph: trace it, then drop, share and fold what needs no computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+__all__ = ["count_operations", "trace"]
+
+_FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
+_CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
+_NO_OP = ("aten.alias.default", "aten.detach.default")
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.GraphModule:
+    """Record `function` on `inputs` as a flat graph of ATen operations.
+
+    Raises:
+        Exception: whatever the function raises when it depends on tensor *values* (a branch, an `.item()`); the caller
+            decides how to go on.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
+    _drop(module)
+    if not any(_mutates(node) for node in module.graph.nodes):
+        _share(module.graph)
+        _fold(module)
+    module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or _mutates(node))
+    module.recompile()
+    return module
+
+
+def count_operations(module: fx.GraphModule) -> int:
+    """How many kernels the graph launches when it is run node by node (views are free)."""
+    views = ("view", "expand", "alias", "unsqueeze", "squeeze", "transpose", ".t.", "permute", "slice", "select", "detach")
+    calls = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+    return sum(not any(view in call for view in views) for call in calls)
+
+
+def _mutates(node: fx.Node) -> bool:
+    return (
+        node.op == "call_function"
+        and isinstance(node.target, torch._ops.OpOverload)
+        and node.target._schema.is_mutable
+        and node.target.namespace != "profiler"
+    )
+
+
+def _is_random(node: fx.Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags
+
+
+def _drop(module: fx.GraphModule) -> None:
+    """Remove profiler marks and aliases."""
+    for node in reversed(list(module.graph.nodes)):
+        if node.op == "call_function" and getattr(node.target, "namespace", "") == "profiler" and not node.users:
+            module.graph.erase_node(node)
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and str(node.target) in _NO_OP:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+
+
+def _share(graph: fx.Graph) -> None:
+    """Compute equal expressions once (the guide scored twice, a decoder run for two gradients)."""
+    seen: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            key: Any = ("get_attr", node.target)
+        elif node.op == "call_function" and not _is_random(node) and "empty" not in str(node.target):
+            key = (node.target, _hashable(node.args), _hashable(node.kwargs))
+        else:
+            continue
+        if key in seen:
+            node.replace_all_uses_with(seen[key])
+            graph.erase_node(node)
+        else:
+            seen[key] = node
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_hashable(item) for item in value)
+    if isinstance(value, dict):
+        return tuple(sorted((key, _hashable(item)) for key, item in value.items()))
+    if isinstance(value, (bool, int, float)):
+        return (type(value), repr(value))
+    return value
+
+
+def _fold(module: fx.GraphModule) -> None:
+    """Evaluate, once and for all, expressions of constants only."""
+    graph = module.graph
+    constant: dict[fx.Node, torch.Tensor] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            value = getattr(module, node.target)
+            if isinstance(value, torch.Tensor):
+                constant[node] = value
+            continue
+        if node.op != "call_function" or _is_random(node) or "empty" in str(node.target):
+            continue
+        inputs = node.all_input_nodes
+        created = any(name in str(node.target) for name in _CREATION)
+        if not (inputs or created) or any(item not in constant for item in inputs):
+            continue
+        arguments = fx.map_arg((node.args, node.kwargs), lambda item: constant[item])
+        with torch.no_grad():
+            value = node.target(*arguments[0], **arguments[1])
+        if isinstance(value, torch.Tensor) and value.numel() <= _FOLD_LIMIT:
+            constant[node] = value
+    for index, (node, value) in enumerate(constant.items()):
+        if node.op == "get_attr" or all(user in constant for user in node.users):
+            continue
+        name = f"_folded_{index}"
+        module.register_buffer(name, value.detach().clone(), persistent=False)
+        with graph.inserting_before(node):
+            replacement = graph.get_attr(name)
+        node.replace_all_uses_with(replacement)

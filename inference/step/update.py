@@ -1,0 +1,155 @@
+"""The optimiser's update as a function: traced from `torch.optim`, with clipping and parameter averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import fx
+from torch.optim import Optimizer
+
+from ..errors import ConfigurationError
+
+__all__ = ["ELEMENTWISE", "OptimizerState", "Update", "clip_by_global_norm"]
+
+ELEMENTWISE = frozenset(
+    {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
+)
+"""Optimisers that treat every number alike, so that all parameters may be updated as one vector."""
+
+Tensors = list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """The state of an optimiser as named tensors: ``keys[i]`` is (parameter index, entry name) of ``tensors[i]``."""
+
+    keys: tuple[tuple[int, str], ...]
+    tensors: Tensors
+
+
+def clip_by_global_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> Tensors:
+    r"""``g * min(1, max_norm / ||g||)`` with the norm taken over all parameters together."""
+    squared = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+    factor = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
+    return [gradient * factor for gradient in gradients]
+
+
+class Update:
+    """Build optimisers and apply them to explicit tensors.
+
+    Args:
+        factory: ``factory(parameters, lr=…) -> Optimizer``, usually a `torch.optim` class or a `functools.partial` of it.
+        lr: the learning rate.
+        max_norm: clip the global gradient norm to this, or None.
+        average: decay of an exponential moving average of the parameters, or None.
+    """
+
+    def __init__(self, factory: Callable[..., Optimizer], lr: float, max_norm: float | None, average: float | None):
+        self.factory, self.lr, self.max_norm, self.average = factory, lr, max_norm, average
+
+    def optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor, *, traced: bool = False) -> Optimizer:
+        optimizer = self.factory(list(parameters), lr=lr)
+        for group in optimizer.param_groups:
+            if traced or (parameters and parameters[0].is_cuda):
+                if "capturable" in group:
+                    group["capturable"] = True
+            if traced:
+                group["foreach"] = False
+                if "fused" in group:
+                    group["fused"] = None
+        return optimizer
+
+    def step(self, optimizer: Optimizer, parameters: Tensors, gradients: Tensors, average: Tensors) -> None:
+        """One step in place, with the real optimiser (also the run's first step, which creates its state)."""
+        if self.max_norm is not None:
+            gradients = clip_by_global_norm(gradients, self.max_norm)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            with torch.no_grad():
+                for mean, parameter in zip(average, parameters, strict=True):
+                    mean.lerp_(parameter, 1.0 - self.average)
+
+    @staticmethod
+    def state_of(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> OptimizerState | None:
+        """The optimiser's state, or None if it holds anything but tensors (then it cannot be traced)."""
+        keys: list[tuple[int, str]] = []
+        tensors: Tensors = []
+        for index, parameter in enumerate(parameters):
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if value is None:
+                    continue
+                if not isinstance(value, torch.Tensor):
+                    return None
+                keys.append((index, name))
+                tensors.append(value.detach())
+        return OptimizerState(tuple(keys), tensors)
+
+    @staticmethod
+    def restore(optimizer: Optimizer, parameters: Sequence[torch.Tensor], state: OptimizerState) -> None:
+        """Give the optimiser back the state that :meth:`state_of` returned."""
+        for (index, name), tensor in zip(state.keys, state.tensors, strict=True):
+            optimizer.state[parameters[index]][name] = tensor
+
+    def functional(
+        self, keys: tuple[tuple[int, str], ...], count: int, scheduled: bool
+    ) -> Callable[[Tensors, Tensors, Tensors, Tensors, torch.Tensor], tuple[Tensors, Tensors, Tensors]]:
+        """``(parameters, gradients, state, average, lr) -> (parameters, state, average)``, safe to trace."""
+
+        def apply(
+            parameters: Tensors, gradients: Tensors, state: Tensors, average: Tensors, lr: torch.Tensor
+        ) -> tuple[Tensors, Tensors, Tensors]:
+            own = [p.clone() for p in parameters]
+            optimizer = self.optimizer(own, lr if scheduled else self.lr, traced=True)
+            if self.max_norm is not None:
+                gradients = clip_by_global_norm(gradients, self.max_norm)
+            for parameter, gradient in zip(own, gradients, strict=True):
+                parameter.grad = gradient
+            for (index, name), tensor in zip(keys, state, strict=True):
+                optimizer.state[own[index]][name] = tensor.clone()
+            with mock.patch("torch.compiler.is_compiling", return_value=True), torch.no_grad():
+                optimizer.step()
+            new_state = [optimizer.state[own[index]][name] for index, name in keys]
+            new_average = average
+            if self.average is not None:
+                new_average = [m.lerp(p, 1.0 - self.average) for m, p in zip(average, own, strict=True)]
+            return own, new_state, new_average
+
+        return apply
+
+    def traced(
+        self, parameters: Tensors, state: OptimizerState, average: Tensors, scheduled: bool, device: torch.device
+    ) -> fx.GraphModule:
+        """The update as a mutation-free graph over ``(*parameters, *gradients, *state, *average, lr)``."""
+        from .graph import trace
+
+        p, s, a = len(parameters), len(state.tensors), len(average)
+        apply = self.functional(state.keys, p, scheduled)
+
+        def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            split = [list(tensors[i:j]) for i, j in ((0, p), (p, 2 * p), (2 * p, 2 * p + s), (2 * p + s, 2 * p + s + a))]
+            new = apply(split[0], split[1], split[2], split[3], tensors[-1])
+            return (*new[0], *new[1], *new[2])
+
+        gradients = [torch.ones_like(parameter) for parameter in parameters]
+        lr = torch.tensor(self.lr, device=device, dtype=parameters[0].dtype if parameters else None)
+        inputs = [*parameters, *gradients, *state.tensors, *average, lr]
+        return trace(torch.func.functionalize(flat, remove="mutations"), [tensor.detach() for tensor in inputs])
+
+
+def check_optimizer(factory: object) -> None:
+    """Refuse what is not a way to build an optimiser.
+
+    Raises:
+        ConfigurationError: if `factory` is not callable.
+    """
+    if not callable(factory):
+        raise ConfigurationError(
+            f"`optimizer` must be a torch.optim class (or a callable `(parameters, lr) -> Optimizer`), got {factory!r}."
+        )

@@ -1,0 +1,266 @@
+"""Stochastic variational inference: its whole configuration, and the entry point of a fit."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .devices import resolve_device
+from .errors import ConfigurationError, nearest
+from .objectives import OBJECTIVES, Objective, Trace_ELBO
+from .progress import Callback
+from .step.engine import COMPILE_MODES
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+__all__ = ["SVI"]
+
+
+@dataclass(frozen=True)
+class SVI:
+    r"""Fit a model and a guide by stochastic gradient ascent on a bound of the log evidence.
+
+    .. math:: (\theta, \phi)_{t+1} = \mathrm{optimizer}\Big((\theta, \phi)_t,\; \nabla \widehat{\mathcal L}(\theta, \phi;
+       \text{batch}_t, \epsilon_t)\Big)
+
+    The draws :math:`\epsilon_t` and the batch of step `t` are pure functions of (seed, t), so a fit that is resumed, or
+    run in another `compile` mode, sees the same ones.
+
+    Args:
+        objective: an objective, or its name (then with its defaults).
+        steps: number of parameter updates.
+        lr: learning rate.
+        batch_size: data per step, drawn without replacement within each epoch; None for all data. Ignored for a
+            `DataLoader`, which brings its own.
+        guide: None (the model's own `guide`, else ``"normal"``), a name (``"normal"``, ``"multivariate_normal"``,
+            ``"lowrank"``, ``"iaf"``, ``"flow"``), a Pyro autoguide class, or a callable ``model -> guide``.
+        optimizer: a `torch.optim` class, or a callable ``(parameters, lr) -> Optimizer``.
+        optimizer_options: keyword arguments for the optimiser.
+        lr_schedule: a function of the fraction of training that returns a factor (such as `iwae_schedule`), or a
+            function ``optimizer -> LRScheduler``.
+        clip_norm: clip the global gradient norm to this.
+        average: decay of an exponential moving average of the parameters, which is what the fit then returns.
+        drop_last: leave out the ragged last batch of each epoch.
+        transform: applied to each batch at every step, such as `jensen.datasets.DynamicBinarization()`.
+        compile: ``"auto"`` (traced, and compiled where the steps repay it; a CUDA graph on a GPU), ``"trace"``,
+            ``"inductor"``, ``"cudagraph"``, or False (eager). All give the same numbers up to rounding.
+        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ….
+        dtype: floating-point type of parameters and data; torch's default one if None.
+        precision: ``"bf16"`` runs the program under autocast; parameters and bounds keep `dtype`.
+        restarts: independent starts; the one with the best final bound is kept.
+        validate_every: steps between evaluations on the validation data (default: a fiftieth of the steps).
+        validation_draws: sets of draws in each such evaluation; the same ones every time.
+        patience: stop after this many evaluations without a rise, once `warm_up` of the steps is done; the best
+            parameters are returned. None never stops early.
+        warm_up: fraction of training during which nothing is stopped or called best.
+        log_every: steps between rows of the history.
+        checkpoint_every: steps between checkpoints (default: a twentieth of the steps, at least `log_every`).
+        threads: CPU threads for the fit; None keeps torch's number, but uses one for tiny problems.
+        tensorboard: folder for TensorBoard event files (needs the `tensorboard` extra), or None.
+        progress: show a progress bar; None shows it on terminals.
+
+    Raises:
+        ConfigurationError: for any value that cannot work, at construction.
+
+    Example:
+        >>> SVI("Trace_ELBO", steps=2_000, lr=1e-2).objective
+        Trace_ELBO(num_particles=1)
+    """
+
+    objective: Objective | str = field(default_factory=Trace_ELBO)
+    steps: int = 5_000
+    lr: float = 1e-2
+    batch_size: int | None = None
+    guide: Any = None
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    lr_schedule: Callable[[Any], Any] | None = None
+    clip_norm: float | None = None
+    average: float | None = None
+    drop_last: bool = False
+    transform: Callable[..., Any] | None = None
+    compile: str | bool = "auto"
+    device: str | torch.device = "auto"
+    dtype: torch.dtype | None = None
+    precision: str | None = None
+    restarts: int = 1
+    validate_every: int | None = None
+    validation_draws: int = 16
+    patience: int | None = None
+    warm_up: float = 0.1
+    log_every: int = 100
+    checkpoint_every: int | None = None
+    threads: int | None = None
+    tensorboard: str | Path | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", _objective(self.objective))
+        for name in ("steps", "restarts", "validation_draws", "log_every"):
+            _positive_whole(name, getattr(self, name))
+        for name in ("batch_size", "validate_every", "patience", "checkpoint_every", "threads"):
+            if getattr(self, name) is not None:
+                _positive_whole(name, getattr(self, name))
+        _positive("lr", self.lr)
+        if self.clip_norm is not None:
+            _positive("clip_norm", self.clip_norm)
+        if self.average is not None and not 0.0 <= self.average < 1.0:
+            raise ConfigurationError(f"`average` must be a decay in [0, 1), such as 0.999, got {self.average!r}.")
+        if not 0.0 <= self.warm_up < 1.0:
+            raise ConfigurationError(f"`warm_up` must be a fraction of training in [0, 1), got {self.warm_up!r}.")
+        if self.compile not in COMPILE_MODES:
+            names = [str(mode) for mode in COMPILE_MODES]
+            raise ConfigurationError(
+                f"`compile` must be one of {', '.join(names)}, got {self.compile!r}.{nearest(self.compile, names)}"
+            )
+        if self.precision not in (None, "bf16"):
+            raise ConfigurationError(f'`precision` must be None or "bf16", got {self.precision!r}.')
+        if self.dtype is not None and not (isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point):
+            raise ConfigurationError(f"`dtype` must be a floating-point torch.dtype, got {self.dtype!r}.")
+        if not callable(self.optimizer):
+            raise ConfigurationError(
+                f"`optimizer` must be a torch.optim class, or a callable `(parameters, lr) -> Optimizer`, got "
+                f"{self.optimizer!r}."
+            )
+        resolve_device(self.device)
+        _check_guide(self.guide)
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        seed: int = 0,
+        validation: Any = None,
+        checkpoint: str | Path | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Fit:
+        """Fit a copy of `model` to `data`.
+
+        Args:
+            model: a `LatentVariableModel`, or any Pyro program as a callable; it is not changed.
+            data: a tensor, array, DataFrame, a dict of them, a `Dataset` or a `DataLoader`, ``(N, …)`` each.
+            seed: determines every draw, start and batch of the fit.
+            validation: data of the same kind, never trained on: their bound is logged, and watched by `patience`.
+            checkpoint: folder for the run's state. A run that finds its own earlier state goes on from it; a finished
+                one is returned at once.
+            callbacks: called with a `Progress` at every logging interval; one that returns True stops the fit.
+
+        Returns:
+            The fit. After Ctrl-C it is the fit so far, with status ``"interrupted"``.
+
+        Raises:
+            DataError: if the data cannot be used (empty, not finite, of the wrong kind, shape or name).
+            ModelError: if model and guide do not go together, or with this objective.
+            ConfigurationError: if the options do not go together (a batch larger than the data, …).
+            NonFiniteError: if the bound or a parameter stops being finite; the last good state is kept in `checkpoint`.
+            CheckpointError: if `checkpoint` cannot be written, or holds another run.
+        """
+        from .training import run_svi
+
+        return run_svi(self, model, data, seed, validation, checkpoint, tuple(callbacks))
+
+    def build_optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`.
+
+        Raises:
+            ConfigurationError: if it refuses its options.
+        """
+        try:
+            return self.optimizer(parameters, lr=lr, **self.optimizer_options)
+        except (TypeError, ValueError) as error:
+            name = getattr(self.optimizer, "__name__", repr(self.optimizer))
+            raise ConfigurationError(f"`optimizer` {name} refused `optimizer_options` or `lr`: {error}") from error
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that determines the fit, as plain values."""
+        assert isinstance(self.objective, Objective)
+        return {
+            **self.objective.configuration(),
+            "steps": self.steps,
+            "lr": self.lr,
+            "batch_size": self.batch_size,
+            "guide": _name(self.guide),
+            "optimizer": _name(self.optimizer),
+            "optimizer_options": {key: _name(value) for key, value in self.optimizer_options.items()},
+            "lr_schedule": _name(self.lr_schedule),
+            "clip_norm": self.clip_norm,
+            "average": self.average,
+            "drop_last": self.drop_last,
+            "transform": _name(self.transform),
+            "compile": self.compile,
+            "dtype": _name(self.dtype),
+            "precision": self.precision,
+            "restarts": self.restarts,
+            "validate_every": self.validate_every,
+            "validation_draws": self.validation_draws,
+            "patience": self.patience,
+            "warm_up": self.warm_up,
+            "log_every": self.log_every,
+        }
+
+
+def _objective(objective: Any) -> Objective:
+    if isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, str):
+        if objective not in OBJECTIVES:
+            raise ConfigurationError(
+                f"`objective` must be one of {', '.join(OBJECTIVES)}, got {objective!r}.{nearest(objective, OBJECTIVES)}"
+            )
+        objective = OBJECTIVES[objective]
+    if isinstance(objective, type) and issubclass(objective, Objective):
+        try:
+            return objective()
+        except TypeError as error:
+            raise ConfigurationError(f"`objective` {objective.__name__} needs arguments: {error}. Pass an instance.") from error
+    raise ConfigurationError(
+        f"`objective` must be a jensen objective such as `Trace_ELBO()`, or its name, got {objective!r}. Pyro's own losses "
+        f"synchronise with the host at every step; jensen's of the same names take their place."
+    )
+
+
+def _check_guide(guide: Any) -> None:
+    if isinstance(guide, str):
+        from .guides import GUIDES
+
+        if guide not in GUIDES:
+            raise ConfigurationError(
+                f"`guide` must be one of {', '.join(GUIDES)}, a Pyro autoguide class or a callable `model -> guide`, got "
+                f"{guide!r}.{nearest(guide, GUIDES)}"
+            )
+    elif guide is not None and not callable(guide):
+        raise ConfigurationError(f"`guide` must be a name, a Pyro autoguide class or a callable `model -> guide`, got {guide!r}.")
+
+
+def _positive_whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"`{name}` must be a positive whole number, got {value!r}.")
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(f"`{name}` must be a positive, finite number, got {value!r}.")
+
+
+def _name(value: Any) -> Any:
+    """A plain value that stands for an option in the stored configuration."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_name(item) for item in value]
+    if isinstance(value, functools.partial):
+        return {"function": _name(value.func), **{key: _name(item) for key, item in value.keywords.items()}}
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+        return value.__qualname__
+    text = repr(value)
+    return text if " at 0x" not in text else type(value).__qualname__

@@ -1,0 +1,200 @@
+"""The base class of every model: a Pyro program held by an `nn.Module` that owns its parameters."""
+
+from __future__ import annotations
+
+__all__ = ["LatentVariableModel"]
+
+import abc
+import contextlib
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from pyro.nn.module import pyro_method
+from torch import Tensor
+
+from .drawing import ambient, draw_data
+from .modes import local_parameters
+
+
+def _program(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `method` a Pyro program of its module: `PyroSample` and `PyroParam` attributes work when it is called.
+
+    The module's parameters are used where they are, whatever mode the caller is in: two models whose parameters have
+    the same names never share them through Pyro's global store.
+    """
+    inner = pyro_method(method)
+
+    @functools.wraps(method)
+    def call(self: LatentVariableModel, *args: Any, **kwargs: Any) -> Any:
+        with self._own_parameters():
+            return inner(self, *args, **kwargs)
+
+    return call
+
+
+class _ModelMeta(type(PyroModule), abc.ABCMeta):  # type: ignore[misc]
+    """Records the arguments a model was built with, defaults included, so that it can be saved and built again."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        instance = super().__call__(*args, **kwargs)
+        bound = inspect.signature(instance.__init__).bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                arguments.update(value)
+            else:
+                arguments[name] = value
+        instance.__dict__["init_arguments"] = arguments
+        return instance
+
+
+class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: ignore[metaclass]
+    r"""A generative model :math:`p_\theta(x, z)`, written as a Pyro program for the data it is given.
+
+    Write `__init__` (call `super().__init__()` first) and `model`; an amortised model also writes `guide`:
+
+    - `model(**batch)` is the joint density of one draw, as if the batch were all the data. The data live in the
+      vectorised plate named ``"data"`` (first dimension). It names no device or dtype and has no Python control flow
+      on tensor values. An argument with default ``None`` is observed if given and drawn if not.
+    - `guide(**batch)` is :math:`q_\phi(z \mid x)` over the model's latents. Without one, fits use an autoguide.
+    - `check_data(**batch)` may raise a `ValueError` for data the model cannot mean; `initialize(batch, seed)` may set
+      parameters from data before a fit.
+
+    `nn.Parameter`, `nn.Module`, `PyroParam` and `PyroSample` attributes all work. All parameters belong to this
+    module, never to Pyro's global store, also when a plain `pyro.infer.SVI` fits it.
+
+    Attributes:
+        init_arguments: the constructor's arguments by name, defaults included.
+        programs: names of the methods that are Pyro programs; extend it if a subclass adds others.
+
+    Example:
+        >>> import pyro, torch, pyro.distributions as dist
+        >>> class Mean(LatentVariableModel):
+        ...     def model(self, x=None):
+        ...         m = pyro.sample("m", dist.Normal(torch.zeros(()), 1.0))
+        ...         with pyro.plate("data", 1 if x is None else len(x)):
+        ...             return pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+        >>> Mean().generate(5, seed=0)["x"].shape
+        torch.Size([5])
+    """
+
+    programs: ClassVar[tuple[str, ...]] = ("model", "guide")
+    init_arguments: dict[str, Any]
+
+    def __init__(self) -> None:
+        with local_parameters():
+            super().__init__()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in cls.programs:
+            if inspect.isfunction(method := cls.__dict__.get(name)):
+                setattr(cls, name, _program(method))
+
+    @abc.abstractmethod
+    def model(self, **batch: Any) -> Any:
+        """The joint density as a Pyro program over the given data (declare the arguments by name)."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `model`."""
+        return self.model(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `model`, with the module's hooks."""
+        with self._own_parameters():
+            return super().__call__(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _own_parameters(self) -> Iterator[None]:
+        if self._pyro_context.active or pyro.settings.get("module_local_params"):
+            yield
+            return
+        for parameter in self.parameters():
+            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # pyro.infer.SVI asks for it
+        # In this order Pyro does not swap its global store, where a guide may keep parameters that it is still using.
+        with self._pyro_context, local_parameters():
+            yield
+
+    # What can be asked of a model's class.
+
+    @property
+    def has_guide(self) -> bool:
+        """Whether this model brings its own guide."""
+        return callable(getattr(type(self), "guide", None))
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the model's arguments: the keys of a batch."""
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return tuple(name for name, p in inspect.signature(self.model).parameters.items() if p.kind not in kinds)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Names of the arguments that default to ``None``: observed if given, drawn if not."""
+        parameters = inspect.signature(self.model).parameters
+        return tuple(name for name in self.arguments if parameters[name].default is None)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the arguments without a default: inputs that must always be given."""
+        parameters = inspect.signature(self.model).parameters
+        return tuple(name for name in self.arguments if parameters[name].default is inspect.Parameter.empty)
+
+    # Hooks around a fit.
+
+    def check_data(self, **batch: Tensor) -> None:
+        """Raise a `ValueError` that names the argument if the model cannot mean these data. Default: accept all."""
+
+    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
+        """Set parameters from data before a fit, which calls this on its own copy. Default: leave them as built."""
+
+    # Drawing.
+
+    def generate(self, num: int, *, seed: int | None = None, **inputs: Tensor) -> dict[str, Tensor]:
+        r"""Draw :math:`(z, x) \sim p_\theta(x, z)` for `num` data.
+
+        Args:
+            num: number of data to draw.
+            seed: makes the draw repeatable; the caller's random state is then left as it was.
+            inputs: the model's required arguments, each with `num` rows; an optional one that is given is held.
+
+        Returns:
+            Every latent and observed site by name. Sites of the plate ``"data"`` have `num` rows; a global latent is
+            drawn once, in its own shape.
+
+        Raises:
+            ValueError: `num` is not positive, an input is missing, unknown or not of `num` rows.
+        """
+        if num < 1:
+            raise ValueError(f"`num` must be a positive number of data to draw, got {num}.")
+        if unknown := [name for name in inputs if name not in self.arguments]:
+            raise ValueError(f"`{unknown[0]}` is not an argument of the model; it takes {list(self.arguments)}.")
+        if missing := [name for name in self.required if name not in inputs]:
+            raise ValueError(f"`{missing[0]}` must be given to draw from this model: a tensor of {num} rows.")
+        for name, value in inputs.items():
+            if len(value) != num:
+                raise ValueError(f"`{name}` must have `num` = {num} rows, got {len(value)}.")
+        with local_parameters():
+            return draw_data(self.model, num, inputs, self.parameters(), seed=seed)
+
+    def render(self, filename: str | None = None, **batch: Tensor) -> Any:
+        """Draw the plate diagram of the model (Pyro's rendering); `batch` gives the model's required arguments.
+
+        Args:
+            filename: where to write the picture (the ending is the format); needs Graphviz's `dot` program.
+
+        Returns:
+            A `graphviz.Digraph`, which a notebook shows as a picture and whose `.source` is the graph as text.
+        """
+        if missing := [name for name in self.required if name not in batch]:
+            raise ValueError(f"`{missing[0]}` must be given to render this model: a tensor of one or more rows.")
+        with local_parameters(), torch.no_grad(), ambient(batch, self.parameters()), poutine.block():
+            return pyro.render_model(self.model, model_kwargs=dict(batch), filename=filename, render_distributions=True)

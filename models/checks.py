@@ -1,0 +1,52 @@
+"""Checks of the data a model is given: each names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+__all__ = ["check_choice", "check_features", "check_labels", "check_positive", "check_shape"]
+
+import difflib
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise unless the constructor's argument is a positive number."""
+    if not value > 0:
+        raise ValueError(f"`{name}` must be positive, got {value!r}.")
+
+
+def check_choice(name: str, value: object, options: Iterable[str]) -> None:
+    """Raise unless the constructor's argument is one of `options`; name the nearest."""
+    options = list(options)
+    if value not in options:
+        near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`{name}` must be one of {options}, got {value!r}.{hint}")
+
+
+def check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise unless every datum (row) of `value` has this shape."""
+    if tuple(value.shape[1:]) != shape:
+        expected = ", ".join(["N", *map(str, shape)])
+        raise ValueError(f"`{name}` must have shape ({expected}), got {tuple(value.shape)}.")
+
+
+def check_features(name: str, value: Tensor, num_features: int) -> None:
+    """Raise unless `value` is a matrix with this many columns."""
+    if value.ndim != 2 or value.shape[1] != num_features:
+        raise ValueError(
+            f"`{name}` must have shape (N, {num_features}), one column a feature of the model, got "
+            f"{tuple(value.shape)}. Build the model with num_features={value.shape[-1] if value.ndim else 0} or "
+            "select the columns."
+        )
+
+
+def check_labels(name: str, value: Tensor, num_classes: int = 2) -> None:
+    """Raise unless `value` is a vector of class labels 0, ..., num_classes - 1."""
+    if value.ndim != 1:
+        raise ValueError(f"`{name}` must be a vector of labels of shape (N,), got shape {tuple(value.shape)}.")
+    bad = value[~((value >= 0) & (value < num_classes) & (value == value.round()))]
+    if len(bad):
+        expected = "{0, 1}" if num_classes == 2 else f"0, ..., {num_classes - 1}"
+        raise ValueError(f"`{name}` must hold labels in {expected}, got {bad[0].item():g}. Recode the labels.")

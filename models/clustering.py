@@ -1,0 +1,60 @@
+"""A start for mixtures: k-means++ seeds refined by a few Lloyd iterations."""
+
+from __future__ import annotations
+
+__all__ = ["kmeans"]
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def kmeans(
+    x: Tensor, num_clusters: int, seed: int, *, iterations: int = 10, candidates: int = 4, max_rows: int = 50_000
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Locally minimise :math:`\sum_n \min_c \lVert x_n - \mu_c \rVert^2` from a k-means++ start.
+
+    Args:
+        x: data, ``(N, D)``; of more than `max_rows` rows a random sample is used.
+        num_clusters: C.
+        seed: of the start; the global random state is left alone.
+        iterations: Lloyd iterations after the start.
+        candidates: draws tried for each new centre, of which the best is kept.
+        max_rows: the most rows used.
+
+    Returns:
+        Centres ``(C, D)``, the rows used ``(M, D)`` and their cluster ``(M,)``.
+
+    Raises:
+        ValueError: there are fewer rows than clusters.
+
+    Reference: D. Arthur and S. Vassilvitskii, *k-means++: The Advantages of Careful Seeding*, 2007,
+    https://dl.acm.org/doi/10.5555/1283383.1283494
+    """
+    if len(x) < num_clusters:
+        raise ValueError(f"`num_components` = {num_clusters} needs at least as many rows of data, got {len(x)}.")
+    generator = torch.Generator().manual_seed(seed)
+    if len(x) > max_rows:
+        x = x[torch.randperm(len(x), generator=generator)[:max_rows].to(x.device)]
+    first = int(torch.randint(len(x), (), generator=generator))
+    centres = x[first : first + 1]
+    nearest = _squared_distances(x, centres)[:, 0]
+    for _ in range(num_clusters - 1):
+        chance = nearest.double().cpu() + torch.finfo(torch.float64).tiny
+        tried = torch.multinomial(chance, min(candidates, len(x)), replacement=True, generator=generator).to(x.device)
+        closer = torch.minimum(nearest[:, None], _squared_distances(x, x[tried]))
+        best = closer.sum(0).argmin()
+        centres = torch.cat([centres, x[tried[best]][None]])
+        nearest = closer[:, best]
+    assignment = _squared_distances(x, centres).argmin(1)
+    for _ in range(iterations):
+        counts = torch.bincount(assignment, minlength=num_clusters).to(x.dtype)[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, assignment, x)
+        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
+        assignment = _squared_distances(x, centres).argmin(1)
+    return centres, x, assignment
+
+
+def _squared_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distances, ``(N, C)``."""
+    return torch.stack([(x - centre).square().sum(1) for centre in centres], 1)

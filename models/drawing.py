@@ -1,0 +1,64 @@
+"""Draws from a Pyro program: any number of data, repeatable, in the dtype and on the device of its tensors."""
+
+from __future__ import annotations
+
+__all__ = ["ambient", "draw_data"]
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+
+@contextlib.contextmanager
+def ambient(batch: Mapping[str, Any], parameters: Iterable[Tensor] = ()) -> Iterator[None]:
+    """Run under the device and the default floating dtype of the batch and parameters (first floating tensor wins)."""
+    tensors = [value for value in (*batch.values(), *parameters) if isinstance(value, Tensor)]
+    floating = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+    previous = torch.get_default_dtype()
+    device = tensors[0].device if tensors else torch.get_default_device()
+    try:
+        if floating is not None and floating.dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(floating.dtype)
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(previous)
+
+
+class _DataSize(Messenger):
+    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asked for."""
+
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self.num = num
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] == "data" and site_is_subsample(msg):
+            msg["value"] = torch.arange(self.num)
+            msg["done"] = True
+
+
+def draw_data(
+    program: Callable[..., Any],
+    num: int,
+    inputs: Mapping[str, Tensor],
+    parameters: Iterable[Tensor] = (),
+    *,
+    seed: int | None = None,
+) -> dict[str, Tensor]:
+    """Run `program` once with `num` rows in its plate ``"data"``; sampled and observed sites by name."""
+    devices = sorted({t.device.index or 0 for t in inputs.values() if t.is_cuda})
+    fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng(devices)
+    with fork, torch.no_grad(), ambient(inputs, parameters), poutine.block():
+        if seed is not None:
+            torch.manual_seed(seed)
+        with _DataSize(num):
+            trace = poutine.trace(program).get_trace(**inputs)
+    sites: dict[str, Any] = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    return {name: site["value"].detach() for name, site in sites.items() if not site_is_subsample(site)}

@@ -1,0 +1,160 @@
+"""The Gaussian mixture with maximum-likelihood parameters; its discrete assignments are summed out."""
+
+from __future__ import annotations
+
+__all__ = ["GaussianMixture"]
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.nn import PyroParam
+from pyro.ops.indexing import Vindex
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from .base import LatentVariableModel
+from .checks import check_choice, check_features, check_positive
+from .cholesky import FlooredCholesky
+from .clustering import kmeans
+
+_COVARIANCES = ("full", "tied", "diagonal", "spherical")
+
+
+class GaussianMixture(LatentVariableModel):
+    r"""Clusters of Gaussian shape.
+
+    .. math::
+        c_n \sim \mathrm{Categorical}(\pi), \quad x_n \mid c_n = k \sim \mathcal N(\mu_k, \Sigma_k), \qquad
+        \log p(x_n) = \log \sum_k \pi_k \, \mathcal N(x_n; \mu_k, \Sigma_k).
+
+    ================  ===============================  ===================================================
+    symbol            meaning                          argument, site or attribute
+    ================  ===============================  ===================================================
+    :math:`x`         data, ``(N, D)``                 ``x`` (drawn if None)
+    :math:`c`         assignment, ``(N,)``, local      site ``assignment``, enumerated
+    :math:`\pi`       proportions, ``(C,)``            ``weights``
+    :math:`\mu`       means, ``(C, D)``                ``means``
+    :math:`\Sigma`    covariances                      ``scale_tril``: ``(C, D, D)`` full, ``(D, D)`` tied;
+                                                       ``scale``: ``(C, D)`` diagonal, ``(C,)`` spherical
+    ================  ===============================  ===================================================
+
+    The guide is empty: the assignment is marginalised exactly, so the bound of `TraceEnum_ELBO` is the likelihood.
+
+    Args:
+        num_components: C.
+        num_features: D.
+        covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``.
+        min_scale: floor under every standard deviation (or Cholesky diagonal), in the units of `x`, so that no
+            component can shrink onto one datum.
+
+    Raises:
+        ValueError: a size is not positive, `covariance` is unknown; `check_data` finds the wrong columns or fewer rows
+            than components.
+
+    Reference: C. Bishop, *Pattern Recognition and Machine Learning*, 2006, section 9.2.
+
+    Example:
+        >>> model = GaussianMixture(num_components=3, num_features=2)
+        >>> x = model.generate(10, seed=0)["x"]
+        >>> model.predict({"x": x}).shape
+        torch.Size([10, 3])
+    """
+
+    weights: Any  # PyroParams, which read as their constrained values
+    scale_tril: Any
+    scale: Any
+
+    def __init__(
+        self, num_components: int, num_features: int, covariance: str = "full", min_scale: float = 1e-3
+    ) -> None:
+        super().__init__()
+        check_positive("num_components", num_components)
+        check_positive("num_features", num_features)
+        check_positive("min_scale", min_scale)
+        check_choice("covariance", covariance, _COVARIANCES)
+        self.num_components, self.num_features = num_components, num_features
+        self.covariance, self.min_scale = covariance, min_scale
+        self.weights = PyroParam(torch.full((num_components,), 1.0 / num_components), constraints.simplex)
+        self.means = nn.Parameter(torch.randn(num_components, num_features))
+        if covariance in ("full", "tied"):
+            start = (1.0 + min_scale) * torch.eye(num_features)
+            if covariance == "full":
+                start = start.repeat(num_components, 1, 1)
+            self.scale_tril = PyroParam(start, FlooredCholesky(min_scale))
+        else:
+            shape = (num_components, num_features) if covariance == "diagonal" else (num_components,)
+            self.scale = PyroParam(torch.full(shape, 1.0 + min_scale), constraints.greater_than(min_scale))
+
+    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        with pyro.plate("data", 1 if x is None else len(x)):
+            # p(c)
+            c = pyro.sample("assignment", dist.Categorical(self.weights), infer={"enumerate": "parallel"})
+            # p(x | c)
+            return pyro.sample("x", self.component(c), obs=x)
+
+    def guide(self, x: Tensor | None = None) -> None:
+        """Nothing to sample: the assignment is summed out."""
+
+    def component(self, c: Tensor) -> TorchDistributionMixin:
+        """The density of `x` given component(s) `c`, of any batch shape."""
+        means = Vindex(self.means)[c, :]
+        if self.covariance == "full":
+            return dist.MultivariateNormal(means, scale_tril=Vindex(self.scale_tril)[c, :, :])
+        if self.covariance == "tied":
+            return dist.MultivariateNormal(means, scale_tril=self.scale_tril)
+        if self.covariance == "diagonal":
+            return dist.Normal(means, Vindex(self.scale)[c, :]).to_event(1)
+        return dist.Normal(means, self.scale[c].unsqueeze(-1)).to_event(1)
+
+    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+        if x is not None:
+            check_features("x", x, self.num_features)
+
+    def log_joint(self, data: Mapping[str, Tensor]) -> Tensor:
+        r""":math:`\log \pi_k + \log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``."""
+        every = self.component(torch.arange(self.num_components, device=self.means.device))
+        return self.weights.log() + every.log_prob(data["x"].unsqueeze(-2))
+
+    def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
+        r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
+        return self.log_joint(data).logsumexp(-1)
+
+    def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
+        r"""Exact :math:`p(c_n \mid x_n)`, batch shape ``(N,)``."""
+        return {"assignment": torch.distributions.Categorical(logits=self.log_joint(data))}
+
+    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+        r"""Responsibilities :math:`p(c_n = k \mid x_n)`, ``(N, C)``; their `argmax(-1)` is the hard label."""
+        return self.log_joint(data).softmax(-1)
+
+    @torch.no_grad()
+    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
+        """Start at a k-means clustering of the data, with each cluster's covariance (at least 0.1 of the pooled)."""
+        x = batch["x"].to(self.means.dtype)
+        centres, rows, cluster = kmeans(x, self.num_components, seed)
+        counts = torch.bincount(cluster, minlength=self.num_components).to(x.dtype)
+        self.means.copy_(centres)
+        self.weights = (counts + 1) / (counts + 1).sum()
+        residual = rows - centres[cluster]
+        # Deviations around the centres, pooled; then each cluster's own, shrunk to the pooled by D + 1 pseudo-rows.
+        floor = (1.01 * self.min_scale) ** 2
+        pooled = residual.square().mean(0).clamp_min(1e-2 * rows.var(0, correction=0)).clamp_min(floor)
+        prior_rows = self.num_features + 1
+        total = (counts + prior_rows)[:, None]
+        if self.covariance in ("diagonal", "spherical"):
+            squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
+            variance = ((squares + prior_rows * pooled) / total).clamp_min(floor)
+            self.scale = (variance if self.covariance == "diagonal" else variance.mean(1)).sqrt()
+            return
+        outer = torch.stack([residual[cluster == k].mT @ residual[cluster == k] for k in range(self.num_components)])
+        if self.covariance == "tied":
+            scatter = (outer.sum(0) + prior_rows * torch.diag(pooled)) / (len(rows) + prior_rows)
+        else:
+            scatter = (outer + prior_rows * torch.diag(pooled)) / total[:, :, None]
+        factor = torch.linalg.cholesky(scatter)
+        diagonal = factor.diagonal(dim1=-2, dim2=-1)
+        self.scale_tril = factor + torch.diag_embed(diagonal.clamp_min(1.01 * self.min_scale) - diagonal)

@@ -1,0 +1,200 @@
+"""The command `jensen`: demo, fit, study, doctor, list."""
+
+from __future__ import annotations
+
+__all__ = ["app", "main"]
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jensen.inference.errors import JensenError
+
+app = typer.Typer(
+    name="jensen",
+    help="Latent-variable models written as Pyro programs: declare, fit by any method, score honestly.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+studies = typer.Typer(help="Run a comparison written in a Python file, or report on one.", no_args_is_help=True)
+app.add_typer(studies, name="study")
+
+_Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
+_Data = Annotated[
+    str, typer.Option("--data", "-d", help="A shipped data set (see [b]jensen list[/b]), a .csv or an .npz file.")
+]
+_Target = Annotated[str | None, typer.Option(help="Column of the .csv file that becomes y; the others become x.")]
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Option of the model's constructor.")
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+_MODEL = "A shipped class (see [b]jensen list[/b]), MODULE:CLASS or path/to/file.py:CLASS."
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; what the user got wrong is one line on stderr and exit code 2.
+
+    Set ``JENSEN_TRACEBACK=1`` to see where an error comes from.
+    """
+    try:
+        app(args=arguments, prog_name="jensen")
+    except (ValueError, OSError, RuntimeError, ArithmeticError, ImportError) as error:  # JensenError is one of them
+        if os.environ.get("JENSEN_TRACEBACK"):
+            raise
+        kind = "" if isinstance(error, ValueError | JensenError) else f"{type(error).__name__}: "
+        typer.echo(f"jensen: {kind}{' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("jensen: stopped", err=True)
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        versions = [f"{name} {installed_version(name)}" for name in ("jensen", "torch", "pyro-ppl")]
+        typer.echo(", ".join(versions))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: _Out = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few steps only, to see it work.")] = False,
+    jobs: Annotated[int, typer.Option(help="Arms run at a time, in processes of their own.")] = 1,
+    quiet: _Quiet = False,
+) -> None:
+    """Fit three models to real data by several methods, compare them, and draw what was found.
+
+    Arms that are finished in OUT are not run again.
+
+    [dim]jensen demo --out runs/demo[/dim]
+    """
+    from .demo import run_demo
+
+    run_demo(out, quick=quick, jobs=jobs, progress=False if quiet else None)
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    data: _Data,
+    target: _Target = None,
+    objective: Annotated[str, typer.Option(help="NAME or 'NAME(key=value)'.")] = "Trace_ELBO",
+    guide: Annotated[
+        str | None, typer.Option(help="normal, multivariate_normal, lowrank, iaf, flow; default: the model's own.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 2_000,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-2,
+    batch_size: Annotated[int | None, typer.Option(help="Data a step; default: all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the fit; default runs/fit/MODEL.")] = None,
+    settings: _Set = None,
+    standardize: Annotated[bool, typer.Option("--standardize", help="Scale the columns of x of a file.")] = False,
+    compile_: Annotated[str, typer.Option("--compile", help="auto, trace, inductor, cudagraph or off.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    particles: Annotated[int, typer.Option(help="Draws per datum for the scores; 0 for no scores.")] = 1_000,
+    quiet: _Quiet = False,
+) -> None:
+    """Fit one model to one data set by stochastic variational inference, score it and save it.
+
+    [dim]jensen fit BayesianLogisticRegression --data breast_cancer --guide multivariate_normal
+    jensen fit GaussianMixture --data wine --objective TraceEnum_ELBO --set num_components=3
+    jensen fit VAE --data digits --set latent_dim=8 --set likelihood=bernoulli_grey --batch-size 128
+    jensen fit my_model.py:Regression --data table.csv --target price --standardize[/dim]
+    """
+    from .fit_command import FitRequest, run_fit
+
+    options: dict[str, Any] = {"guide": guide, "steps": steps, "lr": lr, "batch_size": batch_size, "device": device}
+    options["compile"] = False if compile_ in ("off", "false", "False") else compile_
+    source = (model, data, target, standardize, settings or [])
+    run_fit(FitRequest(*source, objective, options, seed, out, particles), progress=False if quiet else None)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="models, methods, objectives, guides, metrics or data; default: all.")
+    ] = None,
+) -> None:
+    """List the models, methods, objectives, guides, metrics and data sets that there are.
+
+    [dim]jensen list objectives[/dim]
+    """
+    from .catalogue import print_catalogue
+
+    print_catalogue(kind)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="As for fit; default: drawn from the model, where it can.")
+    ] = None,
+    target: _Target = None,
+    guide: Annotated[str | None, typer.Option(help="A name as for fit, MODULE:NAME, or the model's own.")] = None,
+    settings: _Set = None,
+) -> None:
+    """Read a model and its guide before any fit: every site, what suits it, and every fault with its cure.
+
+    Exit code 1 if there is a fault.
+
+    [dim]jensen doctor my_model.py:Regression --data table.csv --target price[/dim]
+    """
+    from .fit_command import run_doctor
+
+    if not run_doctor(model, data=data, target=target, guide=guide, settings=settings or []):
+        raise typer.Exit(1)
+
+
+@studies.command("run")
+def study_run(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
+    out: _Out = Path("runs"),
+    jobs: Annotated[int, typer.Option(help="Arms run at a time, in processes of their own; -1: all cores.")] = 1,
+    report: Annotated[Path | None, typer.Option(help="Also write this html page.")] = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Run every arm of the studies in FILE.py that is not finished, and print the table.
+
+    [dim]jensen study run compare.py --jobs 2 --report report.html[/dim]
+    """
+    from .study_command import run_file
+
+    if not run_file(file, out, jobs=jobs, report=report, progress=False if quiet else None):
+        raise typer.Exit(1)
+
+
+@studies.command("report")
+def study_report(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
+    out: _Out = Path("runs"),
+    report: Annotated[Path, typer.Option(help="The html page to write.")] = Path("report.html"),
+) -> None:
+    """Report on the finished arms of the studies in FILE.py, without running any.
+
+    [dim]jensen study report compare.py --report report.html[/dim]
+    """
+    from .study_command import report_file
+
+    report_file(file, out, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`jensen demo`: three studies on real data, one table, the posteriors as NetCDF files, and pictures."""
+
+from __future__ import annotations
+
+__all__ = ["Demo", "demo_studies", "run_demo"]
+
+import functools
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jensen.datasets import Dataset, breast_cancer, digits, threshold, wine
+from jensen.inference import (
+    IWAE,
+    SVI,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceMeanField_ELBO,
+    elbo_terms,
+    log_evidence,
+    pareto_k,
+)
+from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
+
+from .progress import progress_display
+from .result import StudyResult
+from .storage import slug
+from .study import Study
+
+LOGISTIC, MIXTURE, AUTOENCODER = "logistic regression", "Gaussian mixture", "autoencoder"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made: the results by study, the data, and the files."""
+
+    results: dict[str, StudyResult]
+    data: dict[str, Dataset]
+    folder: Path
+    files: dict[str, list[Path]] = field(default_factory=dict)
+
+
+def demo_studies(quick: bool = False) -> tuple[dict[str, Study], dict[str, Dataset]]:
+    """Return the three studies of the demo and their data; ``quick`` takes a few steps and draws only."""
+
+    def steps(full: int) -> int:
+        return 60 if quick else full
+
+    draws = 100 if quick else 5_000
+    metrics = {
+        "elbo": functools.partial(elbo_terms, num_particles=min(draws, 500)),
+        "log_evidence": functools.partial(log_evidence, num_particles=draws),
+        "pareto_k": functools.partial(pareto_k, num_particles=draws),
+    }
+    data = {LOGISTIC: breast_cancer(), MIXTURE: wine(), AUTOENCODER: threshold(digits(test_size=0.2, seed=0))}
+
+    regression = functools.partial(SVI, steps=steps(4_000), lr=2e-2)
+    guides = {"normal": "normal", "full covariance": "multivariate_normal", "low rank": "lowrank"}
+    regressions = {f"Trace_ELBO, {label}": regression(Trace_ELBO(), guide=guide) for label, guide in guides.items()}
+    regressions["TraceMeanField_ELBO, normal"] = regression(TraceMeanField_ELBO(), guide="normal")
+    regressions["IWAE(10), normal"] = regression(IWAE(10), guide="normal")
+
+    images = functools.partial(SVI, steps=steps(3_000), lr=2e-3, batch_size=128)
+    networks = functools.partial(VAE, data_shape=64, latent_dim=8, hidden=(200,))
+    common: dict[str, Any] = {"metrics": metrics, "seeds": [0]}
+    studies = {
+        LOGISTIC: Study(
+            "breast cancer", model=BayesianLogisticRegression(30), data=data[LOGISTIC], methods=regressions, **common
+        ),
+        MIXTURE: Study(
+            "wine",
+            model=functools.partial(GaussianMixture, num_components=3, num_features=13),
+            data=data[MIXTURE].select("x"),
+            methods={"TraceEnum_ELBO": SVI(TraceEnum_ELBO(), steps=steps(1_000), lr=1e-2)},
+            **common,
+        ),
+        AUTOENCODER: Study(
+            "digits",
+            model=networks,
+            data=data[AUTOENCODER].select("x"),
+            methods={"TraceMeanField_ELBO": images(TraceMeanField_ELBO()), "IWAE(10)": images(IWAE(10))},
+            score_on="test",
+            **common,
+        ),
+    }
+    return studies, data
+
+
+def run_demo(
+    out: str | Path = "runs/demo", *, quick: bool = False, jobs: int = 1, progress: bool | None = None
+) -> Demo:
+    """Run the studies, print the table, and write pictures, NetCDF files and a page under ``out``.
+
+    Returns:
+        What was made; ``files`` has the lists ``pictures``, ``posteriors`` and ``report``.
+    """
+    from rich.console import Console
+
+    from .demo_pictures import draw_pictures
+    from .report import write_report
+    from .table import table
+
+    console, folder, started = Console(), Path(out), time.perf_counter()
+    studies, data = demo_studies(quick)
+    with progress_display(progress) as display:
+        results = {label: study.run(folder / "arms", jobs=jobs, display=display) for label, study in studies.items()}
+    console.print(table(list(results.values())))
+    made = Demo(results, data, folder)
+    with console.status("writing posteriors and pictures"):
+        made.files["posteriors"] = _posteriors(results, folder / "posteriors")
+        made.files["pictures"] = draw_pictures(results, data, folder / "pictures")
+        shown: dict[str, Any] = {path.stem.replace("_", " "): path for path in made.files["pictures"]}
+        page = write_report(list(results.values()), folder / "report.html", shown, title="jensen demo")
+        made.files["report"] = [page]
+    _say(console, made, time.perf_counter() - started)
+    return made
+
+
+def _posteriors(results: dict[str, StudyResult], folder: Path) -> list[Path]:
+    """Write every finished fit as ArviZ InferenceData and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for result in results.values():
+        for key in result.fits:
+            path = folder / f"{slug(result.name)}-{slug(key[1])}.nc"
+            temporary = path.with_suffix(".tmp")
+            result.fits[key].to_arviz().to_netcdf(str(temporary))
+            temporary.replace(path)
+            paths.append(path)
+    return paths
+
+
+def _say(console: Any, made: Demo, seconds: float) -> None:
+    """Print where everything is."""
+    for what, paths in made.files.items():
+        where = paths[0].parent if len(paths) > 1 else paths[0] if paths else "none"
+        files = ", ".join(path.name for path in paths) if len(paths) > 1 else ""
+        console.print(f"[bold]{what:<10}[/bold] {where}", highlight=False)
+        if files:
+            console.print(f"           [dim]{files}[/dim]", highlight=False)
+    arms = made.folder / "arms"
+    console.print(f"[bold]arms      [/bold] {arms} (finished ones are not run again)", highlight=False)
+    console.print(f"{seconds:.0f} seconds in all", highlight=False)

@@ -1,0 +1,50 @@
+"""`jensen study run|report FILE.py`: find the studies that a file defines, run them or read what is finished."""
+
+from __future__ import annotations
+
+__all__ = ["find_studies", "report_file", "run_file"]
+
+from pathlib import Path
+
+from jensen.inference.errors import ConfigurationError
+
+from .resolve import load_file
+from .study import Study
+
+
+def find_studies(file: Path) -> list[Study]:
+    """Return the `Study` objects that a Python file defines at its top level, each once, in their order."""
+    if file.suffix != ".py":
+        raise ConfigurationError(f"`{file}`: expected a Python file that defines a Study.")
+    found = {id(value): value for value in vars(load_file(file)).values() if isinstance(value, Study)}
+    if not found:
+        raise ConfigurationError(f"`{file}`: expected a Study at its top level, e.g. `study = Study(…)`, found none.")
+    return list(found.values())
+
+
+def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress: bool | None) -> bool:
+    """Run the studies of ``file`` and print one table; return whether every arm finished."""
+    from rich import print as show
+
+    from .report import write_report
+    from .table import table
+
+    results = [study.run(out, jobs=jobs, progress=progress) for study in find_studies(file)]
+    show(table(results))
+    if report is not None:
+        show(f"report: {write_report(results, report)}")
+    return not any(result.failed for result in results)
+
+
+def report_file(file: Path, out: Path, report: Path) -> None:
+    """Print the table of what is finished under ``out`` and write the page."""
+    from rich import print as show
+
+    from .report import write_report
+    from .table import table
+
+    results = [study.load(out) for study in find_studies(file)]
+    if not any(len(result.fits) for result in results):
+        raise ConfigurationError(f"`{out}`: expected finished arms of `{file}`, found none; run them first.")
+    show(table(results))
+    show(f"report: {write_report(results, report)}")

@@ -1,0 +1,110 @@
+"""The table of a study: one line a method, for terminals (rich) and for pages (html)."""
+
+from __future__ import annotations
+
+__all__ = ["as_html", "as_text", "cells", "table"]
+
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .result import StudyResult
+
+HEADERS = ("model", "method", "bound per datum", "log evidence per datum", "k-hat", "steps/s", "seconds")
+CAPTION = (
+    "nats per datum, bigger is better; bound: the ELBO of the fitted pair, evidence: importance weighted ± standard "
+    "error, the same data and budget for every arm; k-hat: below 0.5 good, above 0.7 the guide misses the posterior"
+)
+
+
+def cells(result: StudyResult) -> list[tuple[str, ...]]:
+    """Return the lines of the table as text, one a (model, method); several seeds are averaged.
+
+    The error of an average over S seeds is the standard error of the mean: Monte Carlo errors combined where S = 1,
+    the spread between seeds over sqrt(S) otherwise.
+    """
+    lines: list[tuple[str, ...]] = []
+    for row in result.summary().to_dict("records"):
+        bound = row.get("elbo_per_datum", math.nan)
+        shown = _number(row["bound_per_datum"] if _missing(bound) else bound)
+        evidence = _with_error(row, "log_evidence_per_datum", "log_evidence_stderr")
+        method = row["method"]
+        if row["finished"] < row["arms"]:
+            method += f"  ({row['finished']} of {row['arms']} finished)"
+        k_hat = _number(row.get("pareto_k", math.nan), decimals=2)
+        speed = _number(row["steps_per_second"], decimals=0), _number(row["seconds"], decimals=1)
+        lines.append((row["model"], method, shown, evidence, k_hat, *speed))
+    return lines
+
+
+def table(results: Sequence[StudyResult]) -> Any:
+    """Return a rich table of one or more studies, followed by why any arm failed."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=" · ".join(result.name for result in results), caption=CAPTION, title_justify="left")
+    for index, header in enumerate(HEADERS):
+        drawn.add_column(header, justify="left" if index < 2 else "right", no_wrap=index >= 2)
+    for result in results:
+        last = ""
+        for line in cells(result):
+            drawn.add_row(escape(line[0] if line[0] != last else ""), *(escape(cell) for cell in line[1:]))
+            last = line[0]
+        drawn.add_section()
+    errors = [Text(f"{label}: {error}", style="red") for result in results for label, error in _errors(result)]
+    return Group(drawn, *errors)
+
+
+def as_text(results: Sequence[StudyResult]) -> str:
+    """Return the table as plain text."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=130, color_system=None)
+    console.print(table(results))
+    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+
+def as_html(results: Sequence[StudyResult]) -> str:
+    """Return the table as an html fragment."""
+    head = "".join(f"<th>{html.escape(header)}</th>" for header in HEADERS)
+    lines = [line for result in results for line in cells(result)]
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    errors = "".join(
+        f'<p class="error">{html.escape(label)}: {html.escape(error)}</p>'
+        for result in results
+        for label, error in _errors(result)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(CAPTION)}</p>{errors}"
+
+
+def _errors(result: StudyResult) -> list[tuple[str, str]]:
+    frame = result.frame
+    troubled = frame[(frame["error"] != "") | (frame["status"] != "finished")]
+    rows = troubled.to_dict("records")
+    labels = [f"{row['model']} | {row['method']} | seed {row['seed']} {row['status']}" for row in rows]
+    return [(label, row["error"] or "run the study again") for label, row in zip(labels, rows, strict=True)]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any, decimals: int = 4) -> str:
+    if _missing(value):
+        return "-"
+    if not math.isfinite(value):
+        return "-∞" if value < 0 else "∞"
+    return f"{value:,.{decimals}f}"
+
+
+def _with_error(row: dict[str, Any], name: str, error_name: str) -> str:
+    """Return ``value ± error``: the Monte Carlo error for one seed, else the standard error of the mean over seeds."""
+    value, spread = row.get(name, math.nan), row.get(f"{name}_sd", math.nan)
+    error = row.get(error_name, math.nan) if _missing(spread) else spread / math.sqrt(row["finished"])
+    return _number(value) if _missing(value) or _missing(error) else f"{_number(value)} ± {error:.4f}"

@@ -7,6 +7,7 @@ __all__ = ["Checkpoint", "CheckpointStore"]
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ class CheckpointStore:
             stale = path.name.startswith("checkpoint-") and path.name[:23] not in kept
             leftover = path.name.startswith(".checkpoint-") and path.suffix == ".tmp"
             if stale or leftover:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # an old file too many does no harm
+                    path.unlink(missing_ok=True)
 
 
 def _read(manifest: Path) -> tuple[Checkpoint, dict[str, Any]]:

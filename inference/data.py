@@ -90,6 +90,7 @@ def as_data(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     observed: bool = True,
+    check: bool = True,
     max_bytes: int = 2**30,
 ) -> Data:
     """Return `data` as batches that `model` takes.
@@ -112,6 +113,7 @@ def as_data(
         dtype: floating-point type; torch's default one if None.
         device: where batches live; torch's default device if None.
         observed: whether something that the model observes must be given, as in a fit.
+        check: whether the data must pass the model's own `check_data` (not before a transform that makes them fit).
         max_bytes: largest `Dataset` that is held in memory.
 
     Raises:
@@ -131,12 +133,12 @@ def as_data(
     if isinstance(data, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
         from .data_stream import LoaderData, Reader, read_dataset
 
-        reader = Reader(model, signature, dtype, place, observed)
+        reader = Reader(model, signature, dtype, place, observed, check)
         if isinstance(data, torch.utils.data.DataLoader):
             return LoaderData(data, reader)
         return read_dataset(data, reader, max_bytes)
     parts = _by_argument(signature, data)
-    return MemoryData(check_batch(model, signature, parts, dtype=dtype, device=place, observed=observed))
+    return MemoryData(check_batch(model, signature, parts, dtype=dtype, device=place, observed=observed, check=check))
 
 
 def check_batch(
@@ -147,6 +149,7 @@ def check_batch(
     dtype: torch.dtype,
     device: torch.device,
     observed: bool = True,
+    check: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Turn arrays by argument name into a checked batch; see :func:`as_data` for the errors."""
     parts = {key: value for key, value in parts.items() if value is not None}
@@ -161,10 +164,10 @@ def check_batch(
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
         raise DataError(f"The data have unequal lengths: {listed}. The first dimension of each must be the same N.")
-    check = getattr(model, "check_data", None)
-    if check is not None:
+    own_check = getattr(model, "check_data", None) if check else None
+    if own_check is not None:
         try:
-            check(**batch)
+            own_check(**batch)
         except ValueError as error:
             raise DataError(f"`{signature.model}` cannot use these data: {error}") from error
     return batch
@@ -178,6 +181,8 @@ def _by_argument(signature: Signature, data: Any) -> dict[str, Any]:
             f"`data` must be a tensor, an array, a DataFrame, a dict of them, a Dataset or a DataLoader, got "
             f"{data if data is None else type(data).__name__}."
         )
+    if isinstance(getattr(data, "train", None), Mapping):
+        raise DataError("`data` is a whole data set with its splits: pass one of them, such as `data.train`.")
     if not hasattr(data, "columns"):
         return {signature.first: data}
     named = {name: data[name] for name in data.columns if name in signature.names}

@@ -19,8 +19,17 @@ from .signature import Signature
 class Reader:
     """Turns one collated item or batch into a checked batch of the model's."""
 
-    def __init__(self, model: Any, signature: Signature, dtype: torch.dtype, device: torch.device, observed: bool):
-        self.model, self.signature, self.dtype, self.device, self.observed = model, signature, dtype, device, observed
+    def __init__(
+        self,
+        model: Any,
+        signature: Signature,
+        dtype: torch.dtype,
+        device: torch.device,
+        observed: bool,
+        check: bool = True,
+    ) -> None:
+        self.model, self.signature, self.check = model, signature, check
+        self.dtype, self.device, self.observed = dtype, device, observed
 
     def parts(self, item: Any) -> dict[str, Any]:
         if isinstance(item, Mapping):
@@ -37,7 +46,13 @@ class Reader:
     def __call__(self, item: Any) -> dict[str, torch.Tensor]:
         parts = self.parts(item)
         return check_batch(
-            self.model, self.signature, parts, dtype=self.dtype, device=self.device, observed=self.observed
+            self.model,
+            self.signature,
+            parts,
+            dtype=self.dtype,
+            device=self.device,
+            observed=self.observed,
+            check=self.check,
         )
 
 

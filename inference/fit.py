@@ -86,7 +86,8 @@ class Fit:
 
                 from .guides import build_guide
 
-                points = build_guide(AutoDelta, self.model, self.stand_in())
+                with torch.random.fork_rng(devices=[]):
+                    points = build_guide(AutoDelta, self.model, self.stand_in())
                 object.__setattr__(self, "program", Program(self.model, points))
 
     @property
@@ -94,10 +95,9 @@ class Fit:
         """The sites of the pair, as seen on the prototype (on all data, for a guide with parameters per datum)."""
         from .fit_context import ready
 
-        with ready(self.program, 0) as device:
-            few = {name: value.to(device) for name, value in self.prototype.items()}
+        with ready(self.program, 0):
             try:
-                return self.program.structure(few)
+                return self.program.structure(self.stand_in(len(next(iter(self.prototype.values())))))
             except (ModelError, RuntimeError, ValueError, IndexError):  # parameters per datum: no part can be run
                 return self.program.structure(self.stand_in())
 
@@ -105,7 +105,7 @@ class Fit:
         """`data` (the training data if None) as one batch in the fit's number type and on its device.
 
         Raises:
-            DataError: as in :func:`jensen.inference.data.as_data`; if `data` is None and the fit does not hold its data.
+            DataError: as in :func:`jensen.inference.data.as_data`; if `data` is None and none are held.
         """
         from .data import as_data
 
@@ -116,13 +116,16 @@ class Fit:
             raise DataError("`data` must be given: this fit does not hold its training data.")
         return {name: value.to(device) for name, value in self.data.items()}
 
-    def stand_in(self) -> dict[str, Tensor]:
-        """A batch of the training data's shapes: the data themselves, or the first datum repeated `N` times."""
-        if self.data is not None:
+    def stand_in(self, rows: int | None = None) -> dict[str, Tensor]:
+        """A batch of `rows` data to set the pair up with (all `N` if None): the first ones, repeated where not held."""
+        if rows is None and self.data is not None:
             return self.batch()
         _, device = self._place()
-        rows = {name: value[:1].to(device) for name, value in self.prototype.items()}
-        return {name: value.expand(self.data_size, *value.shape[1:]) for name, value in rows.items()}
+        few = {name: value.to(device) for name, value in self.prototype.items()}
+        if rows is not None and rows <= len(next(iter(few.values()))):
+            return {name: value[:rows] for name, value in few.items()}
+        size = self.data_size if rows is None else rows
+        return {name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()}
 
     def _place(self) -> tuple[torch.dtype | None, torch.device]:
         tensors = [*self.program.parameters(), *self.program.buffers(), *self.prototype.values()]
@@ -173,7 +176,9 @@ class Fit:
 
         return predictive_draws(self, data, num, seed)
 
-    def to_arviz(self, num: int = 1_000, seed: int = 0, *, log_likelihood: bool | None = None) -> arviz.InferenceData:
+    def to_arviz(
+        self, num: int = 1_000, seed: int = 0, *, data: Any = None, log_likelihood: bool | None = None
+    ) -> arviz.InferenceData:
         """The fit as ArviZ's InferenceData (one chain), which writes to NetCDF.
 
         Groups: ``posterior`` (global latents; local ones too where small), ``log_likelihood`` (unscaled, per datum, of
@@ -183,11 +188,15 @@ class Fit:
         Args:
             num: number of draws.
             seed: of the draws.
+            data: other data than the training data, or those if the fit does not hold them.
             log_likelihood: whether to include it; by default where ``num * N`` is at most ten million.
+
+        Raises:
+            DataError: if data are needed and not held.
         """
         from .fit_arviz import to_arviz
 
-        return to_arviz(self, num, seed, log_likelihood)
+        return to_arviz(self, num, seed, data, log_likelihood)
 
     def save(self, folder: str | Path, *, data: bool | None = None) -> Path:
         """Write the fit as ``fit.json``, ``parameters.safetensors``, ``history.csv`` (and draws, data); no pickles.

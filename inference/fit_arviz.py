@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["to_arviz", "versions"]
 
 import json
+import math
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from .errors import DataError
 from .fit_context import drawing, ready
 from .fit_draws import check_count, particles_at_once, pick, pieces
-from .program import Program
+from .program import Program, Site
 from .seeding import derive_seed
 from .signature import read_signature
 from .terms import Terms, evaluate
@@ -38,35 +40,34 @@ def versions() -> dict[str, str]:
     return found
 
 
-def to_arviz(fit: Fit, num: int, seed: int, log_likelihood: bool | None) -> arviz.InferenceData:
+def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | None) -> arviz.InferenceData:
     """See :meth:`Fit.to_arviz`."""
     import arviz
 
     num = check_count("num", num)
-    if fit.data is None:
-        if log_likelihood:
-            raise DataError("`log_likelihood` needs the training data, which this fit does not hold (see `Fit.save`).")
-        log_likelihood = False
-    if log_likelihood is None:
-        log_likelihood = num * fit.data_size <= _NUMBERS_KEPT
-    if fit.data is None:
-        posterior: dict[str, Tensor] = fit.posterior(num, seed=seed) if _has_global(fit) else {}
+    held = fit.batch(data) if data is not None or fit.data is not None else None
+    if held is None:
+        if log_likelihood or not _has_global(fit):
+            raise DataError("`data` must be given: this fit does not hold its training data (see `Fit.save`).")
+        posterior = fit.posterior(num, seed=seed)
         pointwise: dict[str, Tensor] = {}
     else:
-        posterior, pointwise = _draw(fit, num, seed, log_likelihood)
-    whole = fit.draws is not None and num == len(next(iter(fit.draws.values())))
+        if log_likelihood is None:
+            log_likelihood = num * _length(held) <= _NUMBERS_KEPT
+        posterior, pointwise = _draw(fit, held, num, seed, log_likelihood)
+    whole = fit.draws is not None and num == _length(fit.draws)
     chains = int(fit.info.get("chains", 1)) if whole else 1
-    groups: dict[str, Any] = {"posterior": {name: _by_chain(value, chains) for name, value in posterior.items()}}
-    if pointwise:
-        groups["log_likelihood"] = {name: _by_chain(value, chains) for name, value in pointwise.items()}
-    if fit.data is not None:
-        seen = {*read_signature(fit.model).observed, *(site.name for site in fit.structure.select("observed"))}
-        for group, member in (("observed_data", True), ("constant_data", False)):
-            part = {name: value.cpu().numpy() for name, value in fit.data.items() if (name in seen) == member}
-            if part:
-                groups[group] = part
+    groups: dict[str, Any] = {}
+    for group, tensors in (("posterior", posterior), ("log_likelihood", pointwise)):
+        if tensors:
+            groups[group] = {name: _by_chain(value, chains) for name, value in tensors.items()}
+    seen = {*read_signature(fit.model).observed, *(site.name for site in fit.structure.select("observed"))}
+    for group, member in (("observed_data", True), ("constant_data", False)):
+        part = {name: value.cpu().numpy() for name, value in (held or {}).items() if (name in seen) == member}
+        if part:
+            groups[group] = part
     local = {site.name for site in fit.structure.sites.values() if site.local}
-    dims = {name: ["data"] for name in {*local, *(fit.data or {}), *pointwise} if name}
+    dims = {name: ["data"] for name in {*local, *(held or {}), *pointwise}}
     result: arviz.InferenceData = arviz.from_dict(**groups, dims=dims, attrs=attributes(fit, seed))
     return result
 
@@ -78,7 +79,7 @@ def attributes(fit: Fit, seed: int) -> dict[str, Any]:
         "method": fit.method,
         "objective": _name(fit.config.get("objective")),
         "guide": _name(fit.config.get("guide")) if fit.config.get("guide") else type(fit.guide).__name__,
-        "model": type(fit.model).__name__,
+        "model": getattr(fit.model, "__name__", type(fit.model).__name__),
         "seed": fit.seed,
         "draw_seed": seed,
         "status": fit.status,
@@ -87,18 +88,20 @@ def attributes(fit: Fit, seed: int) -> dict[str, Any]:
     }
 
 
-def _draw(fit: Fit, num: int, seed: int, log_likelihood: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _draw(
+    fit: Fit, batch: dict[str, Tensor], num: int, seed: int, log_likelihood: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Draws of the latents and, of the same draws, each datum's log likelihood."""
     program: Program = drawing(fit.program)
     given = None if fit.draws is None else pick(fit.draws, num)
     with ready(program, seed):
-        batch = fit.batch()
         structure = program.structure(batch)
-        kept = [site for site in structure.select("latent") if site.enumerated != "model"]
+        latents = [site for site in structure.select("latent") if site.enumerated != "model"]
+        kept = [site.name for site in latents if not site.local or num * _numel(site) <= _NUMBERS_KEPT]
         if not log_likelihood:
-            if given is not None:
-                return given, {}
-            if any(not site.local for site in kept):
+            if given is not None or not kept:
+                return given or {}, {}
+            if any(not site.local for site in latents):
                 return fit.posterior(num, seed=seed), {}
         values: dict[str, list[Tensor]] = {}
         pointwise: dict[str, list[Tensor]] = {}
@@ -106,10 +109,8 @@ def _draw(fit: Fit, num: int, seed: int, log_likelihood: bool) -> tuple[dict[str
             part = None if given is None else {name: draw[start : start + count] for name, draw in given.items()}
             piece = derive_seed(seed, "arviz", start)
             terms = evaluate(program, batch, num_particles=count, seed=piece, values=part)
-            for site in kept:
-                value = terms.values[site.name]
-                if not site.local or num * value[0].numel() <= _NUMBERS_KEPT:
-                    values.setdefault(site.name, []).append(value)
+            for name in kept:
+                values.setdefault(name, []).append(terms.values[name])
             for name, term in _pointwise(terms).items():
                 pointwise.setdefault(name, []).append(term)
     joined = {name: torch.cat(parts) for name, parts in values.items()}
@@ -133,6 +134,14 @@ def _pointwise(terms: Terms) -> dict[str, Tensor]:
 
 def _has_global(fit: Fit) -> bool:
     return fit.draws is not None or any(not s.enumerated for s in fit.structure.select("latent", local=False))
+
+
+def _numel(site: Site) -> int:
+    return math.prod((*site.batch_shape, *site.event_shape))
+
+
+def _length(tensors: Mapping[str, Tensor]) -> int:
+    return len(next(iter(tensors.values())))
 
 
 def _by_chain(value: Tensor, chains: int) -> Any:

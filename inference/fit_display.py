@@ -9,6 +9,7 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+from .errors import JensenError
 from .fit_arviz import _name
 from .program import Site
 
@@ -22,13 +23,13 @@ _LATENTS_SHOWN = 6
 
 def summary(fit: Fit) -> dict[str, str]:
     """What there is to say about a fit, label by label."""
-    rows = {"model": type(fit.model).__name__}
+    rows = {"model": getattr(fit.model, "__name__", type(fit.model).__name__)}
     objective = _name(fit.config.get("objective"))
     if objective:
         rows["objective"] = objective
     if fit.guide is not None:
         rows["guide"] = _guide(fit)
-    latents = [_latent(site) for site in fit.structure.select("latent")]
+    latents = _latents(fit)
     more = f" and {len(latents) - _LATENTS_SHOWN} more" if len(latents) > _LATENTS_SHOWN else ""
     if latents:
         rows["latents"] = ", ".join(latents[:_LATENTS_SHOWN]) + more
@@ -92,7 +93,15 @@ def _guide(fit: Fit) -> str:
         return _name(name)
     if inspect.ismethod(fit.guide) and fit.guide.__self__ is fit.model:
         return "the model's own"
-    return getattr(fit.guide, "__name__", type(fit.guide).__name__)
+    name = str(getattr(fit.guide, "__name__", type(fit.guide).__name__))
+    return "normal" if name == "NormalGuide" else name
+
+
+def _latents(fit: Fit) -> list[str]:
+    try:
+        return [_latent(site) for site in fit.structure.select("latent")]
+    except (JensenError, RuntimeError, ValueError, TypeError):  # a fit can be shown even if its program no longer runs
+        return []
 
 
 def _latent(site: Site) -> str:

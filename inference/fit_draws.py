@@ -17,7 +17,7 @@ from .fit_context import ready
 from .program import Program
 from .seeding import derive_seed
 from .structure import is_ignored
-from .terms import _map as map_particles
+from .terms import map_particles as map_particles
 
 if TYPE_CHECKING:
     from .fit import Fit
@@ -73,25 +73,20 @@ def _wanted(fit: Fit, data: Any) -> tuple[list[str], dict[str, Tensor]]:
     """The latents to draw and the batch to draw them on: global ones do not need the data."""
     if data is not None:
         batch = fit.batch(data)
-    else:
-        batch = dict(fit.prototype)
-        sites = fit.structure.select("latent")
-        drawn = [site.name for site in sites if not site.local and site.enumerated != "model"]
-        if drawn and not _needs_all_data(fit):
-            return drawn, batch
-        if fit.data is None:
-            if not any(site.local and site.enumerated != "model" for site in sites):
-                return drawn, batch
-            raise DataError(
-                "`data` must be given: every latent belongs to a datum, and this fit does not hold its training data."
-            )
-        batch = fit.batch()
-    sites = fit.program.structure(batch).select("latent")
-    return [site.name for site in sites if site.enumerated != "model"], batch
-
-
-def _needs_all_data(fit: Fit) -> bool:
-    return fit.structure.batch_size is not None and fit.structure.batch_size != len(next(iter(fit.prototype.values())))
+        return [
+            site.name for site in fit.program.structure(batch).select("latent") if site.enumerated != "model"
+        ], batch
+    structure = fit.structure
+    latents = [site for site in structure.select("latent") if site.enumerated != "model"]
+    shared = [site.name for site in latents if not site.local]
+    if shared or not latents:
+        rows = len(next(iter(fit.prototype.values())))
+        return shared, fit.stand_in(rows if structure.batch_size in (rows, None) else None)
+    if fit.data is None:
+        raise DataError(
+            "`data` must be given: every latent belongs to a datum, and this fit does not hold its training data."
+        )
+    return [site.name for site in latents], fit.batch()
 
 
 def pick(draws: Mapping[str, Tensor], num: int) -> dict[str, Tensor]:

@@ -80,6 +80,8 @@ class _Interceptor(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func == _READ_DATA:  # Pyro's enumeration reads `value.data.shape`, and vmap forbids `.data`
+            return args[0].detach()
         name = getattr(func, "__name__", "")
         in_place = _IN_PLACE.get(name)
         if in_place is not None and isinstance(args[0], torch.Tensor) and kwargs.get("generator") is None:
@@ -135,6 +137,7 @@ class _Interceptor(TorchFunctionMode):
         return median + sigma * torch.tan(math.pi * (self.draw(UNIFORM, out) - 0.5))
 
 
+_READ_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 _IN_PLACE: dict[str, Any] = {
     "normal_": _Interceptor._normal_,
     "uniform_": _Interceptor._uniform_,

@@ -24,7 +24,7 @@ from .noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noi
 from .program import Batch, Program, Structure
 from .structure import is_ignored
 
-__all__ = ["SiteTerms", "Terms", "evaluate"]
+__all__ = ["SiteTerms", "Terms", "evaluate", "map_particles"]
 
 Tensors = dict[str, torch.Tensor]
 
@@ -190,9 +190,9 @@ def evaluate(
         hooks: dict[str, Any] = {}
         given = dict(values or {})
         if hook_values is not None:
-            given = _map(program, run.sample, num_particles, noise, given)
+            given = map_particles(program, run.sample, num_particles, noise, given)
             given = hook_values(given, structure, hooks)
-        out = _map(program, run.score, num_particles, None if hook_values else noise, given)
+        out = map_particles(program, run.score, num_particles, None if hook_values else noise, given)
     sites, draws = run.unpack(out, num_particles)
     return Terms(sites, draws, structure, num_particles, run.scale, share, hooks)
 
@@ -201,7 +201,7 @@ def _cuda_devices(batch: Batch) -> list[int]:
     return sorted({v.device.index or 0 for v in batch.values() if isinstance(v, torch.Tensor) and v.is_cuda})
 
 
-def _map(
+def map_particles(
     program: Program, function: Callable[..., Tensors], num_particles: int, noise: Noise | NoiseLayout | None, given: Tensors
 ) -> Tensors:
     """Run `function` once per particle: directly, under vmap, or (if vmap cannot run it) in a loop."""

@@ -18,7 +18,7 @@ from .data_stream import LoaderData
 from .devices import resolve_device, run_on
 from .distributed import current_shard
 from .early_stopping import EarlyStopping, bound_on
-from .errors import ConfigurationError, NonFiniteError
+from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
 from .guides import build_guide
 from .lr_schedules import LearningRates
@@ -35,6 +35,7 @@ from .step.function import StepFunction
 from .step.shard import Shard
 from .step.state import StepState
 from .step.update import ELEMENTWISE, Update
+from .storage import fingerprint
 from .svi import SVI
 
 __all__ = ["run_svi"]
@@ -74,7 +75,7 @@ def run_svi(
         raise ConfigurationError("`patience` watches the bound on validation data: pass `validation=…` to `fit`.")
     with ExitStack() as stack:
         stack.enter_context(run_on(device, dtype))
-        train = as_data(model, data, dtype=dtype, device=device)
+        train = as_data(model, data, dtype=dtype, device=device, check=svi.transform is None)
         held_out = None if validation is None else as_data(model, validation, dtype=dtype, device=device).batch()
         batch_size = None if isinstance(train, LoaderData) else train.check_batch_size(svi.batch_size)
         _use_threads(stack, svi.threads, train, batch_size, device)
@@ -105,11 +106,11 @@ def _as_fit(svi: SVI, best: _Outcome, outcomes: list[_Outcome], train: Data, see
         guide=best.guide,
         history=pandas.DataFrame(best.rows),
         seed=seed,
-        data=train.tensors if isinstance(train, MemoryData) else None,
+        data=presented(svi, best.program.model_owner, train.tensors, seed) if isinstance(train, MemoryData) else None,
         data_size=train.size,
         status=best.status,
         info=info,
-        prototype={name: value.clone() for name, value in train.head(1).items()},
+        prototype={k: v.clone() for k, v in presented(svi, best.program.model_owner, train.head(1), seed).items()},
         program=best.program.eval(),
     )
 
@@ -148,11 +149,12 @@ class _Run:
         self.svi, self.data, self.validation, self.seed = svi, data, validation, seed
         self.device, self.callbacks, self.shard = device, callbacks, shard
         self.objective: Any = svi.objective
-        first = data.head(min(batch_size or data.size, data.size)) if batch_size else data.head(1)
+        first = presented(svi, model, data.head(batch_size or 1), seed)
         self.program, self.guide = _build_pair(svi, model, data, first, seed, device, dtype)
         feed = self._feed(batch_size)
         self.mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
-        check_pair(self.program, self.objective, feed.batch(0), self.mini, self.guide, shard is not None)
+        seen = presented(svi, self.program.model_owner, feed.batch(0), seed)
+        check_pair(self.program, self.objective, seen, self.mini, self.guide, shard is not None)
         flat = getattr(svi.optimizer, "__name__", "") in ELEMENTWISE
         flat = flat and sum(p.numel() for p in self.program.parameters()) <= _FLAT_LIMIT
         function = StepFunction(
@@ -190,6 +192,8 @@ class _Run:
         self.step = 0
         leader = shard is None or shard.rank == 0
         config = {**svi.configuration(), "seed": seed, "data_size": data.size, "model": type(model).__qualname__}
+        if isinstance(data, MemoryData) and folder is not None:
+            config["data"] = fingerprint(data.tensors)
         self.store = CheckpointStore(folder, config) if folder is not None and leader else None
         self.checkpoint_every = svi.checkpoint_every or max(svi.log_every, svi.steps // 20)
         self.validate_every = svi.validate_every or max(svi.log_every, svi.steps // 50)
@@ -405,6 +409,7 @@ class _Run:
         bound = float("-inf")
         if self.svi.restarts > 1:
             data = self.validation or (self.data.batch() if isinstance(self.data, MemoryData) else self.data.head(4096))
+            data = presented(self.svi, self.program.model_owner, data, self.seed)
             bound, _ = bound_on(self.program, self.objective, data, seed=self.seed, repeats=self.svi.validation_draws)
         steps = max(self.step - 1, 1)
         info = {
@@ -422,6 +427,21 @@ class _Run:
         return _Outcome(self.program, self.guide, rows, status, info, bound)
 
 
+def presented(svi: SVI, model: Any, batch: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """The batch as the program sees it: one draw of the transform, by the fit's seed, checked by the model."""
+    if svi.transform is None:
+        return batch
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "presentation"))
+        shown: dict[str, torch.Tensor] = svi.transform(batch, None)
+    if hasattr(model, "check_data"):
+        try:
+            model.check_data(**shown)
+        except ValueError as error:
+            raise DataError(f"`{type(model).__name__}` cannot use the transformed data: {error}") from error
+    return shown
+
+
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
 
@@ -437,7 +457,7 @@ def _build_pair(
         own.train()
         if hasattr(own, "initialize"):
             whole = data.batch() if isinstance(data, MemoryData) else data.head(4096)
-            own.initialize(whole, derive_seed(seed, "initialize"))
+            own.initialize(presented(svi, model, whole, seed), derive_seed(seed, "initialize"))
     guide = build_guide(svi.guide, own, first)
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)

@@ -5,11 +5,9 @@ from __future__ import annotations
 __all__ = ["LatentVariableModel"]
 
 import abc
-import contextlib
 import functools
 import inspect
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pyro
@@ -20,7 +18,7 @@ from pyro.nn.module import pyro_method
 from torch import Tensor
 
 from .drawing import ambient, draw_data
-from .modes import local_parameters
+from .modes import local_parameters, own_parameters
 
 
 def _program(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +31,7 @@ def _program(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: LatentVariableModel, *args: Any, **kwargs: Any) -> Any:
-        with self._own_parameters():
+        with own_parameters(self):
             return inner(self, *args, **kwargs)
 
     return call
@@ -109,19 +107,8 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `model`, with the module's hooks."""
-        with self._own_parameters():
+        with own_parameters(self):
             return super().__call__(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _own_parameters(self) -> Iterator[None]:
-        if self._pyro_context.active or pyro.settings.get("module_local_params"):
-            yield
-            return
-        for parameter in self.parameters():
-            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # pyro.infer.SVI asks for it
-        # In this order Pyro does not swap its global store, where a guide may keep parameters that it is still using.
-        with self._pyro_context, local_parameters():
-            yield
 
     # What can be asked of a model's class.
 

@@ -123,7 +123,8 @@ class Gaussian(Likelihood):
         return self.log_scale.exp() + self.min_scale if self.fixed_scale is None else self.fixed_scale
 
     def forward(self, output: Tensor) -> TorchDistributionMixin:
-        return dist.Normal(output, self.scale).to_event(len(self.data_shape))
+        scale = self.scale if self.fixed_scale is None else output.new_full((), self.fixed_scale)
+        return dist.Normal(output, scale).to_event(len(self.data_shape))
 
     def mean(self, output: Tensor) -> Tensor:
         return output

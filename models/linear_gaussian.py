@@ -84,12 +84,13 @@ class LinearGaussian(LatentVariableModel):
         else:
             self.guide_scale = PyroParam(torch.ones(latent_dim), constraints.positive)
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
         self.register_buffer("eye", torch.eye(latent_dim), persistent=False)
 
     def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z), in the family of the guide so that their KL divergence is analytic
-            z = pyro.sample("z", self._normal(self.zeros, self.eye if self.posterior == "full" else self.zeros + 1))
+            z = pyro.sample("z", self._normal(self.zeros, self.eye if self.posterior == "full" else self.ones))
             # p(x | z)
             return pyro.sample("x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x)
 

@@ -59,10 +59,10 @@ class BayesianLinearRegression(LatentVariableModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         # p(w)
-        w = pyro.sample("w", dist.Normal(x.new_zeros(self.num_features), self.prior_scale).to_event(1))
+        w = pyro.sample("w", dist.Normal(x.new_zeros(self.num_features), x.new_full((), self.prior_scale)).to_event(1))
         with pyro.plate("data", len(x)):
             # p(y | x, w)
-            return pyro.sample("y", dist.Normal(x @ w, self.noise_scale), obs=y)
+            return pyro.sample("y", dist.Normal(x @ w, x.new_full((), self.noise_scale)), obs=y)
 
     def check_data(self, x: Tensor, y: Tensor | None = None) -> None:  # type: ignore[override]
         check_features("x", x, self.num_features)

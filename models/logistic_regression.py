@@ -58,11 +58,13 @@ class BayesianLogisticRegression(LatentVariableModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         # p(w)
-        w = pyro.sample("w", dist.Normal(x.new_zeros(self.num_features), self.prior_scale).to_event(1))
+        w = pyro.sample("w", dist.Normal(x.new_zeros(self.num_features), x.new_full((), self.prior_scale)).to_event(1))
         logits = x @ w
         if self.has_intercept:
             # p(b)
-            logits = logits + pyro.sample("intercept", dist.Normal(x.new_zeros(()), self.intercept_scale))
+            logits = logits + pyro.sample(
+                "intercept", dist.Normal(x.new_zeros(()), x.new_full((), self.intercept_scale))
+            )
         with pyro.plate("data", len(x)):
             # p(y | x, w, b)
             return pyro.sample("y", dist.Bernoulli(logits=logits), obs=None if y is None else y.to(x.dtype))

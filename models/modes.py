@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["local_parameters", "make_local"]
+__all__ = ["local_parameters", "make_local", "own_parameters"]
 
-from contextlib import AbstractContextManager
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import pyro
@@ -17,6 +19,22 @@ M = TypeVar("M", bound=nn.Module)
 def local_parameters() -> AbstractContextManager[None]:
     """Settings under which PyroModules keep their parameters to themselves and Pyro's global store stays empty."""
     return pyro.settings.context(module_local_params=True)
+
+
+@contextmanager
+def own_parameters(module: PyroModule) -> Iterator[None]:
+    """Inside, this module's programs use its own parameters, whatever mode the caller is in.
+
+    A plain `pyro.infer.SVI`, which runs in Pyro's global mode, still finds and optimises them.
+    """
+    if module._pyro_context.active or pyro.settings.get("module_local_params"):
+        yield
+        return
+    for parameter in module.parameters():
+        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # pyro.infer.SVI asks for it
+    # In this order Pyro does not swap its global store, where a guide may keep parameters that it is still using.
+    with module._pyro_context, local_parameters():
+        yield
 
 
 def make_local(module: M) -> M:

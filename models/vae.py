@@ -83,11 +83,12 @@ class VAE(LatentVariableModel):
             decoder = MLP((latent_dim,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
         self.encoder, self.decoder = encoder, decoder
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
     def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z)
-            z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
+            z = pyro.sample("z", dist.Normal(self.zeros, self.ones).to_event(1))
             # p(x | z)
             return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 

@@ -40,6 +40,14 @@ class Demo:
     folder: Path
     files: dict[str, list[Path]] = field(default_factory=dict)
 
+    @functools.cached_property
+    def fits(self) -> dict[str, dict[str, Any]]:
+        """The finished fits by study and method."""
+        return {
+            label: {method: result.fits[model, method, seed] for model, method, seed in result.fits}
+            for label, result in self.results.items()
+        }
+
 
 def demo_studies(quick: bool = False) -> tuple[dict[str, Study], dict[str, Dataset]]:
     """Return the three studies of the demo and their data; ``quick`` takes a few steps and draws only."""
@@ -108,8 +116,8 @@ def run_demo(
     console.print(table(list(results.values())))
     made = Demo(results, data, folder)
     with console.status("writing posteriors and pictures"):
-        made.files["posteriors"] = _posteriors(results, folder / "posteriors")
-        made.files["pictures"] = draw_pictures(results, data, folder / "pictures")
+        posteriors = _posteriors(made)
+        made.files["pictures"] = draw_pictures(results, made.fits, posteriors, data, folder / "pictures")
         shown: dict[str, Any] = {path.stem.replace("_", " "): path for path in made.files["pictures"]}
         page = write_report(list(results.values()), folder / "report.html", shown, title="jensen demo")
         made.files["report"] = [page]
@@ -117,28 +125,28 @@ def run_demo(
     return made
 
 
-def _posteriors(results: dict[str, StudyResult], folder: Path) -> list[Path]:
-    """Write every finished fit as ArviZ InferenceData and return the files."""
+def _posteriors(made: Demo) -> dict[str, dict[str, Any]]:
+    """Write every fit as ArviZ InferenceData; return them by study and method."""
+    folder = made.folder / "posteriors"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for result in results.values():
-        for key in result.fits:
-            path = folder / f"{slug(result.name)}-{slug(key[1])}.nc"
-            temporary = path.with_suffix(".tmp")
-            result.fits[key].to_arviz().to_netcdf(str(temporary))
-            temporary.replace(path)
-            paths.append(path)
-    return paths
+    posteriors: dict[str, dict[str, Any]] = {label: {} for label in made.fits}
+    made.files["posteriors"] = []
+    for label, fits in made.fits.items():
+        for method, fit in fits.items():
+            posteriors[label][method] = fit.to_arviz(1_000 if label == LOGISTIC else 100)
+            path = folder / f"{slug(made.results[label].name)}-{slug(method)}.nc"
+            posteriors[label][method].to_netcdf(str(path.with_suffix(".tmp")))
+            path.with_suffix(".tmp").replace(path)
+            made.files["posteriors"].append(path)
+    return posteriors
 
 
 def _say(console: Any, made: Demo, seconds: float) -> None:
     """Print where everything is."""
-    for what, paths in made.files.items():
-        where = paths[0].parent if len(paths) > 1 else paths[0] if paths else "none"
-        files = ", ".join(path.name for path in paths) if len(paths) > 1 else ""
-        console.print(f"[bold]{what:<10}[/bold] {where}", highlight=False)
-        if files:
-            console.print(f"           [dim]{files}[/dim]", highlight=False)
-    arms = made.folder / "arms"
-    console.print(f"[bold]arms      [/bold] {arms} (finished ones are not run again)", highlight=False)
+    where = {"pictures": "pictures", "posteriors": "posteriors", "report": "report.html", "arms": "arms"}
+    about = {"posteriors": "ArviZ NetCDF", "report": "open it in a browser", "arms": "finished ones are not run again"}
+    for what, name in where.items():
+        count = f"{len(made.files[what])} files, " if what in ("pictures", "posteriors") else ""
+        note = f"{count}{about.get(what, 'PNG')}"
+        console.print(f"[bold]{what:<11}[/bold]{made.folder / name}  [dim]({note})[/dim]", highlight=False, soft_wrap=True)
     console.print(f"{seconds:.0f} seconds in all", highlight=False)

@@ -24,15 +24,21 @@ _Fits = dict[str, Any]  # by method
 _Pictures = Iterator[tuple[str, "Figure"]]
 
 
-def draw_pictures(results: Mapping[str, StudyResult], data: Mapping[str, Dataset], folder: Path) -> list[Path]:
+def draw_pictures(
+    results: Mapping[str, StudyResult],
+    fits: Mapping[str, _Fits],
+    posteriors: Mapping[str, _Fits],
+    data: Mapping[str, Dataset],
+    folder: Path,
+) -> list[Path]:
     """Draw what the finished arms allow and return the files, named after what they show."""
-    drawings: tuple[Callable[[_Fits, Dataset], _Pictures], ...] = (_regression, _mixture, _images)
+    drawings: tuple[Callable[[_Fits, _Fits, Dataset], _Pictures], ...] = (_regression, _mixture, _images)
     paths = []
     for (label, result), draw in zip(results.items(), drawings, strict=True):
-        fits = {method: result.fits[model, method, seed] for model, method, seed in result.fits if seed == 0}
-        if not fits:
+        if not fits[label]:
             continue
-        for name, picture in (*_comparison(result, fits, label), *draw(fits, data[label])):
+        own = draw(fits[label], posteriors[label], data[label])
+        for name, picture in (*_comparison(result, fits[label], label), *own):
             paths.append(folder / f"{name}.png")
             save(picture, paths[-1])
     return paths
@@ -49,8 +55,7 @@ def _comparison(result: StudyResult, fits: _Fits, label: str) -> _Pictures:
         yield f"{name}_evidence", evidence(frame[frame["status"] == "finished"], title=f"{title}: bound and evidence")
 
 
-def _regression(fits: _Fits, data: Dataset) -> _Pictures:
-    posteriors = {method: fit.to_arviz() for method, fit in fits.items()}
+def _regression(fits: _Fits, posteriors: _Fits, data: Dataset) -> _Pictures:
     title = "Breast cancer: weights of the features (positive: benign)"
     yield "breast_cancer_forest", posterior_forest(posteriors, "w", data.feature_names, title=title)
     chosen = _correlated(next((p for m, p in posteriors.items() if "full" in m), next(iter(posteriors.values()))))
@@ -73,7 +78,7 @@ def _correlated(posterior: Any, count: int = 4) -> list[int]:
     return chosen
 
 
-def _mixture(fits: _Fits, data: Dataset) -> _Pictures:
+def _mixture(fits: _Fits, posteriors: _Fits, data: Dataset) -> _Pictures:
     model = next(iter(fits.values())).model
     x, y = data.train["x"], data.train["y"]
     with torch.no_grad():
@@ -84,7 +89,7 @@ def _mixture(fits: _Fits, data: Dataset) -> _Pictures:
 
 
 @torch.no_grad()
-def _images(fits: _Fits, data: Dataset) -> _Pictures:
+def _images(fits: _Fits, posteriors: _Fits, data: Dataset) -> _Pictures:
     assert data.test is not None
     x, y = data.test["x"], data.test["y"]
     first = [int((y == label).nonzero()[0]) for label in range(10)]

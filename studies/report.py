@@ -46,7 +46,7 @@ def write_report(
     Args:
         results: what is reported.
         path: the html file; everything is inside it.
-        pictures: ``{caption: figure or PNG file}``, shown after the bounds and evidences.
+        pictures: ``{caption: figure or PNG file}``; by default bounds against time, and bounds and evidences.
         title: the heading; the names of the studies by default.
     """
     path = Path(path)
@@ -55,7 +55,7 @@ def write_report(
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="when">written {when}</p>']
     parts += ["<h2>Result</h2>", f'<div class="wide">{as_html(results)}</div>']
-    drawn = [pair for result in results for pair in _drawn(result)] + list((pictures or {}).items())
+    drawn = [pair for result in results for pair in _drawn(result)] if pictures is None else list(pictures.items())
     if drawn:
         parts += ["<h2>Pictures</h2>", *(_figure(caption, picture) for caption, picture in drawn)]
     parts += ["<h2>Arms</h2>", *(f'<div class="wide">{_arms(result)}</div>' for result in results)]

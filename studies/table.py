@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HEADERS = ("model", "method", "bound per datum", "log evidence per datum", "k-hat", "steps/s", "seconds")
 CAPTION = (
-    "nats per datum, bigger is better; bound: the ELBO of the fitted pair, evidence: importance weighted ± standard "
-    "error, the same data and budget for every arm; k-hat: below 0.5 good, above 0.7 the guide misses the posterior"
+    "Nats per datum, bigger is better. Bound: the ELBO of the fitted pair. Evidence: importance weighted ± standard "
+    "error. Same data and budget for all methods. k-hat above 0.7: too far from the posterior to rely on the evidence."
 )
 
 
@@ -41,18 +41,22 @@ def cells(result: StudyResult) -> list[tuple[str, ...]]:
 
 def table(results: Sequence[StudyResult]) -> Any:
     """Return a rich table of one or more studies, followed by why any arm failed."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=" · ".join(result.name for result in results), caption=CAPTION, title_justify="left")
-    for index, header in enumerate(HEADERS):
-        drawn.add_column(header, justify="left" if index < 2 else "right", no_wrap=index >= 2)
+    drawn = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left", pad_edge=False)
+    for index, header in enumerate(HEADERS[1:]):
+        words = header.replace(" per ", "\nper ")
+        drawn.add_column(words, justify="right" if index else "left", no_wrap=index > 0, vertical="bottom")
     for result in results:
         last = ""
         for line in cells(result):
-            drawn.add_row(escape(line[0] if line[0] != last else ""), *(escape(cell) for cell in line[1:]))
+            if line[0] != last:
+                drawn.add_row(f"[bold]{escape(line[0])}[/bold] [dim]({escape(result.name)})[/dim]")
+            drawn.add_row("  " + escape(line[1]), *(escape(cell) for cell in line[2:]))
             last = line[0]
         drawn.add_section()
     errors = [Text(f"{label}: {error}", style="red") for result in results for label, error in _errors(result)]

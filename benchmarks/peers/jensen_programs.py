@@ -81,7 +81,7 @@ def _fit(name: str, folder: Path, device: str, compile: str, **options: Any) -> 
         objective = IWAE(spec.num_particles) if spec.num_particles > 1 else TraceMeanField_ELBO()
     else:
         model, objective = Mixture(torch.from_numpy(init["means"])), TraceEnum_ELBO()
-    options |= {"lr": spec.lr, "batch_size": spec.batch_size, "compile": compile, "device": device}
+    options |= {"lr": spec.lr, "batch_size": spec.batch_size, "compile": compile, "device": device, "drop_last": True}
     method = SVI(objective, dtype=torch.float32, **options)
     return method.fit(model, {key: torch.from_numpy(value) for key, value in arrays.items()}, callbacks=callbacks)
 
@@ -90,17 +90,16 @@ def time_steps(name: str, folder: Path, device: str, seconds: float, *, compile:
     """Steady seconds a step (`fit.info`) of a fit long enough to last ``seconds``; compile time of the first fit."""
     chunk = PROGRAMS[name].chunk[device]
     first = _fit(name, folder, device, compile, steps=2 * chunk, log_every=max(1, chunk // 5))
-    history = first.history.set_index("step")
-    per_step = first.info["seconds_steps"] / first.info["steps"]
-    steps = chunk * max(1, round(seconds / per_step / chunk))
+    history = first.history  # its rows end with a block of steps, at or just after a multiple of `log_every`
+    steps = chunk * max(1, round(seconds * first.info["steps_per_second"] / chunk))
     start = time.perf_counter()
     info = _fit(name, folder, device, compile, steps=steps, log_every=chunk).info
     return {
-        "seconds_per_step": info["seconds_steps"] / info["steps"],
+        "seconds_per_step": 1 / info["steps_per_second"],
         "seconds_compile": first.info["seconds_compile"],
         "seconds_wall": time.perf_counter() - start,
         "steps": steps,
-        "bound_per_datum": float(history.loc[chunk, "bound_per_datum"]),
+        "bound_per_datum": float(history.bound_per_datum[history.step >= chunk].iloc[0]),
     }
 
 
@@ -116,9 +115,10 @@ def memory(folder: Path, device: str, compile: str, marks: tuple[int, int]) -> d
 
     process, seen = psutil.Process(), {}
 
-    def note(state: Any) -> None:
-        if state.step in marks:
-            seen[str(state.step)] = process.memory_info().rss
+    def note(progress: Any) -> None:
+        for mark in marks:
+            if progress.step >= mark:
+                seen.setdefault(str(mark), process.memory_info().rss)
 
     _fit("blr_big", folder, device, compile, steps=marks[1], log_every=marks[0], callbacks=(note,))
     return seen

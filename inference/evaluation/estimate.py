@@ -74,13 +74,16 @@ class Estimate:
 
 
 def _plus_minus(value: float, stderr: float) -> str:
-    """Decimals by the size of the error: one significant digit of it, two where that digit is 1."""
+    """Decimals by the size of the error (one digit, two where the first is 1); at most seven digits of the value."""
     if not math.isfinite(value) or not math.isfinite(stderr) or stderr <= 0.0:
         return f"{value:.6g} +- {stderr:.1g}" if stderr else f"{value:.6g} +- 0"
     exponent = math.floor(math.log10(stderr))
     if round(stderr / 10.0**exponent, 1) < 2.0:
         exponent -= 1
-    decimals = min(max(-exponent, 1), 12)
+    decimals = max(-exponent, 1)
+    most = 6 - math.floor(math.log10(abs(value))) if value else 6  # seven digits of the value
+    if decimals > most:
+        return f"{value:.{max(most, 1)}f} +- {stderr:.1g}"
     return f"{value:.{decimals}f} +- {stderr:.{decimals}f}"
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, ModelError
+from ..fit_context import drawing, ready
 from ..program import Program, Structure
 
 __all__ = ["Scored", "check_count", "random_sites", "refuse_point_masses", "scored"]
@@ -33,10 +31,9 @@ class Scored:
         sliceable: whether the pair also runs on a part of the data (not so for a guide with parameters per datum).
     """
 
-    def __init__(self, program: Program, data: Batch) -> None:
-        self.program, self.data = program, data
+    def __init__(self, program: Program, data: Batch, device: torch.device) -> None:
+        self.program, self.data, self.device = program, data, device
         self.size = len(next(iter(data.values())))
-        self.device = _device(program, data)
         self.sliceable, self.structure = _sliceable(self)
 
     def rows(self, rows: slice | None = None) -> Batch:
@@ -48,27 +45,16 @@ class Scored:
 def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterator[Scored]:
     """The fitted pair of `fit` on `data` (by default its training data), without gradients, in evaluation mode.
 
-    Every module's mode, the default dtype and the default device are as before on leaving. With `draw_discrete`, sites
-    that the guide enumerates are drawn instead: terms averaged over them are no importance weights.
+    Every module's mode, the random state, the default dtype and device are as before on leaving. With `draw_discrete`,
+    sites that the guide enumerates are drawn instead: terms averaged over them are no importance weights.
 
     Raises:
         DataError: if `data` is None and the fit kept no data, or the data do not fit the model.
     """
     program: Program = fit.program
-    modes = {module: module.training for module in program.modules()}
-    dtype = torch.get_default_dtype()
-    try:
-        program.eval()
-        batch = _data(fit, data)
-        floating = [t for t in (*program.parameters(), *batch.values()) if t.is_floating_point()]
-        if floating:
-            torch.set_default_dtype(floating[0].dtype)
-        with torch.no_grad(), torch.device(_device(program, batch)):
-            yield Scored(_drawing(program) if draw_discrete else program, batch)
-    finally:
-        torch.set_default_dtype(dtype)
-        for module, training in modes.items():
-            module.training = training
+    batch = _data(fit, data)
+    with ready(program, seed=0) as device:
+        yield Scored(drawing(program) if draw_discrete else program, batch, device)
 
 
 def _data(fit: Any, data: Any) -> Batch:
@@ -81,22 +67,6 @@ def _data(fit: Any, data: Any) -> Batch:
     if not isinstance(prepared, MemoryData):
         raise DataError("`data` must be in memory to be scored, got a stream. Pass tensors, arrays or a `Dataset`.")
     return prepared.batch()
-
-
-def _drawing(program: Program) -> Program:
-    """The same pair, sharing all its parts, with a guide that asks for no enumeration."""
-    drawing = copy.copy(program)
-    drawing._structure = {}
-    guide = poutine.infer_config(program.guide, config_fn=lambda site: {"enumerate": None})
-    drawing._guide = replace(program._guide, owner=None, name=None, callable=guide)
-    return drawing
-
-
-def _device(program: Program, data: Batch) -> torch.device:
-    """Where the parameters are; where the data are, if there are none."""
-    for tensor in (*program.parameters(), *program.buffers(), *data.values()):
-        return tensor.device
-    return torch.device("cpu")
 
 
 def _sliceable(scored: Scored) -> tuple[bool, Structure]:
@@ -134,7 +104,7 @@ def refuse_point_masses(structure: Structure, metric: str) -> None:
         if site.guide_distribution == "Delta":
             raise ModelError(
                 f"`{metric}` needs a guide with a density, but the guide of `{site.name}` is a point mass (Delta), as "
-                f'in a MAP fit. Use a guide such as "normal", or make `{site.name}` a parameter of the model.'
+                f'in a MAP fit or in stored draws. Use a guide such as "normal", or make `{site.name}` a parameter.'
             )
 
 

@@ -35,5 +35,5 @@ class AutoIAF(AutoIAFNormal):
             if isinstance(part, Transform):
                 part._cached_x_y = None, None
             if hasattr(part, "_cached_log_scale"):
-                part._cached_log_scale = None
+                part._cached_log_scale = None  # type: ignore[assignment]
         return super().__getstate__()

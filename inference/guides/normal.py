@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from jensen.inference.errors import ModelError
-from jensen.models.modes import local_parameters
+from jensen.models.modes import local_parameters, own_parameters
 
 from .prototype import Latents, LatentSite
 
@@ -61,6 +61,11 @@ class NormalGuide(PyroModule):
                 # q(z_i)
                 values[site.name] = pyro.sample(site.name, self.factor(site))
         return values
+
+    def __call__(self, *args: Any, **batch: Any) -> Any:
+        """Run `forward` with this module's own parameters: Pyro's global store is left alone."""
+        with own_parameters(self):
+            return super().__call__(*args, **batch)
 
     def factor(self, site: LatentSite) -> TorchDistributionMixin:
         r"""The distribution :math:`q(z_i)`, in the support of the latent."""

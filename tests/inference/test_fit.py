@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import json
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -152,12 +154,17 @@ def test_posterior_of_locals() -> None:
     assert list(fit.posterior(6)) == ["m"]
     both = fit.posterior(6, data=fit.data)
     assert {name: value.shape for name, value in both.items()} == {"m": (6,), "z": (6, N)}
+    unsaved = make(Effects(), {"x": torch.linspace(-1, 1, N)}, "normal", streamed=True)
+    assert torch.equal(unsaved.posterior(6)["m"], fit.posterior(6)["m"])
     amortised = coder()
     assert amortised.posterior(6)["z"].shape == (6, N, 2)
     assert amortised.posterior(6, data=amortised.data["x"][:5])["z"].shape == (6, 5, 2)  # type: ignore[index]
     streamed = coder(streamed=True)
     with pytest.raises(DataError, match=r"`data` must be given: every latent belongs to a datum"):
         streamed.posterior(6)
+    with pytest.raises(DataError, match=r"`data` must be given: this fit does not hold its training data"):
+        streamed.predict()
+    assert streamed.predict(amortised.data, num=2)["x"].shape == (2, N, 3)
     assert list(mixture().posterior(6)) == ["m"]
 
 
@@ -211,6 +218,14 @@ def test_fit_is_immutable() -> None:
     pd.testing.assert_frame_equal(fit.history, history())
     with pytest.raises(DataError, match=r"`prototype` must be given for a fit that does not hold its data"):
         Fit("SVI", {}, fit.model, fit.guide, history())
+
+
+def test_fit_can_be_copied_and_sent_to_another_process() -> None:
+    for fit in (regression(), coder(), effects()):
+        for again in (copy.deepcopy(fit), pickle.loads(pickle.dumps(fit))):
+            for name, value in fit.posterior(3, data=fit.data).items():
+                assert torch.equal(again.posterior(3, data=fit.data)[name], value)
+            pd.testing.assert_frame_equal(again.history, fit.history)
 
 
 def test_fit_shows_itself() -> None:
@@ -280,8 +295,12 @@ def test_arviz_without_data() -> None:
     whole, fit = regression(), regression(streamed=True)
     idata = fit.to_arviz(num=10)
     assert idata.groups() == ["posterior"]
-    with pytest.raises(DataError, match=r"`log_likelihood` needs the training data"):
+    with pytest.raises(DataError, match=r"`data` must be given: this fit does not hold its training data"):
         fit.to_arviz(num=10, log_likelihood=True)
+    given = fit.to_arviz(num=10, data=whole.data)
+    assert given.log_likelihood.equals(whole.to_arviz(num=10).log_likelihood)
+    with pytest.raises(DataError, match=r"`data` must be given"):
+        coder(streamed=True).to_arviz()
     assert "log_likelihood" not in whole.to_arviz(num=10, log_likelihood=False).groups()
 
 

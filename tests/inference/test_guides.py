@@ -87,9 +87,7 @@ def test_normal_draws_each_latent_under_its_own_name(mixed):
     sites = trace_of(guide, batch)
     assert list(sites) == ["tau", "p", "a.mu", "s"]
     assert isinstance(sites["a.mu"]["fn"].base_dist, dist.Normal)
-    assert isinstance(
-        sites["s"]["fn"].base_dist if hasattr(sites["s"]["fn"], "base_dist") else sites["s"]["fn"], Normal
-    )
+    assert isinstance(sites["s"]["fn"], Normal)
     frame = sites["s"]["cond_indep_stack"][0]
     assert (frame.name, frame.size, frame.dim) == ("data", 6, -1)
     assert guide.local_latents == ("s",)
@@ -178,7 +176,7 @@ def built(request, plain):
 
 
 def test_every_guide_covers_the_latents_and_holds_its_parameters(built):
-    guide, model, batch = built
+    guide, _, batch = built
     sites = trace_of(guide, batch)
     assert {"loc", "scale"} <= set(sites)
     assert sites["loc"]["value"].shape == (2,)
@@ -253,7 +251,8 @@ def test_every_guide_works_in_plain_pyro_svi(name, plain):
     for _ in range(3):
         svi.step(**batch)
     assert any(not torch.equal(a, b) for a, b in zip(before, guide.parameters(), strict=True))
-    pyro.clear_param_store()  # run globally, the guide's parameters are there
+    assert name != "normal" or not pyro.get_param_store()
+    pyro.clear_param_store()  # run globally, Pyro's own guides keep their parameters there
 
 
 def test_full_covariance_contains_the_exact_posterior(regression):
@@ -305,7 +304,7 @@ def test_flow_density_of_a_draw_is_that_of_any_value(dimension):
 def test_flow_density_integrates_to_one():
     guide, _ = make_flow(2)
     posterior = guide.get_posterior()
-    grid = torch.linspace(-6, 6, 301, dtype=torch.float64)
+    grid = torch.linspace(-6, 6, 201, dtype=torch.float64)
     points = guide.loc.detach() + torch.cartesian_prod(grid, grid)
     with torch.no_grad():
         total = posterior.log_prob(points).exp().sum() * (grid[1] - grid[0]) ** 2
@@ -354,10 +353,10 @@ def test_a_module_or_a_function_of_the_model(plain):
     class Own(PyroModule):
         def __init__(self):
             super().__init__()
-            self.scale = PyroParam(torch.ones(()), constraints.positive)
+            self.width = PyroParam(torch.ones(()), constraints.positive)
 
         def forward(self, x=None):
-            pyro.sample("loc", dist.Normal(torch.zeros(2), self.scale).to_event(1))
+            pyro.sample("loc", dist.Normal(torch.zeros(2), self.width).to_event(1))
             pyro.sample("scale", dist.LogNormal(torch.zeros(()), 1.0))
 
     own = Own()  # built in Pyro's global mode, runs locally
@@ -390,7 +389,7 @@ def test_a_flow_for_one_number_says_what_to_do():
             with pyro.plate("data", 1 if x is None else len(x)):
                 return pyro.sample("x", dist.Normal(m, 1.0), obs=x)
 
-    with pytest.raises(ConfigurationError, match="`guide` AutoIAFNormal cannot serve this model"):
+    with pytest.raises(ConfigurationError, match='`guide` "iaf" needs two or more latent numbers'):
         build_guide("iaf", One(), {"x": torch.zeros(3)})
     build_guide("flow", One(), {"x": torch.zeros(3)})
 

@@ -31,6 +31,9 @@ def test_float_and_per_datum() -> None:
         (-math.inf, 0.0, "-inf +- 0"),
         (-1.5, math.nan, "-1.5 +- nan"),
         (123456.0, 1234.0, "123456.0 +- 1234.0"),
+        (-628.8838556, 5e-8, "-628.8839 +- 5e-08"),
+        (0.000123, 0.00003, "0.00012 +- 0.00003"),
+        (0.0, 0.25, "0.0 +- 0.2"),
     ],
 )
 def test_str(value: float, stderr: float, shown: str) -> None:

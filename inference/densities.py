@@ -55,7 +55,7 @@ def reduce_to_data(term: torch.Tensor, data_dim: int | None, site: Any) -> torch
     return term.sum(others) if others else term
 
 
-def dimensions(node: Any, guide_node: Any, analytic: bool) -> Tensors:
+def dimensions(node: Any, guide_node: Any, analytic: bool) -> dict[str, torch.Tensor]:
     """Terms per event dimension, for distributions whose event is one vector of independent coordinates."""
     q, p = guide_node["fn"], node["fn"]
     if not (isinstance(q, Independent) and isinstance(p, Independent)):

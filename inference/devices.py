@@ -29,11 +29,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
-            f'`device` is {str(device)!r}, but torch sees no CUDA device here. Use device="auto" or "cpu", or install a '
-            f"CUDA build of torch and check `nvidia-smi`."
+            f'`device` is {str(device)!r}, but torch sees no CUDA device here. Use device="auto" or "cpu", or '
+            f"install a CUDA build of torch and check `nvidia-smi`."
         )
     if resolved.type == "cuda" and resolved.index is not None and resolved.index >= torch.cuda.device_count():
-        raise ConfigurationError(f"`device` is {str(device)!r}, but there are {torch.cuda.device_count()} CUDA devices.")
+        count = torch.cuda.device_count()
+        raise ConfigurationError(f"`device` is {str(device)!r}, but there are {count} CUDA devices.")
     return resolved
 
 

@@ -41,7 +41,9 @@ def bound_on(
             for repeat in range(repeats):
                 torch.manual_seed(derive_seed(seed, "validation", repeat))
                 parts = [
-                    objective.bound(program, {k: v[piece] for k, v in data.items()}, weight=objective.schedule(1.0)).bound
+                    objective.bound(
+                        program, {k: v[piece] for k, v in data.items()}, weight=objective.schedule(1.0)
+                    ).bound
                     for piece in pieces
                 ]
                 values.append(torch.stack(parts).sum())

@@ -79,7 +79,11 @@ def contract(model_trace: Any, guide_trace: Any, structure: Structure, summed: f
             posterior[symbol] = log_q[name]
 
     def finish(factor: _Factor | None, local: bool) -> torch.Tensor | None:
-        return None if factor is None else _finish(_average(factor, posterior, symbols), data if local else None, structure)
+        return (
+            None
+            if factor is None
+            else _finish(_average(factor, posterior, symbols), data if local else None, structure)
+        )
 
     parts, group = [], []
     for name, factor in log_p.items():
@@ -114,8 +118,8 @@ def _factor(node: Any, plates: dict[str, str]) -> _Factor:
         dims = "".join(symbol_of[i - tensor.dim()] for i, size in enumerate(tensor.shape) if size > 1)
     except KeyError as error:
         raise ModelError(
-            f"The log density of `{node['name']}` has shape {tuple(tensor.shape)}, wider than the plates around it. Mark "
-            f"the extra dimensions with `.to_event(…)`, or add a plate for them."
+            f"The log density of `{node['name']}` has shape {tuple(tensor.shape)}, wider than the plates around it. "
+            f"Mark the extra dimensions with `.to_event(…)`, or add a plate for them."
         ) from error
     ordinal = frozenset(plates[f.name] for f in node["cond_indep_stack"] if f.vectorized)
     return _Factor(tensor.squeeze() if 1 in tensor.shape else tensor, dims, ordinal)
@@ -159,7 +163,8 @@ def _sum_out(factors: list[_Factor], sum_dims: set[str], target: frozenset[str])
 
 
 def _average(factor: _Factor, posterior: dict[str, _Factor], plates: set[str]) -> _Factor:
-    r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, with the upstream variables that q depends on."""
+    r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, with the upstream variables that q depends "
+    "on."""
     dims = set(factor.dims)
     weights: list[_Factor] = []
     pending = [s for s in factor.dims if s in posterior]

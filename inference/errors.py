@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["CheckpointError", "ConfigurationError", "DataError", "JensenError", "ModelError", "NonFiniteError", "nearest"]
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "DataError",
+    "JensenError",
+    "ModelError",
+    "NonFiniteError",
+    "nearest",
+]
 
 
 class JensenError(Exception):

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from .errors import ConfigurationError, DataError
 from .fit_context import ready
+from .particles import map_particles
 from .program import Program
 from .seeding import derive_seed
 from .structure import is_ignored
-from .terms import map_particles as map_particles
 
 if TYPE_CHECKING:
     from .fit import Fit

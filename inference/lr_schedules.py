@@ -61,13 +61,16 @@ class LearningRates:
         if isinstance(probe, (int, float)):
             self._factor = schedule
             if not probe >= 0.0:
-                raise ConfigurationError(f"`lr_schedule` must return a factor that is not negative, got {probe!r} at 0.")
+                raise ConfigurationError(
+                    f"`lr_schedule` must return a factor that is not negative, got {probe!r} at 0."
+                )
             return
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
         made = schedule(optimizer)
         if not isinstance(made, LRScheduler) or isinstance(made, torch.optim.lr_scheduler.ReduceLROnPlateau):
             raise ConfigurationError(
-                f"`lr_schedule` must return a factor, or a torch LRScheduler that depends on the step alone, got {made!r}."
+                f"`lr_schedule` must return a factor, or a torch LRScheduler that depends on the step alone, got "
+                f"{made!r}."
             )
         self._scheduler, self._optimizer = made, optimizer
         self._known = [float(optimizer.param_groups[0]["lr"])]

@@ -53,7 +53,8 @@ class minibatch(Messenger):
                 batch = self.batch_size or frame.size
                 if batch > self.data_size:
                     raise ConfigurationError(
-                        f"`data_size` must be at least the batch, got data_size={self.data_size} and a batch of {batch}."
+                        f"`data_size` must be at least the batch, got data_size={self.data_size} and a batch of "
+                        f"{batch}."
                     )
                 factor = self.data_size / batch
                 msg["scale"] = msg["scale"] * factor

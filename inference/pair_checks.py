@@ -29,7 +29,8 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
     size = len(next(iter(batch.values())))
     if structure.batch_size is not None and structure.batch_size != size:
         raise ModelError(
-            f"The plate `{DATA_PLATE}` has size {structure.batch_size}, and the batch has {size} data. Declare it with the "
+            f"The plate `{DATA_PLATE}` has size {structure.batch_size}, and the batch has {size} data. Declare it "
+            "with the "
             f'size of what it is given: `with pyro.plate("{DATA_PLATE}", len(x)):`.'
         )
     if not (mini or parallel):
@@ -39,7 +40,7 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
             f"Mini-batches need to know which sites belong to single data, and the model has no plate named "
             f'`{DATA_PLATE}`. Put the data in `with pyro.plate("{DATA_PLATE}", len(x)):`, or drop `batch_size`.'
         )
-    local = [name for name in getattr(guide, "local_latents", ())]
+    local = list(getattr(guide, "local_latents", ()))
     if local:
         raise ModelError(
             f"The automatic guide has parameters of its own for every datum of `{local[0]}`, so it cannot be fitted on "
@@ -48,15 +49,15 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
     if isinstance(objective, Renyi) and structure.global_latents:
         names = ", ".join(f"`{site.name}`" for site in structure.global_latents)
         raise ModelError(
-            f"`{type(objective).__name__}` with global latents ({names}) is a bound only on the full batch: the log of an "
-            f"average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use `Trace_ELBO` or "
-            f"`TraceMeanField_ELBO`."
+            f"`{type(objective).__name__}` with global latents ({names}) is a bound only on the full batch: the log "
+            f"of an average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use "
+            f"`Trace_ELBO` or `TraceMeanField_ELBO`."
         )
     shared = [s for s in structure.sites.values() if s.enumerated and not s.local]
     if shared:
         raise ModelError(
-            f"The global discrete latent `{shared[0].name}` is summed out together with all the data, which a mini-batch "
-            f"cannot do without bias. Drop `batch_size`, or sample it in the guide with `Trace_ELBO`."
+            f"The global discrete latent `{shared[0].name}` is summed out together with all the data, which a "
+            f"mini-batch cannot do without bias. Drop `batch_size`, or sample it in the guide with `Trace_ELBO`."
         )
     if parallel and not objective.is_sum_over_data:
         raise ModelError(f"`{type(objective).__name__}` is not a sum over the data, so processes cannot share a batch.")

@@ -74,7 +74,8 @@ def _check_names(guide_nodes: dict[str, Any], model_nodes: dict[str, Any]) -> No
             )
         if name not in model_nodes and not node["infer"].get("is_auxiliary"):
             raise ModelError(
-                f"The guide samples `{name}`, which the model does not have.{nearest(name, latents)} Rename it, or mark "
+                f"The guide samples `{name}`, which the model does not have.{nearest(name, latents)} Rename it, or "
+                "mark "
                 f'it `infer={{"is_auxiliary": True}}` if it is meant to be an auxiliary variable.'
             )
     for name in latents:
@@ -133,14 +134,15 @@ def _check_shapes(name: str, model_node: dict[str, Any], guide_node: dict[str, A
         raise ModelError(
             f"The site `{name}` has batch shape {tuple(model_fn.batch_shape)} and event shape "
             f"{tuple(model_fn.event_shape)} in the model but batch shape {tuple(guide_fn.batch_shape)} and event shape "
-            f"{tuple(guide_fn.event_shape)} in the guide. Both must agree: check `.to_event(…)` and the plates around it."
+            f"{tuple(guide_fn.event_shape)} in the guide. Both must agree: check `.to_event(…)` and the plates "
+            "around it."
         )
     plates = [{f.name for f in node["cond_indep_stack"]} for node in (model_node, guide_node)]
     if (DATA_PLATE in plates[0]) != (DATA_PLATE in plates[1]):
         where = "model" if DATA_PLATE in plates[0] else "guide"
         raise ModelError(
-            f"The site `{name}` is inside the plate `{DATA_PLATE}` only in the {where}. Put it inside that plate in both, "
-            f"or in neither."
+            f"The site `{name}` is inside the plate `{DATA_PLATE}` only in the {where}. Put it inside that plate in "
+            f"both, or in neither."
         )
 
 

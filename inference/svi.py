@@ -27,8 +27,8 @@ __all__ = ["SVI"]
 class SVI:
     r"""Fit a model and a guide by stochastic gradient ascent on a bound of the log evidence.
 
-    .. math:: (\theta, \phi)_{t+1} = \mathrm{optimizer}\Big((\theta, \phi)_t,\; \nabla \widehat{\mathcal L}(\theta, \phi;
-       \text{batch}_t, \epsilon_t)\Big)
+    .. math:: (\theta, \phi)_{t+1} = \mathrm{optimizer}\Big((\theta, \phi)_t,\; \nabla \widehat{\mathcal L}(\theta,
+       \phi; \text{batch}_t, \epsilon_t)\Big)
 
     The draws :math:`\epsilon_t` and the batch of step `t` are pure functions of (seed, t), so a fit that is resumed, or
     run in another `compile` mode, sees the same ones.
@@ -213,17 +213,20 @@ def _objective(objective: Any) -> Objective:
     if isinstance(objective, str):
         if objective not in OBJECTIVES:
             raise ConfigurationError(
-                f"`objective` must be one of {', '.join(OBJECTIVES)}, got {objective!r}.{nearest(objective, OBJECTIVES)}"
+                f"`objective` must be one of {', '.join(OBJECTIVES)}, got {objective!r}."
+                f"{nearest(objective, OBJECTIVES)}"
             )
         objective = OBJECTIVES[objective]
     if isinstance(objective, type) and issubclass(objective, Objective):
         try:
             return objective()
         except TypeError as error:
-            raise ConfigurationError(f"`objective` {objective.__name__} needs arguments: {error}. Pass an instance.") from error
+            raise ConfigurationError(
+                f"`objective` {objective.__name__} needs arguments: {error}. Pass an instance."
+            ) from error
     raise ConfigurationError(
-        f"`objective` must be a jensen objective such as `Trace_ELBO()`, or its name, got {objective!r}. Pyro's own losses "
-        f"synchronise with the host at every step; jensen's of the same names take their place."
+        f"`objective` must be a jensen objective such as `Trace_ELBO()`, or its name, got {objective!r}. Pyro's own "
+        f"losses synchronise with the host at every step; jensen's of the same names take their place."
     )
 
 
@@ -233,11 +236,13 @@ def _check_guide(guide: Any) -> None:
 
         if guide not in GUIDES:
             raise ConfigurationError(
-                f"`guide` must be one of {', '.join(GUIDES)}, a Pyro autoguide class or a callable `model -> guide`, got "
-                f"{guide!r}.{nearest(guide, GUIDES)}"
+                f"`guide` must be one of {', '.join(GUIDES)}, a Pyro autoguide class or a callable `model -> guide`, "
+                f"got {guide!r}.{nearest(guide, GUIDES)}"
             )
     elif guide is not None and not callable(guide):
-        raise ConfigurationError(f"`guide` must be a name, a Pyro autoguide class or a callable `model -> guide`, got {guide!r}.")
+        raise ConfigurationError(
+            f"`guide` must be a name, a Pyro autoguide class or a callable `model -> guide`, got {guide!r}."
+        )
 
 
 def _positive_whole(name: str, value: Any) -> None:
@@ -260,7 +265,7 @@ def _name(value: Any) -> Any:
         return {"function": _name(value.func), **{key: _name(item) for key, item in value.keywords.items()}}
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return value.__qualname__
     text = repr(value)
     return text if " at 0x" not in text else type(value).__qualname__

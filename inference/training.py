@@ -22,9 +22,10 @@ from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
 from .guides import build_guide
 from .lr_schedules import LearningRates
+from .objectives.base import Objective
 from .pair_checks import check_pair
-from .progress import Callback, Progress, progress_bar
 from .program import Program
+from .progress import Callback, Progress, progress_bar
 from .recorder import Recorder
 from .sampler import BatchSampler
 from .seeding import derive_seed
@@ -148,7 +149,8 @@ class _Run:
     ) -> None:
         self.svi, self.data, self.validation, self.seed = svi, data, validation, seed
         self.device, self.callbacks, self.shard = device, callbacks, shard
-        self.objective: Any = svi.objective
+        assert isinstance(svi.objective, Objective)
+        self.objective = svi.objective
         first = presented(svi, model, data.head(batch_size or 1), seed)
         self.program, self.guide = _build_pair(svi, model, data, first, seed, device, dtype)
         feed = self._feed(batch_size)
@@ -168,7 +170,9 @@ class _Run:
             share=1.0 if shard is None else 1.0 / shard.size,
         )
         if not function.names:
-            raise ConfigurationError("There is nothing to fit: neither the model nor the guide has a trainable parameter.")
+            raise ConfigurationError(
+                "There is nothing to fit: neither the model nor the guide has a trainable parameter."
+            )
         self.rates = LearningRates(svi.lr, svi.lr_schedule, svi.steps)
         self._constant_rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.engine = Engine(
@@ -237,8 +241,6 @@ class _Run:
         if not (self.objective.is_scheduled or self.rates.changes):
             self._constant_rows[count] = rows
         return rows
-
-    # -- the loop --------------------------------------------------------------------------------------------------------
 
     def train(self, label: str) -> _Outcome:
         svi = self.svi
@@ -351,9 +353,8 @@ class _Run:
             return False
         self._write_back()
         progress = Progress(self.step, self.svi.steps, dict(row), self.program)
-        return any([callback(progress) is True for callback in self.callbacks])
-
-    # -- checkpoints -------------------------------------------------------------------------------------------------------
+        answers = [callback(progress) for callback in self.callbacks]  # every one is called
+        return any(answer is True for answer in answers)
 
     def _save(self, *, final: bool, status: str = "running") -> None:
         if self.store is None:
@@ -362,7 +363,11 @@ class _Run:
         tensors = {f"state/{i:05d}": t.detach().cpu().contiguous() for i, t in enumerate(state.tensors)}
         if self.best is not None:
             tensors |= {f"best/{i:05d}": t.detach().cpu().contiguous() for i, t in enumerate(self.best.tensors)}
-        stopping = {"best": self.stopping.best, "best_step": self.stopping.best_step, "bad": self.stopping.bad}
+        stopping: dict[str, Any] = {
+            "best": self.stopping.best,
+            "best_step": self.stopping.best_step,
+            "bad": self.stopping.bad,
+        }
         if self.stopping.best_step < 0:
             stopping["best"] = None
         body = {
@@ -398,8 +403,6 @@ class _Run:
         ordered = [tensors[name].to(self.device) for name in sorted(tensors) if name.startswith(prefix)]
         layout = StepState(empty.parameters, [torch.empty(0)] * keys, empty.average, empty.buffers)
         return layout.with_tensors(ordered)
-
-    # -- the end -----------------------------------------------------------------------------------------------------------
 
     def _outcome(self, status: str) -> _Outcome:
         if self.best is not None and status != "interrupted":
@@ -447,7 +450,13 @@ def _crossed(before: int, after: int, every: int) -> bool:
 
 
 def _build_pair(
-    svi: SVI, model: Any, data: Data, first: dict[str, torch.Tensor], seed: int, device: torch.device, dtype: torch.dtype
+    svi: SVI,
+    model: Any,
+    data: Data,
+    first: dict[str, torch.Tensor],
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple[Program, Any]:
     """A copy of the model, initialised from the data, bound to its guide."""
     torch.manual_seed(derive_seed(seed, "start"))
@@ -455,9 +464,9 @@ def _build_pair(
     if isinstance(own, torch.nn.Module):
         own.to(device=device, dtype=dtype)
         own.train()
-        if hasattr(own, "initialize"):
+        if callable(initialize := getattr(own, "initialize", None)):
             whole = data.batch() if isinstance(data, MemoryData) else data.head(4096)
-            own.initialize(presented(svi, model, whole, seed), derive_seed(seed, "initialize"))
+            initialize(presented(svi, model, whole, seed), derive_seed(seed, "initialize"))
     guide = build_guide(svi.guide, own, first)
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)

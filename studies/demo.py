@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Demo", "demo_studies", "run_demo"]
 
 import functools
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,13 +64,13 @@ def demo_studies(quick: bool = False) -> tuple[dict[str, Study], dict[str, Datas
     }
     data = {LOGISTIC: breast_cancer(), MIXTURE: wine(), AUTOENCODER: threshold(digits(test_size=0.2, seed=0))}
 
-    regression = functools.partial(SVI, steps=steps(4_000), lr=2e-2)
+    regression = functools.partial(SVI, steps=steps(4_000), lr=3e-2, lr_schedule=decay)
     guides = {"normal": "normal", "full covariance": "multivariate_normal", "low rank": "lowrank"}
     regressions = {f"Trace_ELBO, {label}": regression(Trace_ELBO(), guide=guide) for label, guide in guides.items()}
     regressions["TraceMeanField_ELBO, normal"] = regression(TraceMeanField_ELBO(), guide="normal")
     regressions["IWAE(10), normal"] = regression(IWAE(10), guide="normal")
 
-    images = functools.partial(SVI, steps=steps(3_000), lr=2e-3, batch_size=128)
+    images = functools.partial(SVI, steps=steps(3_000), lr=3e-3, batch_size=128, lr_schedule=decay)
     networks = functools.partial(VAE, data_shape=64, latent_dim=8, hidden=(200,))
     common: dict[str, Any] = {"metrics": metrics, "seeds": [0]}
     studies = {
@@ -93,6 +94,11 @@ def demo_studies(quick: bool = False) -> tuple[dict[str, Study], dict[str, Datas
         ),
     }
     return studies, data
+
+
+def decay(fraction: float) -> float:
+    """Return the factor of the learning rate: 1 at the start of training, 0.01 at its end, on a cosine."""
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
 
 
 def run_demo(
@@ -148,5 +154,6 @@ def _say(console: Any, made: Demo, seconds: float) -> None:
     for what, name in where.items():
         count = f"{len(made.files[what])} files, " if what in ("pictures", "posteriors") else ""
         note = f"{count}{about.get(what, 'PNG')}"
-        console.print(f"[bold]{what:<11}[/bold]{made.folder / name}  [dim]({note})[/dim]", highlight=False, soft_wrap=True)
+        line = f"[bold]{what:<11}[/bold]{made.folder / name}  [dim]({note})[/dim]"
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{seconds:.0f} seconds in all", highlight=False)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .result import StudyResult
 
 HEADERS = ("model", "method", "bound per datum", "log evidence per datum", "k-hat", "steps/s", "seconds")
+_NARROW_HEADERS = ("method", "bound\nper datum", "log evidence\nper datum", "k-hat", "steps\nper s", "time\n(s)")
 CAPTION = (
     "Nats per datum, bigger is better. Bound: the ELBO of the fitted pair. Evidence: importance weighted ± standard "
     "error. Same data and budget for all methods. k-hat above 0.7: too far from the posterior to rely on the evidence."
@@ -47,17 +48,18 @@ def table(results: Sequence[StudyResult]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left", pad_edge=False)
-    for index, header in enumerate(HEADERS[1:]):
-        words = header.replace(" per ", "\nper ")
-        drawn.add_column(words, justify="right" if index else "left", no_wrap=index > 0, vertical="bottom")
+    drawn = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left", pad_edge=False, collapse_padding=True)
+    for index, header in enumerate(_NARROW_HEADERS):
+        drawn.add_column(header, justify="right" if index else "left", no_wrap=index > 0, vertical="bottom")
     for result in results:
-        last = ""
-        for line in cells(result):
-            if line[0] != last:
-                drawn.add_row(f"[bold]{escape(line[0])}[/bold] [dim]({escape(result.name)})[/dim]")
-            drawn.add_row("  " + escape(line[1]), *(escape(cell) for cell in line[2:]))
-            last = line[0]
+        lines, last = cells(result), ""
+        several = len({line[0] for line in lines}) > 1 or len(results) == 1
+        for model, method, *numbers in lines:
+            title = model if several else result.name
+            if title != last:
+                drawn.add_row(f"[bold]{escape(title)}")
+            drawn.add_row(f" {escape(method)}", *(escape(cell) for cell in numbers))
+            last = title
         drawn.add_section()
     errors = [Text(f"{label}: {error}", style="red") for result in results for label, error in _errors(result)]
     return Group(drawn, *errors)

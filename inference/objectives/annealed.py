@@ -29,8 +29,8 @@ class _Reweighted(Objective):
         summed = [site.name for site in structure.sites.values() if site.enumerated == "model"]
         if summed:
             raise ModelError(
-                f"`{type(self).__name__}` needs the KL of every latent by itself, and `{summed[0]}` is summed out of the "
-                f"model together with the likelihood. Sample it in the guide, or use `TraceEnum_ELBO`."
+                f"`{type(self).__name__}` needs the KL of every latent by itself, and `{summed[0]}` is summed out of "
+                f"the model together with the likelihood. Sample it in the guide, or use `TraceEnum_ELBO`."
             )
 
     @staticmethod
@@ -90,8 +90,8 @@ class BetaELBO(_Reweighted):
 class CapacityELBO(_Reweighted):
     r"""The evidence lower bound with its KL held at a target, ``E_q[log p(x | z)] - gamma |KL - C|``.
 
-    `KL` is the mean over the mini-batch, in nats per datum; the penalty is a total over the `N` data like the likelihood.
-    Its absolute value makes the mini-batch estimate biased in the last place, as in the paper.
+    `KL` is the mean over the mini-batch, in nats per datum; the penalty is a total over the `N` data like the
+    likelihood. Its absolute value makes the mini-batch estimate biased in the last place, as in the paper.
 
     Args:
         capacity: `C` in nats per datum, a number or a schedule (the paper: ``Linear(0, 25, until=1.0)``).
@@ -100,7 +100,8 @@ class CapacityELBO(_Reweighted):
 
     Raises:
         ConfigurationError: if `capacity` or `gamma` is negative or not finite.
-        ModelError: if the pair has global latents, a latent summed out of the model, or one without a pathwise gradient.
+        ModelError: if the pair has global latents, a latent summed out of the model, or one without a pathwise
+        gradient.
 
     Reference: Burgess et al., Understanding disentangling in beta-VAE, 2018, https://arxiv.org/abs/1804.03599.
     """
@@ -121,8 +122,8 @@ class CapacityELBO(_Reweighted):
         super().check(structure)
         if structure.global_latents:
             raise ModelError(
-                f"`CapacityELBO` holds the KL per datum at a target, and `{structure.global_latents[0].name}` is a global "
-                f"latent. Use `BetaELBO` or `TraceMeanField_ELBO`."
+                f"`CapacityELBO` holds the KL per datum at a target, and `{structure.global_latents[0].name}` is a "
+                f"global latent. Use `BetaELBO` or `TraceMeanField_ELBO`."
             )
 
     def schedule(self, fraction: float) -> float:
@@ -148,5 +149,7 @@ class CapacityELBO(_Reweighted):
         return Bound(objective, objective.detach(), bound.detach())
 
 
-def total_or_zero(terms: Terms, local: torch.Tensor | None, shared: torch.Tensor | None) -> torch.Tensor | float:
-    return 0.0 if local is None and shared is None else total(terms, local, shared)
+def total_or_zero(terms: Terms, local: torch.Tensor | None, shared: torch.Tensor | None) -> torch.Tensor:
+    if local is None and shared is None:
+        return torch.zeros(())
+    return total(terms, local, shared)

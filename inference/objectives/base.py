@@ -67,7 +67,6 @@ class Objective(ELBO, abc.ABC):
 
     def check(self, structure: Structure) -> None:
         """Raise a ModelError if this objective cannot be used with a pair of this structure."""
-        return None
 
     def schedule(self, fraction: float) -> float:
         """The annealing weight after `fraction` (0 to 1) of the training; 1.0 for objectives that do not anneal."""
@@ -176,6 +175,7 @@ def require_unscaled(structure: Structure, objective: str) -> None:
     for site in structure.sites.values():
         if site.scaled:
             raise ModelError(
-                f"The program scales the site `{site.name}` itself, and importance weights ({objective}) are wrong with "
-                f"scaled terms. Remove `poutine.scale` or the subsampling plate; `SVI(batch_size=…)` scales mini-batches."
+                f"The program scales the site `{site.name}` itself, and importance weights ({objective}) are wrong "
+                f"with scaled terms. Remove `poutine.scale` or the subsampling plate; `SVI(batch_size=…)` scales "
+                "mini-batches."
             )

@@ -106,7 +106,9 @@ class TraceEnum_ELBO(Trace_ELBO):
     enumerate_guide = True
 
     def check(self, structure: Structure) -> None:
-        if not any(site.enumerated or site.support.is_discrete for site in structure.sites.values() if site.kind == "latent"):
+        if not any(
+            site.enumerated or site.support.is_discrete for site in structure.sites.values() if site.kind == "latent"
+        ):
             raise ModelError(
                 "`TraceEnum_ELBO` sums discrete latents out, and this model has none. Use `Trace_ELBO` or "
                 "`TraceMeanField_ELBO`."
@@ -140,7 +142,8 @@ def require_pathwise(structure: Structure, objective: str) -> None:
         if site.kind != "observed" and not site.enumerated and not site.reparameterized:
             raise ModelError(
                 f"`{objective}` needs pathwise gradients, and the guide's site `{site.name}` "
-                f"({site.guide_distribution}) has none. Use `Trace_ELBO` (score function), or take a discrete site exactly "
+                f"({site.guide_distribution}) has none. Use `Trace_ELBO` (score function), or take a discrete site "
+                "exactly "
                 f'with `infer={{"enumerate": "parallel"}}` in the guide.'
             )
 

@@ -29,9 +29,9 @@ def _unit_weights(terms: Terms, objective: str) -> tuple[torch.Tensor, float, to
         if terms.scale != 1.0 or terms.share != 1.0:
             names = ", ".join(f"`{site.name}`" for site in terms.structure.global_latents)
             raise ModelError(
-                f"`{objective}` with global latents ({names}) is a bound only on the full batch: the log of an average of "
-                f"joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use `Trace_ELBO` or "
-                f"`TraceMeanField_ELBO`."
+                f"`{objective}` with global latents ({names}) is a bound only on the full batch: the log of an "
+                f"average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use "
+                f"`Trace_ELBO` or `TraceMeanField_ELBO`."
             )
         joint = shared if local is None else local.sum(-1) if shared is None else shared + local.sum(-1)
         if joint is None:
@@ -47,13 +47,13 @@ class Renyi(Objective):
        \log \frac1K \sum_k w_{kb}^{1-\alpha}, \qquad w_{kb} = \frac{p(x_b, z_{kb})}{q(z_{kb} \mid x_b)}.
 
     The weights are never scaled by ``N / B``: the logarithm is taken per datum, then summed, then scaled, so the bound
-    stays a bound under mini-batches. ``alpha = 1`` is the ELBO, ``alpha = 0`` is IWAE. With global latents the weight is
-    joint over the data, and only the full batch is accepted. Draws without a pathwise gradient use the score function
-    with the leave-one-out baseline of VIMCO.
+    stays a bound under mini-batches. ``alpha = 1`` is the ELBO, ``alpha = 0`` is IWAE. With global latents the weight
+    is joint over the data, and only the full batch is accepted. Draws without a pathwise gradient use the score
+    function with the leave-one-out baseline of VIMCO.
 
     Args:
-        alpha: the order; 0 <= alpha < 1 gives lower bounds between IWAE and the ELBO, alpha < 0 may exceed the evidence.
-        num_particles: `K`, the number of importance samples.
+        alpha: the order; 0 <= alpha < 1 gives lower bounds between IWAE and the ELBO, alpha < 0 may exceed the
+        evidence. num_particles: `K`, the number of importance samples.
 
     Raises:
         ConfigurationError: if `alpha` is not finite.
@@ -79,8 +79,8 @@ class Renyi(Objective):
         in_guide = [site.name for site in structure.sites.values() if site.enumerated == "guide"]
         if in_guide and self.alpha != 0.0:
             raise ModelError(
-                f"`Renyi(alpha={self.alpha})` cannot take the guide's enumerated site `{in_guide[0]}` exactly: powers of a "
-                f"weight do not sum over it. Use `IWAE` (alpha = 0), or leave the site out of the guide."
+                f"`Renyi(alpha={self.alpha})` cannot take the guide's enumerated site `{in_guide[0]}` exactly: "
+                f"powers of a weight do not sum over it. Use `IWAE` (alpha = 0), or leave the site out of the guide."
             )
 
     def _value(self, log_weights: torch.Tensor) -> torch.Tensor:

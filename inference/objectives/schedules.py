@@ -87,7 +87,8 @@ def as_schedule(value: float | Schedule, argument: str) -> Schedule:
         result = schedule(fraction)
         if not (math.isfinite(result) and result >= 0.0):
             raise ConfigurationError(
-                f"`{argument}` must be finite and not negative at every fraction of training, got {result!r} at {fraction}."
+                f"`{argument}` must be finite and not negative at every fraction of training, got {result!r} at "
+                f"{fraction}."
             )
     return schedule
 

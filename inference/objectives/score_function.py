@@ -27,11 +27,12 @@ def leave_one_out(values: torch.Tensor) -> torch.Tensor:
 def score_function_surrogate(
     terms: Terms, sites: list[SiteTerms], local: torch.Tensor | None, shared: torch.Tensor | None
 ) -> torch.Tensor:
-    r"""A scalar whose gradient is ``E[sum_i grad log q(z_i) (f_i - baseline_i)]``, Rao-Blackwellised over the data plate.
+    r"""A scalar whose gradient is ``E[sum_i grad log q(z_i) (f_i - baseline_i)]``, Rao-Blackwellised over the data
+    plate.
 
-    A local draw of datum `b` only influences the terms of `b`; a global draw influences all of them. The baseline is the
-    leave-one-out mean over particles, which is independent of the draw, so the estimator stays unbiased (Mnih & Rezende,
-    Variational Inference for Monte Carlo Objectives, 2016, https://arxiv.org/abs/1602.06725).
+    A local draw of datum `b` only influences the terms of `b`; a global draw influences all of them. The baseline is
+    the leave-one-out mean over particles, which is independent of the draw, so the estimator stays unbiased (Mnih &
+    Rezende, Variational Inference for Monte Carlo Objectives, 2016, https://arxiv.org/abs/1602.06725).
 
     Args:
         terms: the terms.

@@ -93,7 +93,9 @@ class StepGraph:
         inputs = [*self.example[:row_start], *stacked]
         return trace(block, [tensor.detach() for tensor in inputs]), inputs
 
-    def run_rows(self, runner: Callable[..., Any], inputs: Tensors, rows: Tensors, steps: int) -> tuple[Tensors, Tensors]:
+    def run_rows(
+        self, runner: Callable[..., Any], inputs: Tensors, rows: Tensors, steps: int
+    ) -> tuple[Tensors, Tensors]:
         """Run the single-step `runner` over `steps` rows."""
         count = len(self.state.tensors)
         current, data = inputs[:count], inputs[count:]

@@ -48,10 +48,10 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
     for name, gradient in zip(function.names, again, strict=True):
         if name in silent and not bool((gradient != 0).any()):
             raise ModelError(
-                f"The parameter `{name}` receives no gradient from `{function.objective!r}`. Either no term of the bound "
-                f"depends on it (remove it, or freeze it with `requires_grad_(False)`), or this objective cannot see it: "
-                f"a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated sites has none in an "
-                f"importance-weighted bound."
+                f"The parameter `{name}` receives no gradient from `{function.objective!r}`. Either no term of the "
+                f"bound depends on it (remove it, or freeze it with `requires_grad_(False)`), or this objective "
+                f"cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
+                f"sites has none in an importance-weighted bound."
             )
 
 
@@ -79,13 +79,13 @@ def first_bad_site(engine: Engine, step: int) -> str:
             sum_guide=objective.sum_guide,
         )
     for site in terms.sites.values():
-        for part, value in (("log p", site.log_p), ("log q", site.log_q), ("KL", site.kl)):
-            if value is not None and not bool(torch.isfinite(value).all()):
-                bad = int((~torch.isfinite(value)).sum())
+        for part, term in (("log p", site.log_p), ("log q", site.log_q), ("KL", site.kl)):
+            if term is not None and not bool(torch.isfinite(term).all()):
+                bad = int((~torch.isfinite(term)).sum())
                 draw = terms.values.get(site.name)
                 hint = "" if draw is None or bool(torch.isfinite(draw).all()) else " (its draw is not finite)"
                 return (
-                    f"`{part}` of the site `{site.name}` is the first that is not finite ({bad} of {value.numel()} "
+                    f"`{part}` of the site `{site.name}` is the first that is not finite ({bad} of {term.numel()} "
                     f"terms){hint}. Check its scale and support, and the learning rate."
                 )
     return "every site's terms are finite there; the gradient overflowed. Lower `lr`, or set `clip_norm`."

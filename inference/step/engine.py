@@ -99,8 +99,6 @@ class Engine:
         self._captured: CapturedGraph | None = None
         self._prepared = False
 
-    # -- state ---------------------------------------------------------------------------------------------------------
-
     @property
     def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
         """What each tensor of ``state.optimizer`` is: (parameter index, entry name)."""
@@ -125,8 +123,6 @@ class Engine:
             )
             self.state = self.state.with_tensors([*parameters, *self.state.tensors[len(parameters) :]])
         return self._optimizer
-
-    # -- one step, eagerly -----------------------------------------------------------------------------------------------
 
     def _noise_of(self, step: int, size: int) -> StepNoise:
         return StepNoise(*(tensor[0] for tensor in self._noise_block(step, 1, size)))
@@ -185,8 +181,6 @@ class Engine:
 
     _untraceable_optimizer = False
 
-    # -- compiled steps ----------------------------------------------------------------------------------------------------
-
     def prepare(self, step: int) -> None:
         """Choose how the remaining steps run; called once, after the optimiser's state exists."""
         self._prepared = True
@@ -232,7 +226,9 @@ class Engine:
             self._graphs[size] = self._trace(step, batch, size)
         return self._graphs[size]
 
-    def _trace(self, step: int, batch: dict[str, torch.Tensor], size: int) -> tuple[StepGraph, Callable[..., Any]] | None:
+    def _trace(
+        self, step: int, batch: dict[str, torch.Tensor], size: int
+    ) -> tuple[StepGraph, Callable[..., Any]] | None:
         index = self.feed.index(step, 1)
         static = self.feed.static if self.feed.static is not None else batch
         weights, rates = self.schedule(step, 1)
@@ -260,15 +256,13 @@ class Engine:
                 where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 warnings.warn(
-                    f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same numbers. "
-                    f"Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
+                    f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same "
+                    f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
                     stacklevel=5,
                 )
                 return None
             raise
         return graph, interpreted(graph.module)
-
-    # -- many steps ------------------------------------------------------------------------------------------------------
 
     def block_length(self, step: int, limit: int) -> int:
         """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
@@ -311,7 +305,7 @@ class Engine:
         return bounds
 
     def _run_single(self, entry: tuple[StepGraph, Callable[..., Any]], step: int) -> torch.Tensor:
-        graph, runner = entry
+        _, runner = entry
         data = self.feed.static if self.feed.static is not None else self.feed.batch(step)
         rows = self._rows(step, 1)
         self._seed_opaque(step)

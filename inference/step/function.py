@@ -68,7 +68,8 @@ class StepFunction:
     ) -> None:
         self.program, self.objective, self.transform = program, objective, transform
         self.data_size, self.batch_size, self.share, self.precision = data_size, batch_size, share, precision
-        self.parameters = {name: p for name, p in program.named_parameters() if p.requires_grad}
+        trainable = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
+        self.parameters: dict[str, torch.Tensor] = dict(trainable)
         self.buffers = dict(program.named_buffers())
         self.flat = flat and len({p.dtype for p in self.parameters.values()}) == 1
         self._parameter_slots = _slots(program, self.parameters, "_parameters")
@@ -151,7 +152,10 @@ class StepFunction:
     def layouts(self, batch: Batch) -> tuple[NoiseLayout, NoiseLayout]:
         """What noise the program (per particle) and the transform need, from one eager run."""
         program, transform = NoiseLayout(), NoiseLayout()
-        with torch.no_grad(), self._swapped([p.detach() for p in self.parameters.values()], [b.clone() for b in self.buffers.values()]):
+        with (
+            torch.no_grad(),
+            self._swapped([p.detach() for p in self.parameters.values()], [b.clone() for b in self.buffers.values()]),
+        ):
             if self.transform is not None:
                 with record_noise(transform):
                     batch = self.transform(batch, None)

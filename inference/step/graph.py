@@ -37,7 +37,19 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
 
 def count_operations(module: fx.GraphModule) -> int:
     """How many kernels the graph launches when it is run node by node (views are free)."""
-    views = ("view", "expand", "alias", "unsqueeze", "squeeze", "transpose", ".t.", "permute", "slice", "select", "detach")
+    views = (
+        "view",
+        "expand",
+        "alias",
+        "unsqueeze",
+        "squeeze",
+        "transpose",
+        ".t.",
+        "permute",
+        "slice",
+        "select",
+        "detach",
+    )
     calls = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
     return sum(not any(view in call for view in views) for call in calls)
 

@@ -31,8 +31,8 @@ class Shard:
         """
         if batch_size % self.size:
             raise ConfigurationError(
-                f"A batch of {batch_size} cannot be divided evenly among {self.size} processes. Choose a `batch_size` that "
-                f"is a multiple of {self.size} (and `drop_last=True` if the last batch is ragged)."
+                f"A batch of {batch_size} cannot be divided evenly among {self.size} processes. Choose a "
+                f"`batch_size` that is a multiple of {self.size} (and `drop_last=True` if the last batch is ragged)."
             )
         part = batch_size // self.size
         return slice(self.rank * part, (self.rank + 1) * part)

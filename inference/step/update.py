@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from unittest import mock
 
 import torch
@@ -42,8 +41,8 @@ class Update:
     """Build optimisers and apply them to explicit tensors.
 
     Args:
-        factory: ``factory(parameters, lr=…) -> Optimizer``, usually a `torch.optim` class or a `functools.partial` of it.
-        lr: the learning rate.
+        factory: ``factory(parameters, lr=…) -> Optimizer``, usually a `torch.optim` class or a `functools.partial` of
+        it. lr: the learning rate.
         max_norm: clip the global gradient norm to this, or None.
         average: decay of an exponential moving average of the parameters, or None.
     """
@@ -51,7 +50,9 @@ class Update:
     def __init__(self, factory: Callable[..., Optimizer], lr: float, max_norm: float | None, average: float | None):
         self.factory, self.lr, self.max_norm, self.average = factory, lr, max_norm, average
 
-    def optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor, *, traced: bool = False) -> Optimizer:
+    def optimizer(
+        self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor, *, traced: bool = False
+    ) -> Optimizer:
         optimizer = self.factory(list(parameters), lr=lr)
         for group in optimizer.param_groups:
             if traced or (parameters and parameters[0].is_cuda):
@@ -133,7 +134,9 @@ class Update:
         apply = self.functional(state.keys, p, scheduled)
 
         def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            split = [list(tensors[i:j]) for i, j in ((0, p), (p, 2 * p), (2 * p, 2 * p + s), (2 * p + s, 2 * p + s + a))]
+            split = [
+                list(tensors[i:j]) for i, j in ((0, p), (p, 2 * p), (2 * p, 2 * p + s), (2 * p + s, 2 * p + s + a))
+            ]
             new = apply(split[0], split[1], split[2], split[3], tensors[-1])
             return (*new[0], *new[1], *new[2])
 

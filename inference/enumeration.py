@@ -34,6 +34,8 @@ class Part:
     local: bool
     log_p: torch.Tensor | None
     log_q: torch.Tensor | None
+    weight: Any = 1.0
+    pathwise: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,70 +47,114 @@ class _Factor:
     ordinal: frozenset[str]
 
 
-def contract(model_trace: Any, guide_trace: Any, structure: Structure, summed: frozenset[str]) -> list[Part]:
+def contract(
+    model_trace: Any, guide_trace: Any, scoring_trace: Any, structure: Structure, summed: frozenset[str]
+) -> list[Part]:
     """Return every site's terms with all enumerated dimensions gone.
 
     Args:
         model_trace, guide_trace: enumerated traces.
+        scoring_trace: the guide's trace whose ``log q`` are the terms (with detached parameters, or `guide_trace`); the
+            probabilities that terms are averaged under are always `guide_trace`'s.
         structure: the pair's structure.
         summed: names of the sites to sum out; other enumerated sites belong to the guide and are averaged.
 
     Raises:
-        ModelError: if a guide site depends on a latent that is to be summed out.
+        ModelError: if a draw without a pathwise gradient depends on an enumerated site, if sites that are summed out
+            together are scaled differently, or if a global site is summed out with the data of a mini-batch.
     """
     guide_trace.symbolize_dims()
-    model_trace.symbolize_dims(guide_trace.plate_to_symbol)
-    plates = model_trace.plate_to_symbol
+    plates = guide_trace.plate_to_symbol
+    scoring_trace.symbolize_dims(plates)
+    model_trace.symbolize_dims(plates)
     data = plates.get(DATA_PLATE)
-    model_nodes = {n: s for n, s in model_trace.nodes.items() if not is_ignored(s)}
-    guide_nodes = {n: s for n, s in guide_trace.nodes.items() if not is_ignored(s) and not s["is_observed"]}
+    model_nodes, guide_nodes = _scored(model_trace), _scored(guide_trace, guide=True)
     log_p = {name: _factor(node, plates) for name, node in model_nodes.items()}
-    log_q = {name: _factor(node, plates) for name, node in guide_nodes.items()}
-    symbols = set(plates.values())
-    enumerated = {
-        name: (model_nodes if name in model_nodes else guide_nodes)[name]["infer"].get("_enumerate_symbol")
-        for name in {**model_nodes, **guide_nodes}
-        if structure.sites[name].enumerated or name in summed
+    log_q = {name: _factor(node, plates) for name, node in _scored(scoring_trace, guide=True).items()}
+    symbol_of = {n: node["infer"].get("_enumerate_symbol") for n, node in {**model_nodes, **guide_nodes}.items()}
+    sum_dims = {symbol for name in summed if (symbol := symbol_of[name])}
+    posterior = {
+        symbol: _factor(node, plates)
+        for name, node in guide_nodes.items()
+        if (symbol := symbol_of[name]) and symbol not in sum_dims
     }
-    sum_dims = {enumerated[name] for name in summed if enumerated.get(name)}
-    posterior = {enumerated[n]: log_q[n] for n in log_q if n not in summed and enumerated.get(n)}
-    averaged = {s for node in guide_nodes.values() if (s := node["infer"].get("_enumerate_symbol"))} - sum_dims
-    for name, node in guide_nodes.items():
-        symbol = node["infer"].get("_enumerate_symbol")
-        if symbol in averaged:
-            posterior[symbol] = log_q[name]
+    pathwise = {n: structure.sites[n].reparameterized or bool(symbol_of[n]) for n in log_q}
+    _check_pathwise(pathwise, log_q, sum_dims | set(posterior), structure)
+    weight = {n: _weight(node, structure) for n, node in {**guide_nodes, **model_nodes}.items()}
 
-    def finish(factor: _Factor | None, local: bool) -> torch.Tensor | None:
-        return (
-            None
-            if factor is None
-            else _finish(_average(factor, posterior, symbols), data if local else None, structure)
-        )
+    def finish(name: str, factor: _Factor | None) -> torch.Tensor | None:
+        if factor is None:
+            return None
+        return _finish(_average(factor, posterior), data if structure.sites[name].local else None, structure)
 
     parts, group = [], []
     for name, factor in log_p.items():
         if name in summed or not sum_dims.isdisjoint(factor.dims):
             group.append(name)
             continue
-        site = structure.sites[name]
-        parts.append(Part(name, site.kind, site.local, finish(factor, site.local), finish(log_q.get(name), site.local)))
-    extra: list[_Factor] = []
+        site, q = structure.sites[name], finish(name, log_q.get(name))
+        parts.append(Part(name, site.kind, site.local, finish(name, factor), q, weight[name], pathwise.get(name, True)))
+    extra: list[str] = []
     for name, factor in log_q.items():
         if name in summed:
             continue
         if not sum_dims.isdisjoint(factor.dims):
-            extra.append(_Factor(-factor.tensor, factor.dims, factor.ordinal))
+            extra.append(name)
         elif name not in log_p or name in group:
-            site = structure.sites[name]
-            parts.append(Part(name, "auxiliary", site.local, None, finish(factor, site.local)))
+            local, q = structure.sites[name].local, finish(name, factor)
+            parts.append(Part(name, "auxiliary", local, None, q, weight[name], pathwise[name]))
     if group:
         local = all(structure.sites[name].local for name in summed)
+        _check_group(group + extra, weight, local, model_nodes, structure)
         target = frozenset({data} if local and data else ())
-        factors = [log_p[name] for name in group] + extra
-        total = _sum_out(factors, sum_dims, target)
-        name = "*".join(sorted(summed))
-        parts.append(Part(name, "marginal", local, finish(total, local), None))
+        total = _sum_out([log_p[n] for n in group] + [_negative(log_q[n]) for n in extra], sum_dims, target)
+        value = _finish(_average(total, posterior), data if local else None, structure)
+        parts.append(Part("*".join(sorted(summed)), "marginal", local, value, None, weight[group[0]]))
     return parts
+
+
+def _scored(trace: Any, guide: bool = False) -> dict[str, Any]:
+    return {n: s for n, s in trace.nodes.items() if not is_ignored(s) and not (guide and s["is_observed"])}
+
+
+def _weight(node: Any, structure: Structure) -> Any:
+    """What the program itself scales the site by."""
+    return node["scale"] / node.get("minibatch_scale", 1.0) if structure.sites[node["name"]].scaled else 1.0
+
+
+def _check_pathwise(
+    pathwise: dict[str, bool], log_q: dict[str, _Factor], enumerated: set[str], structure: Structure
+) -> None:
+    for name, has_gradient in pathwise.items():
+        if not has_gradient and not enumerated.isdisjoint(log_q[name].dims):
+            raise ModelError(
+                f"The guide draws `{name}` ({structure.sites[name].guide_distribution}), which has no pathwise gradient, "
+                f"given a site that is enumerated, so its score function has no single learning signal. Enumerate "
+                f'`{name}` as well (`infer={{"enumerate": "parallel"}}`), or sample both.'
+            )
+
+
+def _check_group(
+    names: list[str], weight: dict[str, Any], local: bool, model_nodes: dict[str, Any], structure: Structure
+) -> None:
+    first = weight[names[0]]
+    for name in names:
+        if weight[name] is not first and not (isinstance(first, float) and weight[name] == first):
+            raise ModelError(
+                f"`{names[0]}` and `{name}` are summed over the same discrete latent and must have the same scale. Put "
+                f"one `poutine.scale` around both, or around neither."
+            )
+        factor = model_nodes[name].get("minibatch_scale", 1.0) if name in model_nodes else 1.0
+        if not local and structure.sites[name].local and factor != 1.0:
+            summed = next(s.name for s in structure.sites.values() if s.enumerated and not s.local)
+            raise ModelError(
+                f"The global discrete latent `{summed}` is summed out together with all the data, which a mini-batch "
+                f"cannot do without bias. Drop `batch_size`, or sample it in the guide with `Trace_ELBO`."
+            )
+
+
+def _negative(factor: _Factor) -> _Factor:
+    return _Factor(-factor.tensor, factor.dims, factor.ordinal)
 
 
 def _factor(node: Any, plates: dict[str, str]) -> _Factor:
@@ -162,7 +208,7 @@ def _sum_out(factors: list[_Factor], sum_dims: set[str], target: frozenset[str])
     return _Factor(total, total._pyro_dims, target)
 
 
-def _average(factor: _Factor, posterior: dict[str, _Factor], plates: set[str]) -> _Factor:
+def _average(factor: _Factor, posterior: dict[str, _Factor]) -> _Factor:
     r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, with the upstream variables that q depends "
     "on."""
     dims = set(factor.dims)

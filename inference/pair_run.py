@@ -79,30 +79,34 @@ class PairRun:
         self.found: dict[str, SiteTerms] = {}
         self.latents: list[str] = []
 
+    # Handlers act from the last entered to the first: sites are marked, then enumerated, then given their known values,
+    # so that a known value still carries the enumerated dimensions it depends on.
+
     def _guide(self, given: Tensors) -> Any:
-        guide = self.program.guide
-        handlers: list[Messenger] = [_Substitute(given), _Annotate(self.guide_enumerated)]
         with ExitStack() as stack:
+            stack.enter_context(_Substitute(given))
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum(first_available_dim=-1 - self.structure.max_plate_nesting))
-            for handler in handlers:
-                stack.enter_context(handler)
-            return poutine.trace(guide).get_trace(*self.args, **self.batch)
+                stack.enter_context(_Annotate(self.guide_enumerated))
+            return poutine.trace(self.program.guide).get_trace(*self.args, **self.batch)
 
     def _model(self, guide_trace: Any, given: Tensors) -> Any:
         with ExitStack() as stack:
+            stack.enter_context(_Substitute(given))
+            stack.enter_context(poutine.replay(trace=guide_trace))
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum())  # goes on after the dimensions that the guide took
-            stack.enter_context(_Annotate(self.model_enumerated))
-            stack.enter_context(_Substitute(given))
-            replayed = poutine.replay(self.program.model, trace=guide_trace)
-            return poutine.trace(replayed).get_trace(*self.args, **self.batch)
+                stack.enter_context(_Annotate(self.model_enumerated))
+            return poutine.trace(self.program.model).get_trace(*self.args, **self.batch)
 
     def sample(self, given: Tensors) -> Tensors:
         """Only the guide's draws."""
         trace = self._guide(given)
-        names = [name for name in self.structure.guide_order if name in trace.nodes and name not in given]
-        return {name: trace.nodes[name]["value"] for name in names} | given
+        return {name: trace.nodes[name]["value"] for name in self._drawn(trace)} | given
+
+    def _drawn(self, trace: Any) -> list[str]:
+        """The guide's sites that hold one draw each: all but the enumerated."""
+        return [n for n in self.structure.guide_order if n in trace.nodes and n not in self.guide_enumerated]
 
     def score(self, given: Tensors) -> Tensors:
         """The draws (``"value/…"``) and every site's terms (``"log_p/…"``, ``"log_q/…"``, ``"kl/…"``)."""
@@ -110,17 +114,18 @@ class PairRun:
         model_trace = self._model(guide_trace, given)
         scoring = guide_trace
         if self.detach_guide:
-            draws = {n: s["value"] for n, s in guide_trace.nodes.items() if s["type"] == "sample"}
+            # as views: a flow that keeps its last draw would score it with the live parameters
+            draws = {n: guide_trace.nodes[n]["value"] for n in self._drawn(guide_trace)}
             with self.program.detached_guide():
-                scoring = self._guide({name: value for name, value in draws.items() if name in self.structure.sites})
+                scoring = self._guide({name: value.view_as(value) for name, value in draws.items()})
         nodes = [n for n in model_trace.nodes.values() if not is_ignored(n)]
         guide_nodes = {name: n for name, n in scoring.nodes.items() if not is_ignored(n) and not n["is_observed"]}
         self.found = {}
         out: Tensors = {}
         if self.model_enumerated or self.guide_enumerated:
-            parts = enumeration.contract(model_trace, scoring, self.structure, self.summed)
-            for part in parts:
-                self._record(out, part.name, part.kind, part.local, {"log_p": part.log_p, "log_q": part.log_q}, 1.0)
+            for part in enumeration.contract(model_trace, guide_trace, scoring, self.structure, self.summed):
+                terms = {"log_p": part.log_p, "log_q": part.log_q}
+                self._record(out, part.name, part.kind, part.local, terms, part.weight, part.pathwise)
         else:
             for node in nodes:
                 self._site(out, node, guide_nodes.get(node["name"]))

@@ -130,7 +130,7 @@ def evaluate(
         program: the bound pair.
         batch: tensors keyed by the model's argument names; `args` are positional arguments before them.
         num_particles: `K`.
-        noise: base noise to read instead of the generator, or a layout to record one particle's draws in (see
+        noise: base noise to read instead of the generator, or a layout in which to record the draws of one particle (see
             :mod:`jensen.inference.noise`).
         seed: seeds the generator for this call only; None continues from its present state.
         values: latent values ``(K, *site shape)`` to use instead of the guide's draws, for any of the sites.
@@ -150,6 +150,8 @@ def evaluate(
         group of kind ``"marginal"``.
     """
     structure = program.structure(batch, args)
+    if isinstance(noise, NoiseLayout):
+        num_particles = 1
     from .pair_run import PairRun
 
     run = PairRun(program, structure, batch, args, analytic_kl, detach_guide, enumerate_guide, sum_guide, per_dimension)

@@ -29,6 +29,8 @@ def bound_against_time(histories: Mapping[str, Sequence[pandas.DataFrame]], titl
     """
     if not any(len(history) for runs in histories.values() for history in runs):
         raise ConfigurationError("`histories`: expected at least one history with rows, got none.")
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     picture = figure(7.5, 4.5)
     axes = picture.add_subplot()
     low, high = [], []
@@ -46,10 +48,13 @@ def bound_against_time(histories: Mapping[str, Sequence[pandas.DataFrame]], titl
         margin = 0.06 * (max(high) - min(low))
         axes.set_ylim(min(low) - margin, max(high) + margin)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y")
     axes.set(xlabel="time of the fit (seconds)", ylabel="bound (nats per datum)", title=title or "Bound against time")
-    axes.legend(loc="lower right", fontsize=9)
+    if len(histories) > 1:
+        picture.legend(loc="outside lower center", ncols=min(len(histories), 3), fontsize=9)
     return picture
 
 

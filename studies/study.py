@@ -73,7 +73,7 @@ class Study:
                 if split(data, self.score_on) is None:
                     raise ConfigurationError(f"`score_on`: expected a split that the data has, got `{self.score_on}`.")
                 for method_label, method in _methods_of(self.methods, label, models).items():
-                    where = (self.name, label, method_label, seed)
+                    where = (self.name, str(label), str(method_label), seed)
                     arms.append(Arm(*where, model, data, method, metrics, self.score_on, self.checkpoint))
         if not arms:
             raise ConfigurationError("`Study`: expected at least one model, method and seed, got none of one of them.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -104,13 +104,19 @@ class CapturedGraph:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph), torch.no_grad():
             *new, self.bounds = runner(*self.state, *self.data, *self.rows)
-            torch._foreach_copy_(self.state, list(new))
-        torch._foreach_copy_(self.state, start)
+            _copy(self.state, new)
+        _copy(self.state, start)
 
     def __call__(self, state: Tensors, rows: Tensors) -> tuple[Tensors, torch.Tensor]:
         """Advance from `state` by the block's steps. The returned state is overwritten by the next call."""
         if state[0] is not self.state[0]:
-            torch._foreach_copy_(self.state, state)
-        torch._foreach_copy_(self.rows, rows)
+            _copy(self.state, state)
+        _copy(self.rows, rows)
         self.graph.replay()
         return self.state, self.bounds.clone()
+
+
+def _copy(targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        if target.numel() and target is not source:
+            target.copy_(source, non_blocking=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import fx
@@ -25,7 +24,8 @@ class StepGraph:
 
     Args:
         function: the step's gradient.
-        update: the traced optimiser update over ``(*parameters, *gradients, *state, *average, lr)``.
+        update: the traced update over ``(*parameters, *gradients, *state, *average, lr)``; with None the graph
+            returns ``(*gradients, *buffers, bounds)``, for processes that must first add their gradients up.
         state: an example state.
         keys: the batch's keys, in the order of `data`.
         data: example data: the whole data set when `index` is given, else one batch.
@@ -36,7 +36,7 @@ class StepGraph:
     def __init__(
         self,
         function: StepFunction,
-        update: fx.GraphModule,
+        update: fx.GraphModule | None,
         state: StepState,
         keys: Sequence[str],
         data: Tensors,
@@ -46,8 +46,6 @@ class StepGraph:
         lr: torch.Tensor,
     ) -> None:
         self.state, self.indexed, self.num_data = state, index is not None, len(data)
-        self.num_parameters = len(state.parameters)
-        buffers = state.buffers
         scheduled = function.objective.is_scheduled
         constant_weight = function.objective.schedule(1.0)
 
@@ -61,13 +59,13 @@ class StepGraph:
             out = function(
                 current.parameters, current.buffers, batch, row_noise, row_weight if scheduled else constant_weight
             )
+            if update is None:
+                return (*out.gradients, *out.buffers, out.bounds)
             new = update(*current.parameters, *out.gradients, *current.optimizer, *current.average, row_lr)
             return (*new, *out.buffers, out.bounds)
 
         row = [*([index] if index is not None else []), *noise.tensors, weight, lr]
         self.example = [*state.tensors, *data, *row]
-        self.num_row = len(row)
-        assert buffers is state.buffers
         self.module = trace(step, [tensor.detach() for tensor in self.example])
 
     def _split(self, inputs: Sequence[torch.Tensor]) -> tuple[StepState, Tensors]:
@@ -92,16 +90,3 @@ class StepGraph:
         stacked = [torch.stack([row] * steps) for row in self.example[row_start:]]
         inputs = [*self.example[:row_start], *stacked]
         return trace(block, [tensor.detach() for tensor in inputs]), inputs
-
-    def run_rows(
-        self, runner: Callable[..., Any], inputs: Tensors, rows: Tensors, steps: int
-    ) -> tuple[Tensors, Tensors]:
-        """Run the single-step `runner` over `steps` rows."""
-        count = len(self.state.tensors)
-        current, data = inputs[:count], inputs[count:]
-        bounds = []
-        for i in range(steps):
-            out = runner(*current, *data, *(row[i] for row in rows))
-            current = list(out[:-1])
-            bounds.append(out[-1])
-        return current, bounds

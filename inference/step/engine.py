@@ -25,6 +25,7 @@ from .update import OptimizerState, Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
 
+_COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 
 Tensors = list[torch.Tensor]
@@ -98,6 +99,8 @@ class Engine:
         self._block: Callable[..., Any] | None = None
         self._captured: CapturedGraph | None = None
         self._prepared = False
+        self._update_graph: torch.fx.GraphModule | None = None
+        self._untraceable_optimizer = False
 
     @property
     def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
@@ -179,70 +182,75 @@ class Engine:
         self.state = StepState(parameters, found.tensors, average, out.buffers)
         return out.bounds
 
-    _untraceable_optimizer = False
-
     def prepare(self, step: int) -> None:
         """Choose how the remaining steps run; called once, after the optimiser's state exists."""
         self._prepared = True
         start = time.perf_counter()
-        wanted = self.compile
-        if wanted is False or self._untraceable_optimizer or self.steps - step < 1:
+        if self.compile is False or self._untraceable_optimizer or self.steps - step < 1:
             return
-        graph = self._graph(step)
-        if graph is None:
+        traced = self._graph(step)
+        if traced is None:
             return
-        operations, flops = count_operations(graph[0].module), _flops(graph[0])
-        backend = choose_backend(operations, flops, self.steps, self.device) if wanted == "auto" else str(wanted)
+        graph = traced[0]
+        operations, flops = count_operations(graph.module), _flops(graph)
+        backend = str(self.compile)
+        if backend == "auto":
+            backend = choose_backend(operations, flops, self.steps, self.device)
         if backend == "cudagraph" and self.device.type != "cuda":
             raise ConfigurationError('`compile="cudagraph"` needs a CUDA device. Use "auto", "trace" or "inductor".')
-        fixed = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
-        if backend == "cudagraph" and fixed:
-            backend = "trace"
+        single = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
+        if backend == "cudagraph" and single:
+            backend = "trace"  # a captured graph can neither reseed a generator, nor wait for a batch or a peer
         self.backend = backend
-        self.unroll = 1 if fixed or backend == "trace" else choose_unroll(operations, flops, self.steps)
-        if backend in ("inductor", "cudagraph"):
-            self._compile(graph[0], backend)
+        self.unroll = 1 if single or backend == "trace" else choose_unroll(operations, flops, self.steps)
+        compiled = backend == "inductor" or (
+            self.compile == "auto" and backend == "cudagraph" and self.steps * operations > _COMPILE_ON_CUDA
+        )
+        if self.device.type == "cuda" and not single and backend in ("inductor", "cudagraph"):
+            self._capture(graph, compiled)
+        elif compiled:
+            self._compile(graph)
         self.compile_seconds = time.perf_counter() - start
 
-    def _compile(self, graph: StepGraph, backend: str) -> None:
-        if self.unroll == 1 and backend == "inductor":
+    def _compile(self, graph: StepGraph) -> None:
+        if self.unroll == 1:
             self._graphs[self._noise_batch] = (graph, compile_with_inductor(graph.module, graph.example))
-            return
+        else:
+            self._block = compile_with_inductor(*graph.unrolled(self.unroll))
+
+    def _capture(self, graph: StepGraph, compiled: bool) -> None:
         module, inputs = graph.unrolled(self.unroll)
-        if backend == "inductor":
-            self._block = compile_with_inductor(module, inputs)
-            return
+        runner = compile_with_inductor(module, inputs) if compiled else interpreted(module)
         count, data = len(self.state.tensors), graph.num_data
-        runner = interpreted(module)
-        if self.compile == "auto" and self.steps * count_operations(graph.module) > 5_000_000:
-            runner = compile_with_inductor(module, inputs)
         self._captured = CapturedGraph(runner, inputs[:count], inputs[count : count + data], inputs[count + data :])
 
     def _graph(self, step: int) -> tuple[StepGraph, Callable[..., Any]] | None:
         """The traced single step for the batch size of `step`, or None if the program cannot be traced."""
-        batch = self.feed.batch(step)
-        size = len(next(iter(batch.values())))
+        size = self.feed.size(step)
         if size not in self._graphs:
-            self._graphs[size] = self._trace(step, batch, size)
+            self._graphs[size] = self._trace(step, size)
         return self._graphs[size]
 
-    def _trace(
-        self, step: int, batch: dict[str, torch.Tensor], size: int
-    ) -> tuple[StepGraph, Callable[..., Any]] | None:
+    def _trace(self, step: int, size: int) -> tuple[StepGraph, Callable[..., Any]] | None:
         index = self.feed.index(step, 1)
-        static = self.feed.static if self.feed.static is not None else batch
+        static = self.feed.static if self.feed.static is not None else self.feed.batch(step)
         weights, rates = self.schedule(step, 1)
         site = _LastSite()
         try:
             with site, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                keys = OptimizerState(self._keys, self.state.optimizer)
-                update = self.update.traced(
-                    self.state.parameters, keys, self.state.average, self.scheduled_lr, self.device
-                )
+                if self._update_graph is None:
+                    self._update_graph = self.update.traced(
+                        self.state.parameters,
+                        OptimizerState(self._keys, self.state.optimizer),
+                        self.state.average,
+                        self.scheduled_lr,
+                        self.device,
+                    )
+                self._seed_opaque(step)
                 graph = StepGraph(
                     self.function,
-                    update,
+                    self._update_graph if self.shard is None else None,
                     self.state.clone(),
                     list(static),
                     list(static.values()),
@@ -252,22 +260,20 @@ class Engine:
                     rates[0],
                 )
         except Exception as error:  # whatever a user's program raises under tracing: it still runs eagerly
-            if self.compile == "auto" or site.name is not None:
-                where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                warnings.warn(
-                    f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same "
-                    f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
-                    stacklevel=5,
-                )
-                return None
-            raise
+            where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            warnings.warn(
+                f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same "
+                f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
+                stacklevel=5,
+            )
+            return None
         return graph, interpreted(graph.module)
 
     def block_length(self, step: int, limit: int) -> int:
         """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
         if self.unroll > 1 and limit >= self.unroll and self.feed.run_length(step, self.unroll) == self.unroll:
-            if self.feed.index(step, 1) is None or self.feed.size(step) == self._noise_batch:
+            if not self.feed.indexed or self.feed.size(step) == self._noise_batch:
                 return self.unroll
         return 1
 
@@ -288,7 +294,7 @@ class Engine:
 
     def _rows(self, step: int, count: int) -> Tensors:
         index = self.feed.index(step, count)
-        size = self._noise_batch if index is None and self.feed.static is not None else self.feed.size(step)
+        size = self.feed.size(step) if self.feed.indexed or self.feed.static is None else self._noise_batch
         weights, rates = self.schedule(step, count)
         noise = self._noise_block(step, count, size)
         return [*([index] if index is not None else []), *noise, weights, rates]
@@ -311,8 +317,21 @@ class Engine:
         self._seed_opaque(step)
         with torch.no_grad():
             *tensors, bounds = runner(*self.state.tensors, *data.values(), *(row[0] for row in rows))
+            if self.shard is not None:
+                tensors, bounds = self._update_together(tensors, bounds, rows[-1][0])
         self.state = self.state.with_tensors(list(tensors))
         return bounds.unsqueeze(0)  # type: ignore[no-any-return]
+
+    def _update_together(
+        self, tensors: Tensors, bounds: torch.Tensor, lr: torch.Tensor
+    ) -> tuple[Tensors, torch.Tensor]:
+        """Add up the processes' gradients, then update."""
+        assert self.shard is not None and self._update_graph is not None
+        count = len(self.state.parameters)
+        out = self.shard.reduce(Gradients(tensors[:count], bounds, tensors[count:]))
+        state = self.state
+        new = self._update_graph(*state.parameters, *out.gradients, *state.optimizer, *state.average, lr)
+        return [*new, *out.buffers], out.bounds
 
 
 def _flops(graph: StepGraph) -> float:

@@ -18,9 +18,11 @@ class Feed(abc.ABC):
 
     Attributes:
         static: tensors that every step shares (the whole data set), or None for a stream.
+        indexed: whether a step gathers rows of `static` (rather than using all of it).
     """
 
     static: dict[str, torch.Tensor] | None = None
+    indexed: bool = False
 
     @abc.abstractmethod
     def batch(self, step: int) -> dict[str, torch.Tensor]:
@@ -61,6 +63,7 @@ class MiniBatches(Feed):
 
     def __init__(self, data: Batch, sampler: BatchSampler, rows: Callable[[int], slice] | None = None) -> None:
         self.static = dict(data)
+        self.indexed = True
         self.sampler, self.rows = sampler, rows
         self.device = next(iter(data.values())).device
 
@@ -79,7 +82,13 @@ class MiniBatches(Feed):
         return self.sampler.run_length(start, limit)
 
     def size(self, step: int) -> int:
-        return int(self.sampler.sizes(step, 1)[0])
+        sampler = self.sampler
+        last = step % sampler.steps_per_epoch == sampler.steps_per_epoch - 1
+        size = sampler.ragged_size if last else sampler.batch_size
+        if self.rows is None:
+            return size
+        part = self.rows(size)
+        return int(part.stop - part.start)
 
 
 class Stream(Feed):

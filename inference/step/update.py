@@ -107,7 +107,10 @@ class Update:
             parameters: Tensors, gradients: Tensors, state: Tensors, average: Tensors, lr: torch.Tensor
         ) -> tuple[Tensors, Tensors, Tensors]:
             own = [p.clone() for p in parameters]
-            optimizer = self.optimizer(own, lr if scheduled else self.lr, traced=True)
+            optimizer = self.optimizer(own, self.lr, traced=True)
+            if scheduled:  # set afterwards: constructors compare the rate with zero
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
             if self.max_norm is not None:
                 gradients = clip_by_global_norm(gradients, self.max_norm)
             for parameter, gradient in zip(own, gradients, strict=True):

@@ -131,7 +131,7 @@ WRONG = {
     "missing file": (["fit", "GaussianMixture", "-d", "x.csv"], "there is no such file"),
     "missing option": (["fit", "GaussianMixture", "-d", "wine"], "`num_components` of GaussianMixture has no default"),
     "unknown objective": (
-        ["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=2", "--objective", "TraceENUM_ELBO"],
+        ["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=2", "--objective", "TraceEnumELBO"],
         "Did you mean `TraceEnum_ELBO`",
     ),
     "objective's argument": (

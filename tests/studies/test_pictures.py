@@ -28,7 +28,7 @@ def history(level: float) -> pandas.DataFrame:
 def test_bounds_against_time_has_one_legend_entry_a_method():
     picture = plots.bound_against_time({"one": [history(-1.0), history(-1.1)], "two": [history(-2.0)]})
     (axes,) = picture.axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+    assert [text.get_text() for text in picture.legends[0].get_texts()] == ["one", "two"]
     assert axes.get_xlabel() == "time of the fit (seconds)"
     assert axes.get_ylabel() == "bound (nats per datum)"
     assert axes.get_ylim()[1] > -1.0

@@ -1,0 +1,91 @@
+"""The patient: a pair, a batch, what its runs recorded, and the findings so far."""
+
+from __future__ import annotations
+
+__all__ = ["Case"]
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..minibatch import DATA_PLATE
+from ..program import Program, Structure
+from .report import Finding
+from .runs import Run, in_data_plate
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass
+class Case:
+    """One examination in progress.
+
+    Attributes:
+        program: a copy of the pair.
+        guide: the guide object, asked for `local_latents`; None if it could not be built.
+        automatic: whether jensen built the guide.
+        batch: the data; `size` rows.
+        small: fewer rows of the same data (more, if there is one datum).
+        model_run, guide_run: of `batch`; `model_small`, `guide_small`: of `small`.
+        structure: as a fit would see it, or None if the pair is at fault.
+    """
+
+    program: Program
+    guide: Any
+    automatic: bool
+    batch: Batch
+    small: Batch
+    model_run: Run = field(default_factory=Run)
+    guide_run: Run = field(default_factory=Run)
+    model_small: Run = field(default_factory=Run)
+    guide_small: Run = field(default_factory=Run)
+    structure: Structure | None = None
+    faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.batch.values())))
+
+    @property
+    def small_size(self) -> int:
+        return len(next(iter(self.small.values())))
+
+    @property
+    def first(self) -> str:
+        """The name of the argument whose length a plate should ask for."""
+        return next(iter(self.batch))
+
+    @property
+    def plate_cure(self) -> str:
+        return f'`with pyro.plate("{DATA_PLATE}", len({self.first})):`'
+
+    @property
+    def latents(self) -> dict[str, Any]:
+        """The model's latent sites."""
+        return {name: site for name, site in self.model_run.sites.items() if not site["is_observed"]}
+
+    @property
+    def shared(self) -> dict[str, tuple[Any, Any]]:
+        """Sites that both sample: name -> (model's, guide's)."""
+        guide = self.guide_run.sites
+        return {name: (site, guide[name]) for name, site in self.latents.items() if name in guide}
+
+    def local(self, name: str) -> bool:
+        site = self.model_run.sites.get(name) or self.guide_run.sites.get(name)
+        return site is not None and in_data_plate(site)
+
+    def has(self, *codes: str, where: str | None = None) -> bool:
+        """Whether a fault of one of these kinds (about `where`) is known."""
+        return any(f.code in codes and where in (None, f.where) for f in self.faults)
+
+    def fault(self, code: str, where: str, message: str, cure: str) -> None:
+        finding = Finding(code, where, message, cure)
+        if finding not in self.faults:
+            self.faults.append(finding)
+
+    def warn(self, code: str, where: str, message: str, cure: str) -> None:
+        finding = Finding(code, where, message, cure)
+        if finding not in self.warnings:
+            self.warnings.append(finding)

@@ -1,0 +1,100 @@
+"""Supports: one inside another, and in words."""
+
+from __future__ import annotations
+
+__all__ = ["covers", "support_text"]
+
+import math
+from typing import Any
+
+import torch
+from torch.distributions import constraints
+
+_BOUNDS: dict[str, tuple[float, float]] = {"_Real": (-math.inf, math.inf), "_SoftplusPositive": (0.0, math.inf)}
+_WORDS = {
+    "_Simplex": "simplex",
+    "_LowerCholesky": "lower Cholesky factors",
+    "_SoftplusLowerCholesky": "lower Cholesky factors",
+    "_UnitLowerCholesky": "unit lower Cholesky factors",
+    "_CorrCholesky": "Cholesky factors of correlations",
+    "_CorrMatrix": "correlation matrices",
+    "_PositiveDefinite": "positive definite",
+    "_PositiveSemidefinite": "positive semidefinite",
+    "_OrderedVector": "ordered vectors",
+    "_PositiveOrderedVector": "positive ordered vectors",
+    "_Sphere": "unit sphere",
+    "_OneHot": "one-hot",
+    "_Boolean": "{0, 1}",
+    "_Multinomial": "counts",
+    "_Integer": "integers",
+}
+
+
+def covers(prior: Any, guide: Any) -> bool | None:
+    """Whether every point of the support `guide` lies in the support `prior`; None if that is not known."""
+    prior, guide = _base(prior), _base(guide)
+    if prior.is_discrete != guide.is_discrete:
+        return False
+    first, second = _bounds(prior), _bounds(guide)
+    if first is not None and second is not None:
+        return bool((torch.as_tensor(second[0]) >= torch.as_tensor(first[0])).all()) and bool(
+            (torch.as_tensor(second[1]) <= torch.as_tensor(first[1])).all()
+        )
+    if type(prior) is type(guide):
+        return True
+    if first is not None and first[0] == -math.inf and first[1] == math.inf and not prior.is_discrete:
+        return True
+    if second is not None and second[0] == -math.inf and not guide.is_discrete:
+        return False  # all reals into a simplex, a triangle, a sphere, …
+    return None
+
+
+def support_text(support: Any) -> str:
+    """The support in a word or two."""
+    base = _base(support)
+    name = type(base).__name__
+    if name in _WORDS:
+        return _WORDS[name]
+    bounds = _bounds(base)
+    if bounds is None:
+        return name.lstrip("_").lower()
+    low, high = (_number(bound) for bound in bounds)
+    if base.is_discrete:
+        return f"{low}, …, {high}" if high not in ("inf", "n") else f"integers >= {low}"
+    if (low, high) == ("-inf", "inf"):
+        return "real"
+    if high == "inf":
+        return "positive" if low == "0" else f"> {low}"
+    if low == "-inf":
+        return f"< {high}"
+    return f"({low}, {high})"
+
+
+def _base(support: Any) -> Any:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def _bounds(support: Any) -> tuple[Any, Any] | None:
+    """Lower and upper bound of a product of intervals (of integers, if it is discrete), or None for other shapes."""
+    name = type(support).__name__
+    if name in _BOUNDS:
+        return _BOUNDS[name]
+    if name == "_Boolean":
+        return 0.0, 1.0
+    if name in ("_Multinomial", "_OneHot", "_Cat", "_Stack"):
+        return None
+    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if low is None and high is None:
+        return None
+    return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _number(bound: Any) -> str:
+    if isinstance(bound, torch.Tensor):
+        if bound.numel() != 1:
+            values = bound.reshape(-1)
+            return f"{float(values[0]):g}" if bool((values == values[0]).all()) else "n"
+        bound = float(bound)
+    return f"{bound:g}"

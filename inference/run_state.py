@@ -1,0 +1,153 @@
+"""The state of a run at one instant: kept in memory to go back to, and on disk to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .checkpoint import Checkpoint, CheckpointStore
+from .data import Data, MemoryData
+from .early_stopping import EarlyStopping
+from .recorder import Recorder
+from .step.engine import Engine
+from .step.state import StepState
+from .storage import fingerprint
+
+__all__ = ["RunState", "load_state", "run_identity", "save_state", "take_state"]
+
+Keys = tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything that the steps so far have made.
+
+    Attributes:
+        step: steps done.
+        state: parameters, optimiser state, averages and buffers.
+        keys: what each tensor of ``state.optimizer`` is.
+        stopping: the early-stopping counters; `best`: the state it would return.
+        rows: rows of the history so far.
+        pending: bounds ``(count, 2)`` of steps that no row covers yet; the first of them is step `since`.
+        seconds, step_seconds: time so far, in all and in the steps alone.
+    """
+
+    step: int
+    state: StepState
+    keys: Keys
+    stopping: EarlyStopping
+    best: StepState | None
+    rows: list[dict[str, Any]]
+    pending: torch.Tensor
+    since: int
+    seconds: float
+    step_seconds: float
+
+
+def take_state(
+    step: int,
+    engine: Engine,
+    stopping: EarlyStopping,
+    best: StepState | None,
+    recorder: Recorder,
+    seconds: float,
+    step_seconds: float,
+) -> RunState:
+    """A copy of the present state, that later steps do not touch."""
+    pending, since = recorder.pending()
+    return RunState(
+        step=step,
+        state=engine.state.clone(),
+        keys=engine.optimizer_keys,
+        stopping=replace(stopping),
+        best=best,
+        rows=list(recorder.rows),
+        pending=pending,
+        since=since,
+        seconds=seconds,
+        step_seconds=step_seconds,
+    )
+
+
+def save_state(store: CheckpointStore, run: RunState, status: str, notes: Mapping[str, Any]) -> None:
+    """Write `run` as the newest checkpoint; `status` is ``"running"`` until the run has ended."""
+    tensors = {f"state/{i:05d}": tensor for i, tensor in enumerate(run.state.tensors)}
+    if run.best is not None:
+        tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(run.best.tensors)}
+    if len(run.pending):
+        tensors["pending"] = run.pending
+    body = {
+        "optimizer_keys": [list(key) for key in run.keys],
+        "stopping": {"best": run.stopping.best, "best_step": run.stopping.best_step, "bad": run.stopping.bad},
+        "since": run.since,
+        "seconds": run.seconds,
+        "step_seconds": run.step_seconds,
+        "status": status,
+        "notes": dict(notes),
+    }
+    store.save(run.step, tensors, body, run.rows, finished=status != "running")
+
+
+def load_state(found: Checkpoint, like: StepState, stopping: EarlyStopping, device: torch.device) -> RunState:
+    """The run that a checkpoint holds, laid out as the present one."""
+    keys = tuple((int(index), str(name)) for index, name in found.state["optimizer_keys"])
+    layout = StepState(like.parameters, [torch.empty(0)] * len(keys), like.average, like.buffers)
+
+    def stored(prefix: str) -> StepState | None:
+        names = sorted(name for name in found.tensors if name.startswith(prefix))
+        return layout.with_tensors([found.tensors[name].to(device) for name in names]) if names else None
+
+    state = stored("state/")
+    assert state is not None
+    return RunState(
+        step=found.step,
+        state=state,
+        keys=keys,
+        stopping=replace(stopping, **found.state["stopping"]),
+        best=stored("best/"),
+        rows=list(found.history),
+        pending=found.tensors.get("pending", torch.empty(0, 2, device="cpu")).to(device),
+        since=found.state["since"],
+        seconds=found.state["seconds"],
+        step_seconds=found.state["step_seconds"],
+    )
+
+
+def run_identity(
+    configuration: Mapping[str, Any],
+    model: Any,
+    data: Data,
+    validation: Mapping[str, torch.Tensor] | None,
+    seed: int,
+    shapes: Mapping[str, torch.Tensor],
+) -> dict[str, Any]:
+    """What makes a run this one: a folder that holds any other is refused.
+
+    Data in memory count with every value, streamed ones with their number alone.
+    """
+    arguments = getattr(model, "init_arguments", {})
+    return {
+        **configuration,
+        "seed": seed,
+        "model": getattr(model, "__qualname__", type(model).__qualname__),
+        "model_arguments": {name: _plain(value) for name, value in arguments.items()},
+        "parameters": {name: list(value.shape) for name, value in shapes.items()},
+        "data_size": data.size,
+        "data": fingerprint(data.tensors) if isinstance(data, MemoryData) else None,
+        "validation": None if validation is None else fingerprint(validation),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor):
+        return fingerprint({"": value})
+    return getattr(value, "__qualname__", type(value).__qualname__)

@@ -1,0 +1,48 @@
+"""What changes from step to step by plan: the annealing weight and the learning rate."""
+
+from __future__ import annotations
+
+import torch
+
+from ..lr_schedules import LearningRates
+from ..objectives.base import Objective
+
+__all__ = ["StepSchedules"]
+
+
+class StepSchedules:
+    """Weights and rates as pure functions of the step, as numbers for the host and as rows on the device.
+
+    Args:
+        objective: whose annealing weight it is.
+        rates: the learning rates.
+        steps: the run's total number of steps.
+        device, dtype: of the rows.
+    """
+
+    def __init__(
+        self, objective: Objective, rates: LearningRates, steps: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.objective, self.rates, self.steps = objective, rates, steps
+        self.device, self.dtype = device, dtype
+        self.changes = objective.is_scheduled or rates.changes
+        self._constant: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def weight(self, step: int) -> float:
+        """The annealing weight of `step` (from 0); the last step has the schedule's final value."""
+        return self.objective.schedule(min(step / max(self.steps - 1, 1), 1.0))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of `step`."""
+        return self.rates(step)
+
+    def __call__(self, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights and rates ``(count,)`` of the steps from `start` on, as tensors on the device."""
+        if not self.changes and count in self._constant:
+            return self._constant[count]
+        steps = range(start, start + count)
+        weights = torch.tensor([self.weight(step) for step in steps], dtype=self.dtype, device=self.device)
+        rates = torch.tensor([self.rate(step) for step in steps], dtype=self.dtype, device=self.device)
+        if not self.changes:
+            self._constant[count] = (weights, rates)
+        return weights, rates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import Delta
+from pyro.distributions import Delta, MaskedDistribution
 from torch.distributions import Distribution, Independent, kl_divergence
 
 __all__ = ["analytic_kl", "dimensions", "log_prob_of", "reduce_to_data"]
@@ -23,12 +23,14 @@ def log_prob_of(node: Any) -> torch.Tensor:
 
 
 def analytic_kl(guide_node: Any, node: Any) -> torch.Tensor | None:
-    """The closed-form KL, or None: there is none, a mask differs, or the guide's site is a `Delta`.
+    """The closed-form KL, or None: there is none, a site is masked, or the guide's site is a `Delta`.
 
     A `Delta` may carry the log Jacobian of a transform, which its KL would drop (Pyro's own does).
     """
     q, p = guide_node["fn"], node["fn"]
-    if node["mask"] is not None or guide_node["mask"] is not None or _is_delta(q):
+    if node["mask"] is not None or guide_node["mask"] is not None or _has(q, Delta):
+        return None
+    if _has(q, MaskedDistribution) or _has(p, MaskedDistribution):
         return None
     try:
         return kl_divergence(q, p)
@@ -36,12 +38,11 @@ def analytic_kl(guide_node: Any, node: Any) -> torch.Tensor | None:
         return None
 
 
-def _is_delta(fn: Distribution) -> bool:
-    while hasattr(fn, "base_dist"):
-        if isinstance(fn, Delta):
-            return True
+def _has(fn: Distribution, kind: type) -> bool:
+    """Whether a distribution, or one that it wraps, is of this kind."""
+    while hasattr(fn, "base_dist") and not isinstance(fn, kind):
         fn = fn.base_dist
-    return isinstance(fn, Delta)
+    return isinstance(fn, kind)
 
 
 def reduce_to_data(term: torch.Tensor, data_dim: int | None, site: Any) -> torch.Tensor:

@@ -71,7 +71,7 @@ class PairRun:
             site.name
             for site in sites
             if site.enumerated == "guide"
-            or (enumerate_guide and site.kind == "latent" and site.support.is_discrete and not site.enumerated)
+            or (enumerate_guide and site.kind == "latent" and site.enumerable and not site.enumerated)
         )
         self.summed = self.model_enumerated | (self.guide_enumerated if sum_guide else frozenset())
         self.analytic = _analytic_sites(structure) if analytic_kl else frozenset()

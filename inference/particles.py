@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -45,7 +46,8 @@ def map_particles(
         return {name: value.unsqueeze(0) for name, value in row.items()}
     if not program.loop_over_particles:
         try:
-            return torch.vmap(one, randomness="different")(noise.normal, noise.uniform, given)
+            with _quiet_fallbacks():
+                return torch.vmap(one, randomness="different")(noise.normal, noise.uniform, given)
         except (RuntimeError, NotImplementedError) as error:
             if not any(word in str(error) for word in ("vmap", "functorch", "batching", "data-dependent")):
                 raise
@@ -60,3 +62,14 @@ def map_particles(
         for k in range(num_particles)
     ]
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@contextmanager
+def _quiet_fallbacks() -> Iterator[None]:
+    """No advice from torch about operations that it vectorises with a loop (such as those of a Gamma's draws)."""
+    functorch = torch._C._functorch  # type: ignore[attr-defined]
+    functorch._set_vmap_fallback_warning_enabled(False)
+    try:
+        yield
+    finally:
+        functorch._set_vmap_fallback_warning_enabled(True)

@@ -33,6 +33,7 @@ class Site:
         batch_shape, event_shape: of the site's distribution in the model (in the guide for auxiliary sites).
         support: the constraint of the model's distribution.
         enumerated: ``None``, ``"model"`` (summed out exactly) or ``"guide"`` (expectation taken exactly).
+        enumerable: whether the guide's distribution (the model's where the guide lacks the site) has finite support.
         reparameterized: whether the guide's draw carries a pathwise gradient.
         distribution, guide_distribution: class names, for reports.
         scaled: whether the program itself scales the site (`poutine.scale` or a subsampling plate).
@@ -47,6 +48,7 @@ class Site:
     event_shape: tuple[int, ...]
     support: constraints.Constraint
     enumerated: str | None
+    enumerable: bool
     reparameterized: bool
     distribution: str
     guide_distribution: str | None
@@ -79,6 +81,16 @@ class Structure:
     @property
     def enumerated(self) -> list[Site]:
         return [site for site in self.sites.values() if site.enumerated]
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether a global site comes after a local draw, in the model or the guide, and so may depend on it."""
+        model_order = [name for name, site in self.sites.items() if site.kind != "auxiliary"]
+        for order in (model_order, self.guide_order):
+            drawn = [name for name in order if self.sites[name].local and self.sites[name].kind != "observed"]
+            if drawn and any(not self.sites[name].local for name in order[order.index(drawn[0]) :]):
+                return True
+        return False
 
     @property
     def global_latents(self) -> list[Site]:

@@ -34,9 +34,11 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
 
     Raises:
         ModelError: if the guide lacks a latent that cannot be summed out, samples a site that the model lacks (and that
-            is not marked auxiliary), samples an observed site, disagrees in shape, or the data plate is not vectorised.
+            is not marked auxiliary), samples an observed site or observes one itself, disagrees in shape or scale, if a
+            site is wider than the plates around it, or the data plate is not vectorised.
     """
-    with torch.random.fork_rng(devices=[]), program.environment(), pyro.validation_enabled(True), torch.no_grad():
+    cuda = {v.device for v in [*batch.values(), *args] if isinstance(v, torch.Tensor) and v.is_cuda}
+    with torch.random.fork_rng(devices=list(cuda)), program.environment(), pyro.validation_enabled(True), torch.no_grad():
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -66,7 +68,10 @@ def _check_names(guide_nodes: dict[str, Any], model_nodes: dict[str, Any]) -> No
     latents = [name for name, node in model_nodes.items() if not node["is_observed"]]
     for name, node in guide_nodes.items():
         if node["is_observed"]:
-            continue
+            raise ModelError(
+                f"The guide observes `{name}`. A guide has nothing to observe, and the site would not count: remove the "
+                f"statement from the guide, or its `obs=…`."
+            )
         if name in model_nodes and model_nodes[name]["is_observed"]:
             raise ModelError(
                 f"The guide samples `{name}`, which the model observes. Remove the site from the guide, or do not pass "
@@ -96,6 +101,9 @@ def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any]
             f"The plate `{DATA_PLATE}` around `{name}` is a sequential loop. Write it as a context, "
             f'`with pyro.plate("{DATA_PLATE}", len(x)):`, so that all data are evaluated at once.'
         )
+    for each in (node, guide_node):
+        if each is not None:
+            _check_width(name, each)
     enumerated = None
     if guide_node is None and kind == "latent":
         enumerated = "model"
@@ -121,11 +129,24 @@ def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any]
         event_shape=tuple(fn.event_shape),
         support=support,
         enumerated=enumerated,
+        enumerable=bool((guide_node or node)["fn"].has_enumerate_support),
         reparameterized=guide_fn is not None and bool(guide_fn.has_rsample),
         distribution=_class_name(fn),
         guide_distribution=_class_name(guide_fn) if guide_fn is not None else None,
         scaled=scaled,
     )
+
+
+def _check_width(name: str, node: dict[str, Any]) -> None:
+    """Every batch dimension must be a plate's: else terms of one datum cannot be told from those of another."""
+    fn, value = node["fn"], node["value"]
+    shape = torch.broadcast_shapes(fn.batch_shape, value.shape[: value.dim() - fn.event_dim])
+    plates = {frame.dim for frame in node["cond_indep_stack"] if frame.vectorized}
+    if any(size > 1 and i - len(shape) not in plates for i, size in enumerate(shape)):
+        raise ModelError(
+            f"The log density of `{name}` has shape {tuple(shape)}, wider than the plates around it. Mark the extra "
+            f"dimensions with `.to_event(…)`, or add a plate for them."
+        )
 
 
 def _check_shapes(name: str, model_node: dict[str, Any], guide_node: dict[str, Any]) -> None:
@@ -136,6 +157,12 @@ def _check_shapes(name: str, model_node: dict[str, Any], guide_node: dict[str, A
             f"{tuple(model_fn.event_shape)} in the model but batch shape {tuple(guide_fn.batch_shape)} and event shape "
             f"{tuple(guide_fn.event_shape)} in the guide. Both must agree: check `.to_event(…)` and the plates "
             "around it."
+        )
+    scales = [node["scale"] / node.get("minibatch_scale", 1.0) for node in (model_node, guide_node)]
+    if float(abs(scales[0] - scales[1])) > 1e-6 * float(abs(scales[0])):
+        raise ModelError(
+            f"The site `{name}` is scaled by {float(scales[0]):g} in the model and by {float(scales[1]):g} in the guide. "
+            f"Scale both alike (`poutine.scale` around the pair's latents), or neither."
         )
     plates = [{f.name for f in node["cond_indep_stack"]} for node in (model_node, guide_node)]
     if (DATA_PLATE in plates[0]) != (DATA_PLATE in plates[1]):

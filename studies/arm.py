@@ -72,17 +72,21 @@ class Arm:
         fit = fingerprint(self.model, splits, _silent(self.method), self.seed)
         return fit, fingerprint(fit, dict(self.metrics), self.score_on)
 
-    def finished(self, root: Path) -> ArmRecord | None:
-        """Return the stored record if this very configuration has been fitted and scored, else None."""
+    def stored(self, root: Path) -> ArmRecord:
+        """Return the record that is on disk for this very configuration; ``"not run"`` if there is none.
+
+        An arm is finished when its fit and its scores are there, under the fingerprints that it has now.
+        """
+        folder = self.folder(root)
         fit_print, score_print = self.fingerprints()
-        stored = read_json(self.folder(root) / "arm.json") or {}
-        scores = read_json(self.folder(root) / "scores.json")
-        same = stored.get("fingerprint") == fit_print and scores is not None
-        if not same or stored.get("status") != FINISHED or (scores or {}).get("fingerprint") != score_print:
-            return None
-        if not (self.folder(root) / "fit").is_dir():
-            return None
-        return self._record(root, FINISHED, info=stored.get("info", {}), scores=scores or {})
+        entry, scores = read_json(folder / "arm.json") or {}, read_json(folder / "scores.json") or {}
+        if entry.get("fingerprint") != fit_print:
+            return self._record(root, NOT_RUN)
+        if entry.get("status") == FINISHED:
+            if scores.get("fingerprint") != score_print or not (folder / "fit").is_dir():
+                return self._record(root, NOT_RUN)
+            return self._record(root, FINISHED, info=entry.get("info", {}), scores=scores)
+        return self._record(root, FAILED if entry.get("status") == FAILED else INTERRUPTED, error=entry.get("error", ""))
 
     def run(self, root: Path, callbacks: Sequence[Any] = ()) -> ArmRecord:
         """Fit, save and score. An error becomes a record that says why; Ctrl-C leaves what is whole, and is raised.
@@ -134,10 +138,6 @@ class Arm:
 
         guide = getattr(self.method, "guide", None)
         return load(self.folder(root) / "fit", self.build_model(), None if isinstance(guide, str) else guide)
-
-    def not_run(self, root: Path, status: str = NOT_RUN, error: str = "") -> ArmRecord:
-        """Return the record of an arm that was not run (or not to its end)."""
-        return self._record(root, status, error=error)
 
     def _fit(self, folder: Path, callbacks: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
         data, validation = split(self.data, "train"), split(self.data, "validation")

@@ -106,6 +106,8 @@ def run_demo(
 ) -> Demo:
     """Run the studies, print the table, and write pictures, NetCDF files and a page under ``out``.
 
+    Ctrl-C keeps the finished arms; the next call goes on from there.
+
     Returns:
         What was made; ``files`` has the lists ``pictures``, ``posteriors`` and ``report``.
     """
@@ -118,7 +120,11 @@ def run_demo(
     console, folder, started = Console(), Path(out), time.perf_counter()
     studies, data = demo_studies(quick)
     with progress_display(progress) as display:
-        results = {label: study.run(folder / "arms", jobs=jobs, display=display) for label, study in studies.items()}
+        results: dict[str, StudyResult] = {}
+        for label, study in studies.items():
+            results[label] = study.run(folder / "arms", jobs=jobs, display=display)
+            if results[label].interrupted:
+                raise KeyboardInterrupt
     console.print(table(list(results.values())))
     made = Demo(results, data, folder)
     with console.status("writing posteriors and pictures"):

@@ -40,7 +40,7 @@ class Fits(Mapping[tuple[str, str, int], Any]):
 
 @dataclass(frozen=True, repr=False)
 class StudyResult:
-    """The records of all arms of a study, in the order in which they were to run.
+    """The records of all arms of a study, in the order in which they were to run; ``interrupted`` after Ctrl-C.
 
     ``frame`` has one row an arm; ``fits`` the finished fits; ``print(result)`` a table; ``report`` writes a page.
     """
@@ -49,6 +49,7 @@ class StudyResult:
     records: Sequence[ArmRecord]
     arms: Sequence[Arm]
     root: Path
+    interrupted: bool = False
 
     @property
     def frame(self) -> pandas.DataFrame:

@@ -14,7 +14,8 @@ import torch
 
 from jensen.inference.errors import ConfigurationError
 
-from .arm import INTERRUPTED, Arm, ArmRecord, split
+from .arm import FINISHED, Arm, ArmRecord, split
+from .processes import run_in_processes
 from .progress import Progress, progress_display
 from .result import StudyResult
 
@@ -83,7 +84,7 @@ class Study:
     def load(self, root: str | Path = "runs") -> StudyResult:
         """Return the results of the arms that are finished under ``root``, and run none."""
         root, arms = Path(root), self.arms()
-        return _result(self.name, arms, {arm: record for arm in arms if (record := arm.finished(root))}, root)
+        return StudyResult(self.name, [arm.stored(root) for arm in arms], arms, root)
 
     def run(
         self, root: str | Path = "runs", *, jobs: int = 1, progress: bool | None = None, display: Progress | None = None
@@ -97,53 +98,28 @@ class Study:
         if jobs == 0 or isinstance(jobs, bool) or not isinstance(jobs, int):
             raise ConfigurationError(f"`jobs`: expected a positive integer, or -1 for all cores, got {jobs!r}.")
         root, arms = Path(root), self.arms()
-        records = {arm: record for arm in arms if (record := arm.finished(root)) is not None}
-        waiting = [arm for arm in arms if arm not in records]
+        found = {arm: arm.stored(root) for arm in arms}
+        waiting = [arm for arm, record in found.items() if record.status != FINISHED]
+        interrupted = False
         own = progress_display(progress) if display is None else contextlib.nullcontext(display)
         with own as bar:
-            bar.start(self.name, total=len(arms), done=len(records))
-            work = _in_turn(waiting, root, bar) if jobs == 1 else _in_processes(waiting, root, jobs)
+            bar.start(self.name, total=len(arms), done=len(arms) - len(waiting))
+            work = _in_turn(waiting, root, bar) if jobs == 1 else run_in_processes(waiting, root, jobs)
             try:
                 for arm, record in work:
-                    records[arm] = record
+                    found[arm] = record
+                    waiting.remove(arm)
                     bar.advance(arm.label, record.status)
             except KeyboardInterrupt:
-                left = [arm for arm in arms if arm not in records]
-                bar.note(f"stopped by Ctrl-C: {len(left)} of {len(arms)} arms of `{self.name}` are not finished")
-        return _result(self.name, arms, records, root)
-
-
-def _result(name: str, arms: Sequence[Arm], records: Mapping[Arm, ArmRecord], root: Path) -> StudyResult:
-    """Return the result in the order of the arms; those without a record were not run."""
-    done = [records.get(arm) or arm.not_run(root) for arm in arms]
-    return StudyResult(name, done, arms, root)
+                interrupted = True
+                bar.note(f"stopped by Ctrl-C: {len(waiting)} of {len(arms)} arms of `{self.name}` are left")
+        found |= {arm: arm.stored(root) for arm in waiting}
+        return StudyResult(self.name, list(found.values()), arms, root, interrupted)
 
 
 def _in_turn(arms: Sequence[Arm], root: Path, bar: Progress) -> Iterator[tuple[Arm, ArmRecord]]:
-    for arm in arms:
+    for arm in tuple(arms):
         yield arm, arm.run(root, callbacks=bar.callbacks(arm.label))
-
-
-def _in_processes(arms: Sequence[Arm], root: Path, jobs: int) -> Iterator[tuple[Arm, ArmRecord]]:
-    """Run ``jobs`` arms at a time with joblib; each process gets its share of the cores as torch threads."""
-    from joblib import Parallel, cpu_count, delayed
-
-    workers = cpu_count() if jobs < 0 else jobs
-    threads = max(1, cpu_count() // workers)
-    run = Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
-    results = run(delayed(_run_one)(index, arm, root, threads) for index, arm in enumerate(arms))
-    for index, record in results:
-        if record.status == INTERRUPTED:
-            raise KeyboardInterrupt
-        yield arms[index], record
-
-
-def _run_one(index: int, arm: Arm, root: Path, threads: int) -> tuple[int, ArmRecord]:
-    torch.set_num_threads(threads)
-    try:
-        return index, arm.run(root)
-    except KeyboardInterrupt:
-        return index, arm.not_run(root, INTERRUPTED)
 
 
 def _label(thing: Any) -> str:

@@ -23,16 +23,22 @@ def find_studies(file: Path) -> list[Study]:
 
 
 def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress: bool | None) -> bool:
-    """Run the studies of ``file`` and print one table; return whether every arm finished."""
+    """Run the studies of ``file`` and print one table; return whether every arm finished (Ctrl-C is raised again)."""
     from rich import print as show
 
     from .report import write_report
     from .table import table
 
-    results = [study.run(out, jobs=jobs, progress=progress) for study in find_studies(file)]
+    results = []
+    for study in find_studies(file):
+        results.append(study.run(out, jobs=jobs, progress=progress))
+        if results[-1].interrupted:
+            break
     show(table(results))
     if report is not None:
         show(f"report: {write_report(results, report)}")
+    if results[-1].interrupted:
+        raise KeyboardInterrupt
     return not any(result.failed for result in results)
 
 

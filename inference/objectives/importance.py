@@ -21,15 +21,17 @@ __all__ = ["IWAE", "DReG", "Renyi"]
 def _unit_weights(terms: Terms, objective: str) -> tuple[torch.Tensor, float, torch.Tensor | None]:
     """The independent log weights ``(K, units)``, the factor of their sum, and what is not weighted at all.
 
-    Without global latents every datum is a unit of its own. With them one joint weight per particle covers everything,
-    which is a bound only on the full batch.
+    Without global latents every datum is a unit of its own. With them, or with a global site that may depend on local
+    draws, one joint weight per particle covers everything, which is a bound only on the full batch.
     """
     local, shared = terms.log_weight_local, terms.log_weight_global
-    if terms.structure.global_latents or local is None:
+    structure = terms.structure
+    if structure.global_latents or local is None or (shared is not None and structure.is_coupled):
         if terms.scale != 1.0 or terms.share != 1.0:
-            names = ", ".join(f"`{site.name}`" for site in terms.structure.global_latents)
+            kind = "latents" if structure.global_latents else "sites"
+            names = ", ".join(f"`{s.name}`" for s in structure.global_latents or structure.select(local=False))
             raise ModelError(
-                f"`{objective}` with global latents ({names}) is a bound only on the full batch: the log of an "
+                f"`{objective}` with global {kind} ({names}) is a bound only on the full batch: the log of an "
                 f"average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use "
                 f"`Trace_ELBO` or `TraceMeanField_ELBO`."
             )
@@ -201,6 +203,11 @@ def _scale_by_weights(
         if not value.requires_grad:
             return value
         site = structure.sites[name]
+        if value.dim() - 1 > len(site.batch_shape) + len(site.event_shape):
+            raise ModelError(
+                f"`DReG` needs one draw of `{name}` per particle, and the guide draws one for every value of a site that "
+                f"it enumerates. Use `IWAE`, or sample that site."
+            )
         alias = value.view_as(value)
 
         def scale(gradient: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,8 @@ def score_function_surrogate(
     r"""A scalar whose gradient is ``E[sum_i grad log q(z_i) (f_i - baseline_i)]``, Rao-Blackwellised over the data
     plate.
 
-    A local draw of datum `b` only influences the terms of `b`; a global draw influences all of them. The baseline is
+    A local draw of datum `b` only influences the terms of `b`; a global draw influences all of them, and so may a local
+    one that a global site comes after (`Structure.is_coupled`). The baseline is
     the leave-one-out mean over particles, which is independent of the draw, so the estimator stays unbiased (Mnih &
     Rezende, Variational Inference for Monte Carlo Objectives, 2016, https://arxiv.org/abs/1602.06725).
 
@@ -41,17 +42,19 @@ def score_function_surrogate(
         shared: ``(K,)`` learning signal of the global terms, or None.
     """
     total = None
+    coupled = terms.structure.is_coupled
     for site in sites:
         assert site.log_q is not None
-        if site.local:
+        if site.local and not coupled:
             assert local is not None
             signal = terms.scale * (local - leave_one_out(local)).detach()
             part = (site.log_q * signal).sum(-1).mean()
         else:
-            signal = shared if shared is not None else torch.zeros_like(site.log_q)
+            log_q = site.log_q.sum(-1) if site.local else site.log_q
+            signal = terms.share * shared if shared is not None else torch.zeros_like(log_q)
             if local is not None:
                 signal = signal + terms.scale * local.sum(-1)
-            part = (site.log_q * (signal - leave_one_out(signal)).detach()).mean()
+            part = (log_q * (signal - leave_one_out(signal)).detach()).mean()
         total = part if total is None else total + part
     assert total is not None
     return total

@@ -268,7 +268,27 @@ class Engine:
                 stacklevel=5,
             )
             return None
+        if not self._agrees(graph, step):
+            warnings.warn(
+                "The traced step does not give the bound that the program gives, so the steps run eagerly. The program "
+                "does something at each run that a trace cannot see, such as drawing with another library or counting.",
+                stacklevel=5,
+            )
+            return None
         return graph, interpreted(graph.module)
+
+    def _agrees(self, graph: StepGraph, step: int) -> bool:
+        """Whether the graph gives the program's own bound, from the same state, batch and noise."""
+        batch = self.feed.batch(step)
+        weights, _ = self.schedule(step, 1)
+        self._seed_opaque(step)
+        noise = self._noise_of(step, self.feed.size(step))
+        expected = self.function(self.state.parameters, self.state.buffers, batch, noise, weights[0]).bounds
+        self._seed_opaque(step)
+        with torch.no_grad():
+            found = graph.module(*graph.example)[-1]
+        tolerance = 1e-3 if self.function.precision or self._dtype != torch.float64 else 1e-8
+        return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
 
     def block_length(self, step: int, limit: int) -> int:
         """How many steps from `step` run as one block: `unroll` where they fit, else 1."""

@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 from torch import fx
 from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigurationError
 
@@ -20,6 +21,23 @@ ELEMENTWISE = frozenset(
 """Optimisers that treat every number alike, so that all parameters may be updated as one vector."""
 
 Tensors = list[torch.Tensor]
+
+
+class _TensorScalars(TorchFunctionMode):
+    """Let a learning rate that is a tensor stand where an operation takes a number, as in ``add_(x, alpha=lr)``."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        factor = kwargs.get("alpha" if name == "add_" else "value")
+        if isinstance(factor, torch.Tensor):
+            if name == "add_":
+                return args[0].add_(args[1] * factor)
+            if name == "addcdiv_":
+                return args[0].add_(args[1] / args[2] * factor)
+            if name == "addcmul_":
+                return args[0].add_(args[1] * args[2] * factor)
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Update:
                 parameter.grad = gradient
             for (index, name), tensor in zip(keys, state, strict=True):
                 optimizer.state[own[index]][name] = tensor.clone()
-            with mock.patch("torch.compiler.is_compiling", return_value=True), torch.no_grad():
+            with mock.patch("torch.compiler.is_compiling", return_value=True), torch.no_grad(), _TensorScalars():
                 optimizer.step()
             new_state = [optimizer.state[own[index]][name] for index, name in keys]
             new_average = average

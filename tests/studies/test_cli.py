@@ -16,7 +16,7 @@ from jensen.studies import Study
 
 study = Study(
     "iris",
-    model={k: GaussianMixture(k, 4) for k in (1, 2)},
+    model={k: GaussianMixture(k, 4) for k in (2, 3)},
     data=iris().select("x"),
     methods={"enumerated": SVI(TraceEnum_ELBO(), steps=5, lr=1e-2, compile=False)},
     metrics=[log_evidence],
@@ -91,7 +91,7 @@ def test_a_study_in_a_file_is_run_once_and_reported(folder, capsys):
     shown = capsys.readouterr().out
     assert shown.count("enumerated") == 2
     assert (folder / "page.html").stat().st_size > 10_000
-    arm = folder / "runs" / "iris" / "1" / "enumerated" / "seed-0" / "arm.json"
+    arm = folder / "runs" / "iris" / "2" / "enumerated" / "seed-0" / "arm.json"
     written = arm.stat().st_mtime_ns
     assert call("study", "run", "compare.py") == 0
     assert arm.stat().st_mtime_ns == written

@@ -87,6 +87,7 @@ def test_a_failed_arm_is_a_row_that_says_why_and_is_tried_again(study, fake, run
     error = tmp_path / "runs" / "fakes" / "Net" / "bad" / "seed-0" / "error.txt"
     assert "Traceback" in error.read_text()
 
+    assert study(methods=methods, seeds=[0]).load(tmp_path / "runs").frame.equals(frame)
     study(methods=methods, seeds=[0]).run(tmp_path / "runs")
     assert len(runs()) == 3
 
@@ -106,8 +107,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_rest_runs_later(study, fake, runs
     log = str(tmp_path / "log")
     methods = {"first": fake.Method(log=log), "second": fake.Method(interrupt=how, log=log)}
     methods["third"] = fake.Method(log=log)
-    frame = study(methods=methods, seeds=[0]).run(tmp_path / "runs").frame
-    assert list(frame["status"]) == ["finished", "not run", "not run"]
+    result = study(methods=methods, seeds=[0]).run(tmp_path / "runs")
+    frame = result.frame
+    assert list(frame["status"]) == ["finished", "interrupted", "not run"]
+    assert result.interrupted
     assert len(runs()) == 2
 
     methods["second"] = fake.Method(log=log, value=-3.0)

@@ -11,11 +11,14 @@ from torch.distributions import Distribution, Independent, kl_divergence
 __all__ = ["analytic_kl", "dimensions", "log_prob_of", "reduce_to_data"]
 
 
-def log_prob_of(node: Any) -> torch.Tensor:
-    """The masked, unscaled log density of a trace node, over its batch shape."""
+def log_prob_of(node: Any, masked: bool = True) -> torch.Tensor:
+    """The unscaled log density of a trace node, over its batch shape; ``node["scored"]`` keeps the masked if known."""
+    if masked and "scored" in node:
+        known: torch.Tensor = node["scored"]
+        return known
     log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
     mask = node["mask"]
-    if mask is None or mask is True:
+    if mask is None or mask is True or not masked:
         return log_prob
     if mask is False:
         return torch.zeros_like(log_prob)

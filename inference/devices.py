@@ -22,7 +22,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         names = ("auto", "cpu", "cuda", "mps")
         raise ConfigurationError(
             f"`device` must be one of {', '.join(names)}, or a torch device, got {device!r}.{nearest(device, names)}"
@@ -35,6 +35,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type == "cuda" and resolved.index is not None and resolved.index >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise ConfigurationError(f"`device` is {str(device)!r}, but there are {count} CUDA devices.")
+    if resolved.type not in ("cpu", "cuda"):
+        try:
+            torch.empty(1, device=resolved).add(1.0).cpu()
+        except Exception as error:
+            raise ConfigurationError(
+                f"`device` is {str(device)!r}, which torch cannot use here ({str(error).splitlines()[0]}). "
+                f'Use device="auto" or "cpu".'
+            ) from error
     return resolved
 
 
@@ -44,7 +52,7 @@ def run_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     previous = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-        if device.type != "cpu":
+        if device.type != torch.get_default_device().type:
             stack.enter_context(torch.device(device))
         torch.set_default_dtype(dtype)
         try:

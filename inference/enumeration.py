@@ -69,12 +69,13 @@ def contract(
     model_trace.symbolize_dims(plates)
     data = plates.get(DATA_PLATE)
     model_nodes, guide_nodes = _scored(model_trace), _scored(guide_trace, guide=True)
-    log_p = {name: _factor(node, plates) for name, node in model_nodes.items()}
+    # A mask hides what depends on a discrete latent, never its own probabilities, which must still sum to one.
+    log_p = {name: _factor(node, plates, masked=name not in summed) for name, node in model_nodes.items()}
     log_q = {name: _factor(node, plates) for name, node in _scored(scoring_trace, guide=True).items()}
     symbol_of = {n: node["infer"].get("_enumerate_symbol") for n, node in {**model_nodes, **guide_nodes}.items()}
     sum_dims = {symbol for name in summed if (symbol := symbol_of[name])}
     posterior = {
-        symbol: _factor(node, plates)
+        symbol: _factor(node, plates, masked=False)
         for name, node in guide_nodes.items()
         if (symbol := symbol_of[name]) and symbol not in sum_dims
     }
@@ -128,9 +129,9 @@ def _check_pathwise(
     for name, has_gradient in pathwise.items():
         if not has_gradient and not enumerated.isdisjoint(log_q[name].dims):
             raise ModelError(
-                f"The guide draws `{name}` ({structure.sites[name].guide_distribution}), which has no pathwise gradient, "
-                f"given a site that is enumerated, so its score function has no single learning signal. Enumerate "
-                f'`{name}` as well (`infer={{"enumerate": "parallel"}}`), or sample both.'
+                f"The guide draws `{name}` ({structure.sites[name].guide_distribution}), which has no pathwise "
+                f"gradient, given a site that is enumerated, so its score function has no single learning signal. "
+                f'Enumerate `{name}` as well (`infer={{"enumerate": "parallel"}}`), or sample both.'
             )
 
 
@@ -157,8 +158,8 @@ def _negative(factor: _Factor) -> _Factor:
     return _Factor(-factor.tensor, factor.dims, factor.ordinal)
 
 
-def _factor(node: Any, plates: dict[str, str]) -> _Factor:
-    tensor = log_prob_of(node)
+def _factor(node: Any, plates: dict[str, str], masked: bool = True) -> _Factor:
+    tensor = log_prob_of(node, masked)
     symbol_of = node["infer"]["_dim_to_symbol"]
     try:
         dims = "".join(symbol_of[i - tensor.dim()] for i, size in enumerate(tensor.shape) if size > 1)
@@ -188,6 +189,9 @@ class _LogSumProduct(LogRing):
         result = product.tensor.view(product.tensor.shape)
         result._pyro_dims = product.dims  # type: ignore[attr-defined]
         return result
+
+    def broadcast(self, term: Any, ordinal: Any) -> Any:
+        return term  # a plate of size one has no dimension; `_finish` widens the result
 
 
 def _multiply(factors: list[_Factor]) -> _Factor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -58,15 +60,15 @@ class LearningRates:
             probe = schedule(0.0)
         except (TypeError, AttributeError):
             probe = None
-        if isinstance(probe, (int, float)):
+        if isinstance(probe, (numbers.Real, torch.Tensor)):
             self._factor = schedule
-            if not probe >= 0.0:
-                raise ConfigurationError(
-                    f"`lr_schedule` must return a factor that is not negative, got {probe!r} at 0."
-                )
+            self(0)
             return
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
-        made = schedule(optimizer)
+        try:
+            made = schedule(optimizer)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"`lr_schedule` cannot be made: {error}") from error
         if not isinstance(made, LRScheduler) or isinstance(made, torch.optim.lr_scheduler.ReduceLROnPlateau):
             raise ConfigurationError(
                 f"`lr_schedule` must return a factor, or a torch LRScheduler that depends on the step alone, got "
@@ -82,7 +84,14 @@ class LearningRates:
     def __call__(self, step: int) -> float:
         """The rate of `step` (from 0)."""
         if self._factor is not None:
-            return self.lr * float(self._factor(step / max(self.steps - 1, 1)))
+            fraction = step / max(self.steps - 1, 1)
+            factor = float(self._factor(fraction))
+            if not (math.isfinite(factor) and factor >= 0.0):
+                raise ConfigurationError(
+                    f"`lr_schedule` must return a factor that is finite and not negative, got {factor!r} at the fraction "
+                    f"{fraction:.4g} of training."
+                )
+            return self.lr * factor
         if self._scheduler is None:
             return self.lr
         with warnings.catch_warnings():

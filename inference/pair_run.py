@@ -118,6 +118,9 @@ class PairRun:
             draws = {n: guide_trace.nodes[n]["value"] for n in self._drawn(guide_trace)}
             with self.program.detached_guide():
                 scoring = self._guide({name: value.view_as(value) for name, value in draws.items()})
+                for node in scoring.nodes.values():  # now: a flow reads its parameters when it is asked for a density
+                    if not is_ignored(node):
+                        node["scored"] = log_prob_of(node)
         nodes = [n for n in model_trace.nodes.values() if not is_ignored(n)]
         guide_nodes = {name: n for name, n in scoring.nodes.items() if not is_ignored(n) and not n["is_observed"]}
         self.found = {}

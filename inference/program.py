@@ -223,7 +223,13 @@ class Program(nn.Module):
 
 
 class _DetachParams(Messenger):
-    """Strip the gradient from `pyro.param` values (for guides whose parameters live in the global store)."""
+    """Strip the gradient from `pyro.param` values (for guides whose parameters live in the global store).
+
+    Handlers outside are not told: an optimiser that collects parameters has seen the real ones already.
+    """
+
+    def _pyro_param(self, msg: Any) -> None:
+        msg["stop"] = True
 
     def _pyro_post_param(self, msg: Any) -> None:
         msg["value"] = msg["value"].detach()

@@ -49,6 +49,7 @@ def progress_bar(title: str, steps: int, show: bool | None) -> Iterator[Callable
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=console.is_terminal) as bar:  # a log keeps the last line
         task = bar.add_task(title, total=steps, text="")
         yield lambda step, text: bar.update(task, completed=step, text=text)

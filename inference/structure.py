@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch.distributions import constraints
 
@@ -38,16 +39,21 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
             site is wider than the plates around it, or the data plate is not vectorised.
     """
     cuda = {v.device for v in [*batch.values(), *args] if isinstance(v, torch.Tensor) and v.is_cuda}
-    with torch.random.fork_rng(devices=list(cuda)), program.environment(), pyro.validation_enabled(True), torch.no_grad():
+    validated, given = pyro.validation_enabled(True), _GivenRows()
+    with torch.random.fork_rng(devices=list(cuda)), program.environment(), validated, torch.no_grad():
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"):
                 guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
-                model_trace = poutine.trace(poutine.replay(program.model, trace=guide_trace)).get_trace(*args, **batch)
+                replayed = poutine.replay(given(program.model), trace=guide_trace)
+                model_trace = poutine.trace(replayed).get_trace(*args, **batch)
     guide_nodes = {name: site for name, site in guide_trace.nodes.items() if not is_ignored(site)}
     model_nodes = {name: site for name, site in model_trace.nodes.items() if not is_ignored(site)}
     _check_names(guide_nodes, model_nodes)
+    _check_rows(guide_trace, given.rows)
+    nodes = [*model_nodes.values(), *guide_nodes.values()]
+    sizes = _data_sizes(nodes)
     sites: dict[str, Site] = {}
     for name, node in model_nodes.items():
         kind = "observed" if node["is_observed"] else "latent"
@@ -55,13 +61,44 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
     for name, node in guide_nodes.items():
         if name not in model_nodes and not node["is_observed"]:
             sites[name] = _site(name, "auxiliary", node, node)
-    nodes = [*model_nodes.values(), *guide_nodes.values()]
     dims = [frame.dim for node in nodes for frame in node["cond_indep_stack"] if frame.vectorized]
-    sizes = {f.size for node in nodes for f in node["cond_indep_stack"] if f.name == DATA_PLATE}
-    if len(sizes) > 1:
-        raise ModelError(f"The plate `{DATA_PLATE}` has different sizes in model and guide: {sorted(sizes)}.")
     order = tuple(name for name in guide_nodes if name in sites)
     return Structure(sites, order, -min(dims) if dims else 0, sizes.pop() if sizes else None)
+
+
+def _data_sizes(nodes: list[dict[str, Any]]) -> set[int]:
+    frames = [frame for node in nodes for frame in node["cond_indep_stack"] if frame.name == DATA_PLATE]
+    sizes = {frame.full_size or frame.size for frame in frames}  # a model's plate takes over its guide's rows
+    if len(sizes) > 1:
+        raise ModelError(
+            f"The plate `{DATA_PLATE}` has different sizes in model and guide: {sorted(sizes)}. Declare it in both with "
+            f"the size of what they are given, `len(x)`."
+        )
+    return {frame.size for frame in frames}
+
+
+class _GivenRows(Messenger):
+    """Note the rows that a program gives to its plates (`subsample=…`), before a replay puts the guide's in their place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], _Subsample) and msg["value"] is not None:
+            self.rows[msg["name"]] = torch.as_tensor(msg["value"])
+
+
+def _check_rows(guide_trace: Any, given: dict[str, torch.Tensor]) -> None:
+    """A guide must not pick rows at random for a plate whose rows the model is given."""
+    for name, rows in given.items():
+        node = guide_trace.nodes.get(name)
+        if node is not None and not torch.equal(torch.as_tensor(node["value"]), rows):
+            raise ModelError(
+                f"The guide picks random rows for the plate `{name}`, and the model is given its own (`subsample=…`), so "
+                f"they would see different data. Write the model for the batch it is given, "
+                f"`with pyro.plate({name!r}, len(x)):`, and pass `batch_size` to the fit."
+            )
 
 
 def _check_names(guide_nodes: dict[str, Any], model_nodes: dict[str, Any]) -> None:
@@ -69,8 +106,8 @@ def _check_names(guide_nodes: dict[str, Any], model_nodes: dict[str, Any]) -> No
     for name, node in guide_nodes.items():
         if node["is_observed"]:
             raise ModelError(
-                f"The guide observes `{name}`. A guide has nothing to observe, and the site would not count: remove the "
-                f"statement from the guide, or its `obs=…`."
+                f"The guide observes `{name}`. A guide has nothing to observe, and the site would not count: remove "
+                f"the statement from the guide, or its `obs=…`."
             )
         if name in model_nodes and model_nodes[name]["is_observed"]:
             raise ModelError(
@@ -161,8 +198,8 @@ def _check_shapes(name: str, model_node: dict[str, Any], guide_node: dict[str, A
     scales = [node["scale"] / node.get("minibatch_scale", 1.0) for node in (model_node, guide_node)]
     if float(abs(scales[0] - scales[1])) > 1e-6 * float(abs(scales[0])):
         raise ModelError(
-            f"The site `{name}` is scaled by {float(scales[0]):g} in the model and by {float(scales[1]):g} in the guide. "
-            f"Scale both alike (`poutine.scale` around the pair's latents), or neither."
+            f"The site `{name}` is scaled by {float(scales[0]):g} in the model and by {float(scales[1]):g} in the "
+            f"guide. Scale both alike (`poutine.scale` around the pair's latents), or neither."
         )
     plates = [{f.name for f in node["cond_indep_stack"]} for node in (model_node, guide_node)]
     if (DATA_PLATE in plates[0]) != (DATA_PLATE in plates[1]):

@@ -111,9 +111,9 @@ class SVI:
         _positive("lr", self.lr)
         if self.clip_norm is not None:
             _positive("clip_norm", self.clip_norm)
-        if self.average is not None and not 0.0 <= self.average < 1.0:
+        if self.average is not None and not _is_fraction(self.average):
             raise ConfigurationError(f"`average` must be a decay in [0, 1), such as 0.999, got {self.average!r}.")
-        if not 0.0 <= self.warm_up < 1.0:
+        if not _is_fraction(self.warm_up):
             raise ConfigurationError(f"`warm_up` must be a fraction of training in [0, 1), got {self.warm_up!r}.")
         if self.compile not in COMPILE_MODES:
             names = [str(mode) for mode in COMPILE_MODES]
@@ -129,6 +129,17 @@ class SVI:
                 f"`optimizer` must be a torch.optim class, or a callable `(parameters, lr) -> Optimizer`, got "
                 f"{self.optimizer!r}."
             )
+        if not isinstance(self.optimizer_options, dict):
+            raise ConfigurationError(
+                f"`optimizer_options` must be a dict of keyword arguments, got {self.optimizer_options!r}."
+            )
+        if self.lr_schedule is not None and not callable(self.lr_schedule):
+            raise ConfigurationError(
+                f"`lr_schedule` must be a function of the fraction of training, or of an optimiser, got "
+                f"{self.lr_schedule!r}."
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise ConfigurationError(f"`transform` must be a function of a batch, got {self.transform!r}.")
         resolve_device(self.device)
         _check_guide(self.guide)
 
@@ -173,11 +184,19 @@ class SVI:
         Raises:
             ConfigurationError: if it refuses its options.
         """
+        name = getattr(self.optimizer, "__name__", repr(self.optimizer))
         try:
-            return self.optimizer(parameters, lr=lr, **self.optimizer_options)
+            built = self.optimizer(parameters, lr=lr, **self.optimizer_options)
         except (TypeError, ValueError) as error:
-            name = getattr(self.optimizer, "__name__", repr(self.optimizer))
             raise ConfigurationError(f"`optimizer` {name} refused `optimizer_options` or `lr`: {error}") from error
+        if isinstance(built, torch.optim.LBFGS):
+            raise ConfigurationError(
+                f"`optimizer` {name} needs a closure that evaluates the bound several times a step, which a noisy bound "
+                f"does not allow. Use `torch.optim.Adam`."
+            )
+        if not isinstance(built, torch.optim.Optimizer):
+            raise ConfigurationError(f"`optimizer` must return a torch Optimizer, got {built!r} from {name}.")
+        return built
 
     def configuration(self) -> dict[str, Any]:
         """Everything that determines the fit, as plain values."""
@@ -248,6 +267,10 @@ def _check_guide(guide: Any) -> None:
 def _positive_whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"`{name}` must be a positive whole number, got {value!r}.")
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < 1.0
 
 
 def _positive(name: str, value: Any) -> None:

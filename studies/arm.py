@@ -60,7 +60,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        return f"{self.model_label} | {self.method_label} | seed {self.seed}"
+        return f"{self.model_label}, {self.method_label}, seed {self.seed}"
 
     def folder(self, root: Path) -> Path:
         """Return ``root/<study>/<model>/<method>/seed-<s>``."""
@@ -86,7 +86,9 @@ class Arm:
             if scores.get("fingerprint") != score_print or not (folder / "fit").is_dir():
                 return self._record(root, NOT_RUN)
             return self._record(root, FINISHED, info=entry.get("info", {}), scores=scores)
-        return self._record(root, FAILED if entry.get("status") == FAILED else INTERRUPTED, error=entry.get("error", ""))
+        if entry.get("status") == FAILED:
+            return self._record(root, FAILED, error=entry.get("error", ""))
+        return self._record(root, INTERRUPTED)
 
     def run(self, root: Path, callbacks: Sequence[Any] = ()) -> ArmRecord:
         """Fit, save and score. An error becomes a record that says why; Ctrl-C leaves what is whole, and is raised.

@@ -52,6 +52,7 @@ def catalogue() -> dict[str, dict[str, str]]:
 def print_catalogue(kind: str | None = None) -> None:
     """Print the catalogue, or the one kind of it."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     found = catalogue()
@@ -63,7 +64,7 @@ def print_catalogue(kind: str | None = None) -> None:
         if kind in (None, name):
             grid.add_row(f"[bold]{name}")
             for label, line in lines.items():
-                grid.add_row(f"  {label}", f"[dim]{line}")
+                grid.add_row(f"  {label}", f"[dim]{escape(line)}")
     Console().print(grid)
 
 
@@ -74,5 +75,5 @@ def _lines(things: dict[str, Any]) -> dict[str, str]:
 def _first_line(thing: Any) -> str:
     """Return the first paragraph of a docstring as one line of plain text, without its formulae."""
     paragraph = (inspect.getdoc(thing) or "").strip().split("\n\n")[0]
-    text = re.sub(r":\w+:`([^`]*)`", "", " ".join(paragraph.split())).replace("``", "").replace("`", "")
-    return re.sub(r"\s+([.,:;])", r"\1", re.sub(r"\s{2,}", " ", text)).strip()
+    text = re.sub(r",\s+(:math:`|``).*", ".", " ".join(paragraph.split()))  # a formula that ends the sentence
+    return re.sub(r":\w+:`([^`]*)`", r"\1", text).replace("``", "").replace("`", "").rstrip(",:")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import ConfigurationError, DataError
+from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
 from .resolve import build_model, find_class, find_object, parse_settings, resolve_objective
@@ -44,12 +45,13 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     batch = _arguments(model, dataset.train)
     method = SVI(resolve_objective(request.objective), **request.options, progress=progress)
     out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{dataset.name}"
+    prepare_folder(out)  # before the work, so that its end cannot fail for want of a place
     fitted = method.fit(model, batch, seed=request.seed)
     fitted.save(out)
     show(fitted)
     for name, metric in _metrics(request.particles).items():
-        show(f"{name}: {_score(metric, fitted, batch, request.seed)}")
-    show(f"saved in {out}; jensen.inference.load({str(out)!r}) reads it")
+        print(f"{name}: {_score(metric, fitted, batch, request.seed)}")
+    print(f"saved in {out}; jensen.inference.load({str(out)!r}) reads it")
     return out
 
 

@@ -41,8 +41,8 @@ def run_in_processes(arms: Sequence[Arm], root: Path, jobs: int) -> Iterator[tup
     except PicklingError as error:
         raise ConfigurationError(f"`jobs`: an arm cannot be sent to another process ({error}); use jobs=1.") from error
     except TerminatedWorkerError as error:
-        reason = "A process that ran an arm died, often for want of memory; the finished arms are kept. Use fewer `jobs`."
-        raise JensenError(reason) from error
+        reason = "A process that ran an arm died, often for want of memory; the finished arms are kept."
+        raise JensenError(f"{reason} Run the study again, with fewer `jobs`.") from error
 
 
 def _run_one(index: int, arm: Arm, root: Path, threads: int) -> tuple[int, ArmRecord | None]:

@@ -42,11 +42,11 @@ class _Bar(Progress):
         self.fit = self.rich.add_task("", total=1, visible=False, note="")
 
     def callbacks(self, label: str) -> Sequence[Any]:
-        self.rich.reset(self.fit, description=f"  {label}", visible=True, total=None, note="")
+        self.rich.reset(self.fit, description=f"  {_shortened(label)}", visible=True, total=None, note="")
 
         def report(state: Any) -> None:
             bound = state.row.get("bound_per_datum")
-            note = "" if bound is None else f"{bound:.4f} nats per datum"
+            note = "" if bound is None else f"bound {bound:.4f}"
             self.rich.update(self.fit, completed=state.step, total=state.steps, note=note)
 
         return (report,)
@@ -61,6 +61,11 @@ class _Bar(Progress):
         self.rich.console.print(text)
 
 
+def _shortened(label: str, width: int = 28) -> str:
+    """Return a label that leaves room for the bar on a line of 80 columns: its end says most."""
+    return label if len(label) <= width else "…" + label[-(width - 1) :]
+
+
 @contextlib.contextmanager
 def progress_display(show: bool | None = None) -> Iterator[Progress]:
     """Yield a display; it draws on stderr if ``show`` is True, or None and stderr is a terminal."""
@@ -71,7 +76,7 @@ def progress_display(show: bool | None = None) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    left = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    left = (TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn())
     right = (TimeElapsedColumn(), TextColumn("[dim]{task.fields[note]}"))
     with RichProgress(*left, *right, console=Console(stderr=True)) as rich_progress:
         yield _Bar(rich_progress)

@@ -111,7 +111,7 @@ def _configurations(result: StudyResult) -> Iterator[str]:
     """Yield each (model, method)'s configuration, from the first arm that has one, to be folded out."""
     seen = set()
     for record in result.records:
-        label = f"{result.name}: {record.model} | {record.method}"
+        label = f"{result.name}: {record.model}, {record.method}"
         config = (read_json(record.folder / "arm.json") or {}).get("config")
         if label in seen or config is None:
             continue

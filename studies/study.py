@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from jensen.inference.errors import ConfigurationError
+from jensen.inference.storage import prepare_folder
 
 from .arm import FINISHED, Arm, ArmRecord, split
 from .processes import run_in_processes
@@ -27,7 +28,8 @@ class Study:
     Args:
         name: names the folder of the study under the root of ``run``.
         model: a `LatentVariableModel`, a zero-argument factory of one (built under each arm's seed, so that the
-            initial weights differ between seeds), or a dict ``{label: either}``.
+            initial weights differ between seeds), or a dict ``{label: either}``. A model counts with its weights: one
+            that is built anew, from other random numbers, is another configuration; a factory is always the same.
         data: a dict of tensors, an object with the dicts ``train`` and, if any, ``validation`` and ``test``, or a
             dict ``{model label: either}`` with the labels of ``model``.
         methods: ``{label: method}``, or ``{model label: {label: method}}`` where the models need different ones.
@@ -97,7 +99,7 @@ class Study:
         """
         if jobs == 0 or isinstance(jobs, bool) or not isinstance(jobs, int):
             raise ConfigurationError(f"`jobs`: expected a positive integer, or -1 for all cores, got {jobs!r}.")
-        root, arms = Path(root), self.arms()
+        arms, root = self.arms(), prepare_folder(root)
         found = {arm: arm.stored(root) for arm in arms}
         waiting = [arm for arm, record in found.items() if record.status != FINISHED]
         interrupted = False
@@ -118,8 +120,10 @@ class Study:
 
 
 def _in_turn(arms: Sequence[Arm], root: Path, bar: Progress) -> Iterator[tuple[Arm, ArmRecord]]:
+    several = len({arm.model_label for arm in arms}) > 1
     for arm in tuple(arms):
-        yield arm, arm.run(root, callbacks=bar.callbacks(arm.label))
+        label = arm.label if several else f"{arm.method_label}, seed {arm.seed}"
+        yield arm, arm.run(root, callbacks=bar.callbacks(label))
 
 
 def _label(thing: Any) -> str:

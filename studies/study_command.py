@@ -6,6 +6,8 @@ __all__ = ["find_studies", "report_file", "run_file"]
 
 from pathlib import Path
 
+import torch
+
 from jensen.inference.errors import ConfigurationError
 
 from .resolve import load_file
@@ -13,10 +15,16 @@ from .study import Study
 
 
 def find_studies(file: Path) -> list[Study]:
-    """Return the `Study` objects that a Python file defines at its top level, each once, in their order."""
+    """Return the `Study` objects that a Python file defines at its top level, each once, in their order.
+
+    The file is run from a fixed random state, so that models built in it start from the same weights every time.
+    """
     if file.suffix != ".py":
         raise ConfigurationError(f"`{file}`: expected a Python file that defines a Study.")
-    found = {id(value): value for value in vars(load_file(file)).values() if isinstance(value, Study)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        defined = vars(load_file(file)).values()
+    found = {id(value): value for value in defined if isinstance(value, Study)}
     if not found:
         raise ConfigurationError(f"`{file}`: expected a Study at its top level, e.g. `study = Study(…)`, found none.")
     return list(found.values())
@@ -36,7 +44,7 @@ def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress:
             break
     show(table(results))
     if report is not None:
-        show(f"report: {write_report(results, report)}")
+        print(f"report: {write_report(results, report)}")
     if results[-1].interrupted:
         raise KeyboardInterrupt
     return not any(result.failed for result in results)
@@ -53,4 +61,4 @@ def report_file(file: Path, out: Path, report: Path) -> None:
     if not any(len(result.fits) for result in results):
         raise ConfigurationError(f"`{out}`: expected finished arms of `{file}`, found none; run them first.")
     show(table(results))
-    show(f"report: {write_report(results, report)}")
+    print(f"report: {write_report(results, report)}")

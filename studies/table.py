@@ -93,7 +93,7 @@ def _errors(result: StudyResult) -> list[tuple[str, str]]:
     frame = result.frame
     troubled = frame[(frame["error"] != "") | (frame["status"] != "finished")]
     rows = troubled.to_dict("records")
-    labels = [f"{row['model']} | {row['method']} | seed {row['seed']} {row['status']}" for row in rows]
+    labels = [f"{row['model']}, {row['method']}, seed {row['seed']} {row['status']}" for row in rows]
     return [(label, row["error"] or "run the study again") for label, row in zip(labels, rows, strict=True)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..minibatch import DATA_PLATE
 from .case import Case
 from .runs import in_data_plate
-from .supports import covers, support_text
+from .supports import covers, support_of, support_text
 
 
 def check_agreement(case: Case) -> None:
@@ -35,18 +35,24 @@ def _names(case: Case) -> None:
         near = difflib.get_close_matches(name, extra, n=1, cutoff=0.5)
         if near:
             extra.remove(near[0])
-            message = f"The guide lacks the model's latent `{name}`, and samples `{near[0]}`, which the model does not have."
-            case.fault("missing-site", name, message, f"Rename `{near[0]}` in the guide to `{name}`.")
+            case.fault(
+                "missing-site",
+                name,
+                f"The guide lacks the model's latent `{name}`, and samples `{near[0]}`, which the model does not have.",
+                f"Rename `{near[0]}` in the guide to `{name}`.",
+            )
             continue
         fn = model[name]["fn"]
-        discrete = "" if not fn.support.is_discrete else " It is discrete without finite support, so it cannot be summed out."
+        discrete, other = "", 'use an automatic guide, `SVI(…, guide="normal")`'
+        if fn.support.is_discrete:
+            discrete = " It is discrete without finite support, so it cannot be summed out."
+            other = "marginalise it by hand"
         case.fault(
             "missing-site",
             name,
             f"The guide lacks the model's latent `{name}`.{discrete}",
             f'Add `pyro.sample("{name}", …)` to the guide, with batch shape {tuple(fn.batch_shape)} and event shape '
-            f'{tuple(fn.event_shape)}; or use an automatic guide, `SVI(…, guide="normal")`; or, if `{name}` is data, '
-            f"observe it with `obs=…`.",
+            f"{tuple(fn.event_shape)}; or {other}; or, if `{name}` is data, observe it with `obs=…`.",
         )
     for name in extra if case.model_run.complete else []:
         near = difflib.get_close_matches(name, list(case.latents), n=1, cutoff=0.5)
@@ -91,8 +97,8 @@ def _shapes(case: Case, name: str, node: Any, guide_node: Any) -> bool:
     if batch[0] == batch[1] and event[0] == event[1]:
         return True
     message = (
-        f"`{name}` has batch shape {batch[0]} and event shape {event[0]} in the model, but {batch[1]} and {event[1]} in "
-        f"the guide."
+        f"`{name}` has batch shape {batch[0]} and event shape {event[0]} in the model, but {batch[1]} and {event[1]} "
+        f"in the guide."
     )
     total = [(*b, *e) for b, e in zip(batch, event, strict=True)]
     if total[0] == total[1]:
@@ -113,21 +119,22 @@ def _supports(case: Case, name: str, node: Any, guide_node: Any) -> None:
     p, q = node["fn"], guide_node["fn"]
     is_point = _class(q) == "Delta"
     try:
-        prior, support = p.support, q.support
-        known = None if is_point else covers(prior, support)
+        prior, support = p.support, None if is_point else support_of(q)
+        known = None if support is None else covers(prior, support)
         if known is None and not bool(prior.check(guide_node["value"]).all()):
             known = False
     except (NotImplementedError, RuntimeError, ValueError):
         return
     if known is False:
+        reach = support_text(q.support if support is None else support)
         case.fault(
             "support-mismatch",
             name,
-            f"The guide draws `{name}` from a {_class(q)} ({support_text(support)}), but the model's {_class(p)} only "
-            f"has the support: {support_text(prior)}. Draws outside it have no density, so the bound is -inf or wrong.",
+            f"The guide draws `{name}` from a {_class(q)} ({reach}), but the model's {_class(p)} only has the support: "
+            f"{support_text(prior)}. Draws outside it have no density, so the bound is -inf or wrong.",
             _support_cure(prior),
         )
-    elif not is_point and covers(support, prior) is False:
+    elif support is not None and covers(support, prior) is False:
         case.warn(
             "narrow-guide",
             name,

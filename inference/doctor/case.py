@@ -25,6 +25,7 @@ class Case:
         program: a copy of the pair.
         guide: the guide object, asked for `local_latents`; None if it could not be built.
         automatic: whether jensen built the guide.
+        guide_option: the guide as `SVI(guide=…)` takes it.
         batch: the data; `size` rows.
         small: fewer rows of the same data (more, if there is one datum).
         model_run, guide_run: of `batch`; `model_small`, `guide_small`: of `small`.
@@ -34,6 +35,7 @@ class Case:
     program: Program
     guide: Any
     automatic: bool
+    guide_option: Any
     batch: Batch
     small: Batch
     model_run: Run = field(default_factory=Run)
@@ -59,6 +61,7 @@ class Case:
 
     @property
     def plate_cure(self) -> str:
+        """How the data plate is written."""
         return f'`with pyro.plate("{DATA_PLATE}", len({self.first})):`'
 
     @property

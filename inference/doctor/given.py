@@ -45,7 +45,7 @@ def read_data(model: Any, signature: Signature, data: Any, dtype: torch.dtype, d
         size = found.size
     except (DataError, ConfigurationError) as error:
         batch = _salvage(model, signature, data, faults, dtype, device)
-        if not any(fault.message in str(error) for fault in faults):
+        if not faults:
             message, _, cure = str(error).partition(". ")
             faults.append(Finding("data", "", message.rstrip(".") + ".", cure or "Mend the data."))
         size = len(next(iter(batch.values()))) if batch else 0
@@ -146,7 +146,9 @@ def invent(model: Any, program: Program, signature: Signature, given: Mapping[st
     drawn = run(program, program.model, {})
     fixed = [rows for name, (_, rows) in drawn.plates.items() if name == DATA_PLATE and rows > 1]
     taken = {number for size in sizes for number in size}
-    size = len(next(iter(given.values()))) if given else next(iter([*fixed, *(n for n in range(20, 99) if n not in taken)]))
+    size = (fixed or [n for n in range(20, 99) if n not in taken])[0]
+    if given:
+        size = len(next(iter(given.values())))
     batch: dict[str, torch.Tensor] = {}
     record = drawn
     for inputs in itertools.islice(_inputs(signature, sizes, size, given), _TRIES):
@@ -163,7 +165,7 @@ def invent(model: Any, program: Program, signature: Signature, given: Mapping[st
 
 def _sizes(model: Any) -> list[tuple[int, ...]]:
     """Shapes of one datum that the model's constructor was told, the likeliest first."""
-    arguments = {**{k: v for k, v in vars(model).items() if not k.startswith("_")}} if hasattr(model, "__dict__") else {}
+    arguments = {name: value for name, value in vars(model).items() if not name.startswith("_")}
     arguments |= getattr(model, "init_arguments", {})
     found = []
     for name, value in arguments.items():

@@ -40,7 +40,8 @@ class SiteRow:
         batch_shape, event_shape: in the model (in the guide for sites that only it has).
         support: of the model's distribution, in words.
         model, guide: names of the distributions, ``""`` where the site is absent.
-        kl: how its KL is taken: ``"analytic"``, ``"Monte Carlo"``, ``"summed out"``, ``"exact average"`` or ``""``.
+        kl: how its KL is taken: ``"analytic"``, ``"Monte Carlo"``, ``"summed out"``, ``"exact average"``,
+            ``"not finite"`` or ``""``.
         gradient: ``"pathwise"``, ``"score function"``, ``"enumerated in model"``, ``"enumerated in guide"`` or ``""``.
         note: why the KL is not analytic, where it is not.
     """
@@ -61,7 +62,7 @@ class SiteRow:
 
 @dataclass(frozen=True)
 class ParameterRow:
-    """One parameter: `gradient` is ``"yes"``, ``"none"``, ``"zero"``, ``"not finite"``, ``"frozen"`` or ``"unknown"``."""
+    """A parameter; `gradient` is ``"yes"``, ``"none"``, ``"zero"``, ``"not finite"``, ``"frozen"`` or ``"unknown"``."""
 
     name: str
     owner: str
@@ -71,7 +72,7 @@ class ParameterRow:
 
 @dataclass(frozen=True)
 class ObjectiveRow:
-    """Whether an objective suits the pair, on all data and on mini-batches (None: not known until faults are mended)."""
+    """Whether an objective suits the pair, on all data and on mini-batches; None until faults are mended."""
 
     name: str
     full_batch: bool | None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Give", "Run", "accepted", "data_frames", "in_data_plate", "run"]
+__all__ = ["Give", "Run", "accepted", "data_frames", "in_data_plate", "moved_parameters", "run"]
 
 import inspect
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Run:
         sites: Pyro's messages of the sample statements, by name, in order.
         params: those of `pyro.param` statements.
         plates: name -> (size, rows in use) of every plate that draws indices.
-        repeated: names sampled more than once.
+        repeated, repeated_plates: names sampled, and plates declared, more than once.
         error: what the program raised, or None; `last` is the last site it reached, `line` its own line.
     """
 
@@ -45,6 +46,7 @@ class Run:
     params: dict[str, Any] = field(default_factory=dict)
     plates: dict[str, tuple[int, int]] = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
+    repeated_plates: list[str] = field(default_factory=list)
     error: Exception | None = None
     last: str | None = None
     line: str = ""
@@ -69,6 +71,8 @@ class _Record(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], _Subsample):
+            if msg["name"] in self.record.plates:
+                self.record.repeated_plates.append(msg["name"])
             rows = len(msg["value"]) if isinstance(msg["value"], torch.Tensor) else msg["fn"].size
             self.record.plates[msg["name"]] = (int(msg["fn"].size), rows)
         elif not is_ignored(msg):
@@ -146,6 +150,23 @@ def run(
         except Exception as error:  # whatever the user's program raises is a finding
             record.error, record.line = error, _line(error)
     return record
+
+
+@contextmanager
+def moved_parameters(program: Program, size: float = 1e-2) -> Iterator[None]:
+    """Inside, the trainable parameters are a little off their start, which is restored."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [p for p in program.parameters() if p.requires_grad]
+    kept = [p.detach().clone() for p in parameters]
+    try:
+        with torch.no_grad():
+            for p in parameters:
+                p.add_(size * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device))
+        yield
+    finally:
+        with torch.no_grad():
+            for p, value in zip(parameters, kept, strict=True):
+                p.copy_(value)
 
 
 def accepted(function: Callable[..., Any], batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

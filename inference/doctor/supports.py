@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["covers", "support_text"]
+__all__ = ["covers", "support_of", "support_text"]
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.distributions import constraints
+from torch.distributions import constraints, transforms
 
 _BOUNDS: dict[str, tuple[float, float]] = {"_Real": (-math.inf, math.inf), "_SoftplusPositive": (0.0, math.inf)}
+_MONOTONE = (
+    transforms.AffineTransform,
+    transforms.ExpTransform,
+    transforms.SigmoidTransform,
+    transforms.SoftplusTransform,
+    transforms.TanhTransform,
+)
 _WORDS = {
     "_Simplex": "simplex",
     "_LowerCholesky": "lower Cholesky factors",
@@ -49,6 +57,41 @@ def covers(prior: Any, guide: Any) -> bool | None:
     return None
 
 
+def support_of(fn: Any) -> Any:
+    """The support of a distribution, or None where torch only knows a set around it.
+
+    A transformed distribution's own `support` is the codomain of its last transform (all reals after an affine one), so
+    it is computed here by sending the bounds of the base through the transforms.
+    """
+    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
+        fn = fn.base_dist
+    if not getattr(fn, "transforms", None):
+        return fn.support
+    bounds = _bounds(_base(fn.base_dist.support))
+    for transform in _flat(fn.transforms):
+        if bounds is None or not isinstance(transform, _MONOTONE):
+            return None
+        ends = [transform(torch.as_tensor(bound, dtype=torch.get_default_dtype())) for bound in bounds]
+        bounds = torch.minimum(*ends), torch.maximum(*ends)
+    assert bounds is not None
+    low, high = bounds
+    if bool(torch.isnan(torch.as_tensor(low)).any() or torch.isnan(torch.as_tensor(high)).any()):
+        return None
+    if bool((torch.as_tensor(high) == math.inf).all()):
+        return constraints.real if bool((torch.as_tensor(low) == -math.inf).all()) else constraints.greater_than(low)
+    return constraints.interval(low, high)
+
+
+def _flat(parts: Any) -> Iterator[Any]:
+    for transform in parts:
+        if isinstance(transform, transforms.ComposeTransform):
+            yield from _flat(transform.parts)
+        elif isinstance(transform, transforms.IndependentTransform):
+            yield from _flat([transform.base_transform])
+        else:
+            yield transform
+
+
 def support_text(support: Any) -> str:
     """The support in a word or two."""
     base = _base(support)
@@ -60,7 +103,7 @@ def support_text(support: Any) -> str:
         return name.lstrip("_").lower()
     low, high = (_number(bound) for bound in bounds)
     if base.is_discrete:
-        return f"{low}, …, {high}" if high not in ("inf", "n") else f"integers >= {low}"
+        return f"{{{low}, …, {high}}}" if high not in ("inf", "n") else f"integers >= {low}"
     if (low, high) == ("-inf", "inf"):
         return "real"
     if high == "inf":

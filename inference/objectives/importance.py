@@ -90,6 +90,9 @@ class Renyi(Objective):
         order = 1.0 - self.alpha
         if abs(order) < 1e-12:
             return log_weights.mean(0)
+        if abs(order) < 1e-3:  # the same value, without the cancellation near alpha = 1
+            mean = log_weights.mean(0)
+            return mean + torch.log1p(torch.expm1(order * (log_weights - mean)).mean(0)) / order
         tempered = log_weights if order == 1.0 else order * log_weights
         value = torch.logsumexp(tempered, 0) - math.log(log_weights.shape[0])
         return value if order == 1.0 else value / order
@@ -205,8 +208,8 @@ def _scale_by_weights(
         site = structure.sites[name]
         if value.dim() - 1 > len(site.batch_shape) + len(site.event_shape):
             raise ModelError(
-                f"`DReG` needs one draw of `{name}` per particle, and the guide draws one for every value of a site that "
-                f"it enumerates. Use `IWAE`, or sample that site."
+                f"`DReG` needs one draw of `{name}` per particle, and the guide draws one for every value of a site "
+                f"that it enumerates. Use `IWAE`, or sample that site."
             )
         alias = value.view_as(value)
 

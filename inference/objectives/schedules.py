@@ -45,7 +45,7 @@ class Linear:
             raise ConfigurationError(f"`until` must be a fraction of training in (0, 1], got {self.until!r}.")
 
     def __call__(self, fraction: float) -> float:
-        return self.start + (self.end - self.start) * min(fraction / self.until, 1.0)
+        return _between(self.start, self.end, min(fraction / self.until, 1.0))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,11 @@ class Cyclical:
         if fraction >= 1.0:
             return self.end
         position = math.modf(fraction * self.cycles)[0]
-        return self.start + (self.end - self.start) * min(position / self.ramp, 1.0)
+        return _between(self.start, self.end, min(position / self.ramp, 1.0))
+
+
+def _between(start: float, end: float, part: float) -> float:
+    return (1.0 - part) * start + part * end  # exact at both ends
 
 
 def as_schedule(value: float | Schedule, argument: str) -> Schedule:

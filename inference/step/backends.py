@@ -11,34 +11,39 @@ from typing import Any
 import torch
 from torch import fx
 
+from .cost import Cost
+
 __all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted"]
 
 Tensors = list[torch.Tensor]
 Runner = Callable[..., Any]
 
 _SECONDS_PER_NODE = 1.6e-6  # one ATen call from the interpreter, on a current core
-_FLOPS_PER_SECOND = 5e10
+_SECONDS_PER_FLOP = 2e-11
+_SECONDS_PER_ELEMENT = 1e-10  # written by a fused kernel
 _COMPILE_SECONDS = 12.0  # importing Inductor and building its first kernels
 _COMPILE_SECONDS_PER_NODE = 0.02
 
 
-def choose_backend(operations: int, flops: float, steps: int, device: torch.device) -> str:
-    """Whether compiling pays within the `steps` that are left.
+def choose_backend(cost: Cost, steps: int, device: torch.device) -> str:
+    """Whether compiling pays within `steps`.
 
     The rule uses the graph and the number of steps only, never a clock, so that a resumed run chooses as the first did.
-    Compiling saves nearly all of the interpreter's time per node and about a third of the arithmetic.
+    Compiling saves nearly all of the interpreter's time per node, most of the traffic of elementwise kernels, and about
+    a third of the time of the products (their epilogues, and the optimiser).
     """
     if device.type == "cuda":
         return "cudagraph"
-    saved = operations * _SECONDS_PER_NODE + 0.3 * flops / _FLOPS_PER_SECOND
-    cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_NODE * operations
-    return "inductor" if steps * saved > 1.5 * cost else "trace"
+    saved = cost.operations * _SECONDS_PER_NODE + 0.3 * cost.flops * _SECONDS_PER_FLOP
+    saved += 4.0 * cost.elements * _SECONDS_PER_ELEMENT
+    compiling = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_NODE * cost.operations
+    return "inductor" if steps * saved > 1.5 * compiling else "trace"
 
 
-def choose_unroll(operations: int, flops: float, steps: int) -> int:
+def choose_unroll(cost: Cost, steps: int) -> int:
     """How many steps to fuse into one compiled graph: many for tiny steps, one where the arithmetic dominates."""
-    seconds = flops / _FLOPS_PER_SECOND
-    if seconds > 1e-4 or operations > 600:
+    seconds = cost.flops * _SECONDS_PER_FLOP + cost.elements * _SECONDS_PER_ELEMENT
+    if seconds > 1e-4 or cost.operations > 600:
         return 1
     return max(1, min(20 if seconds < 2e-5 else 10, steps))
 
@@ -73,7 +78,13 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors) -> Runner:
     with _quiet():
         import torch._inductor
 
-        options = {"fallback_random": True, "triton.cudagraphs": False}
+        options = {
+            "fallback_random": True,
+            "triton.cudagraphs": False,
+            "size_asserts": False,
+            "alignment_asserts": False,
+            "scalar_asserts": False,
+        }
         compiled = torch._inductor.compile(module, [tensor.detach() for tensor in inputs], options=options)
         with torch.no_grad():
             compiled(*[tensor.detach().clone() for tensor in inputs])

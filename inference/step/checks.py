@@ -8,14 +8,15 @@ import torch
 
 from ..errors import ModelError, NonFiniteError
 from ..seeding import derive_seed
-from .function import Gradients
+from .function import Gradients, StepFunction
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["check_first_step", "first_bad_site"]
+__all__ = ["check_first_step", "first_bad_site", "shown"]
 
 _PERTURBATION = 1e-2
+_BATCHES = 16  # how many batches a parameter gets to show a gradient
 
 
 def check_first_step(engine: Engine, out: Gradients) -> None:
@@ -23,7 +24,8 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
 
     Raises:
         NonFiniteError: if the bound or a gradient is not finite; names the first bad site or parameter.
-        ModelError: if a parameter receives no gradient, at its initial value and near it; names the parameter.
+        ModelError: if a parameter receives no gradient: not at its initial value, not near it with the annealing done,
+            and not from any of the first batches; names the parameter.
     """
     function = engine.function
     if not bool(torch.isfinite(out.bounds).all()):
@@ -32,10 +34,10 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
     for name, gradient in zip(function.names, gradients, strict=True):
         if not bool(torch.isfinite(gradient).all()):
             raise NonFiniteError(
-                f"The gradient of the parameter `{name}` is not finite at the first step, while the bound is "
+                f"The gradient of the parameter `{shown(name)}` is not finite at the first step, while the bound is "
                 f"{float(out.bounds[1]):.6g}. Look for a square root or logarithm at zero in the densities it enters."
             )
-    silent = {n for n, g in zip(function.names, gradients, strict=True) if g.numel() and not bool((g != 0).any())}
+    silent = _silent(function, out, set(function.names))
     if not silent:
         return
     generator = torch.Generator().manual_seed(derive_seed(engine.seed, "perturbation"))
@@ -44,15 +46,28 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
         for p in engine.state.parameters
     ]
     state = engine.state.with_tensors([*moved, *engine.state.tensors[len(moved) :]])
-    again = function.unpack(engine.gradients(0, state).gradients)
-    for name, gradient in zip(function.names, again, strict=True):
-        if name in silent and not bool((gradient != 0).any()):
-            raise ModelError(
-                f"The parameter `{name}` receives no gradient from `{function.objective!r}`. Either no term of the "
-                f"bound depends on it (remove it, or freeze it with `requires_grad_(False)`), or this objective "
-                f"cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
-                f"sites has none in an importance-weighted bound."
-            )
+    for step in range(1 if engine.feed.shared is not None else min(_BATCHES, engine.steps)):
+        silent = _silent(function, engine.gradients(step, state, annealed=False), silent)
+        if not silent:
+            return
+    name = next(name for name in function.names if name in silent)
+    raise ModelError(
+        f"The parameter `{shown(name)}` receives no gradient from `{function.objective!r}`. Either no term of the "
+        f"bound depends on it (remove it, or freeze it with `requires_grad_(False)`), or this objective "
+        f"cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
+        f"sites has none in an importance-weighted bound."
+    )
+
+
+def shown(name: str) -> str:
+    """A parameter's name as its owner knows it: the model's own as they are, a guide's after ``guide.``."""
+    return name.removeprefix("model_module.").replace("guide_module.", "guide.").removeprefix("pyro_params.")
+
+
+def _silent(function: StepFunction, out: Gradients, names: set[str]) -> set[str]:
+    """Those of `names` whose gradient is zero everywhere."""
+    pairs = zip(function.names, function.unpack(out.gradients), strict=True)
+    return {name for name, g in pairs if name in names and g.numel() and not bool((g != 0).any())}
 
 
 def first_bad_site(engine: Engine, step: int) -> str:
@@ -63,17 +78,19 @@ def first_bad_site(engine: Engine, step: int) -> str:
 
     function, batch = engine.function, engine.feed.batch(step)
     noise = engine._noise_of(step, len(next(iter(batch.values()))))
+    engine._seed_opaque(step)
+    batch = function.transformed(batch, noise)
     parameters = function.unpack([p.detach() for p in engine.state.parameters])
     for name, value in zip(function.names, parameters, strict=True):
         if not bool(torch.isfinite(value).all()):
-            return f"the parameter `{name}` is not finite."
+            return f"the parameter `{shown(name)}` is not finite."
     objective = function.objective
     with torch.no_grad(), function._swapped(parameters, engine.state.buffers), minibatch(function.data_size):
         terms = evaluate(
             function.program,
             batch,
             num_particles=objective.num_particles,
-            noise=None if function.transform is not None else Noise(noise.normal, noise.uniform),
+            noise=Noise(noise.normal, noise.uniform),
             analytic_kl=objective.analytic_kl,
             enumerate_guide=objective.enumerate_guide,
             sum_guide=objective.sum_guide,
@@ -88,4 +105,8 @@ def first_bad_site(engine: Engine, step: int) -> str:
                     f"`{part}` of the site `{site.name}` is the first that is not finite ({bad} of {term.numel()} "
                     f"terms){hint}. Check its scale and support, and the learning rate."
                 )
-    return "every site's terms are finite there; the gradient overflowed. Lower `lr`, or set `clip_norm`."
+    gradients = function.unpack(engine.gradients(step).gradients)
+    for name, value in zip(function.names, gradients, strict=True):
+        if not bool(torch.isfinite(value).all()):
+            return f"every site is, but the gradient of the parameter `{shown(name)}` is not. Lower `lr`, or set `clip_norm`."
+    return "every site and gradient is, but the update overflows. Lower `lr`, or set `clip_norm`."

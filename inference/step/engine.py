@@ -15,10 +15,11 @@ from ..seeding import derive_seed
 from .backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted
 from .block import StepGraph
 from .checks import check_first_step
+from .cost import estimate_cost
 from .feed import Feed, Stream
 from .function import Gradients, StepFunction, StepNoise
-from .graph import count_operations
 from .noise_source import NoiseSource
+from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
 from .update import OptimizerState, Update
@@ -29,7 +30,6 @@ _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capt
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 
 Tensors = list[torch.Tensor]
-Rows = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
 class _LastSite(Messenger):
@@ -51,7 +51,7 @@ class Engine:
         seed: the run's seed.
         steps: the run's total number of steps.
         compile: one of `COMPILE_MODES`.
-        schedule: ``schedule(start, count) -> (weights, learning rates)``, each a tensor ``(count,)`` on the device.
+        schedule: annealing weights and learning rates.
         scheduled_lr: whether the learning rate changes.
         shard: this process's part of a data-parallel run, or None.
     """
@@ -65,7 +65,7 @@ class Engine:
         seed: int,
         steps: int,
         compile: str | bool,
-        schedule: Rows,
+        schedule: StepSchedules,
         scheduled_lr: bool,
         device: torch.device,
         dtype: torch.dtype,
@@ -95,10 +95,11 @@ class Engine:
         self.state = StepState(parameters, [], average, [b.detach().clone() for b in function.buffers.values()])
         self._keys: tuple[tuple[int, str], ...] = ()
         self._optimizer: torch.optim.Optimizer | None = None
+        self._live: Tensors = []
         self._graphs: dict[Any, tuple[StepGraph, Callable[..., Any]] | None] = {}
         self._block: Callable[..., Any] | None = None
         self._captured: CapturedGraph | None = None
-        self._prepared = False
+        self.prepared = False
         self._update_graph: torch.fx.GraphModule | None = None
         self._untraceable_optimizer = False
 
@@ -118,8 +119,9 @@ class Engine:
         self.function.materialise(self.state.parameters, self.state.buffers)
 
     def _live_optimizer(self) -> torch.optim.Optimizer:
-        if self._optimizer is None:
-            parameters = [p.detach().clone() for p in self.state.parameters]
+        present = self.state.parameters
+        if self._optimizer is None or any(p is not q for p, q in zip(self._live, present, strict=True)):
+            self._live = parameters = [p.detach().clone() for p in self.state.parameters]
             self._optimizer = self.update.optimizer(parameters, self.update.lr)
             self.update.restore(
                 self._optimizer, parameters, OptimizerState(self._keys, [t.clone() for t in self.state.optimizer])
@@ -147,12 +149,12 @@ class Engine:
             self._ragged_noise[size] = source
         return self._ragged_noise[size].block(start, count)  # type: ignore[no-any-return]
 
-    def gradients(self, step: int, state: StepState | None = None) -> Gradients:
-        """The eager gradients of one step, as the fit would see them."""
+    def gradients(self, step: int, state: StepState | None = None, *, annealed: bool = True) -> Gradients:
+        """The eager gradients of one step, as the fit would see them (or with the schedule's final weight)."""
         state = state or self.state
         batch = self.feed.batch(step)
         size = len(next(iter(batch.values())))
-        weights, _ = self.schedule(step, 1)
+        weights, _ = self.schedule(step if annealed else self.steps - 1, 1)
         self._seed_opaque(step)
         noise = self._noise_of(step, size)
         out = self.function(state.parameters, state.buffers, batch, noise, weights[0])
@@ -169,9 +171,8 @@ class Engine:
         if check:
             check_first_step(self, out)
         if self.scheduled_lr:
-            _, rates = self.schedule(step, 1)
             for group in optimizer.param_groups:
-                group["lr"] = rates[0] if isinstance(group["lr"], torch.Tensor) else float(rates[0])
+                group["lr"] = self.schedule.rate(step)
         parameters, average = self.state.parameters, self.state.average
         self.update.step(optimizer, parameters, out.gradients, average)
         found = self.update.state_of(optimizer, parameters)
@@ -184,7 +185,7 @@ class Engine:
 
     def prepare(self, step: int) -> None:
         """Choose how the remaining steps run; called once, after the optimiser's state exists."""
-        self._prepared = True
+        self.prepared = True
         start = time.perf_counter()
         if self.compile is False or self._untraceable_optimizer or self.steps - step < 1:
             return
@@ -192,19 +193,19 @@ class Engine:
         if traced is None:
             return
         graph = traced[0]
-        operations, flops = count_operations(graph.module), _flops(graph)
+        cost = estimate_cost(graph.module)
         backend = str(self.compile)
         if backend == "auto":
-            backend = choose_backend(operations, flops, self.steps, self.device)
+            backend = choose_backend(cost, self.steps, self.device)
         if backend == "cudagraph" and self.device.type != "cuda":
             raise ConfigurationError('`compile="cudagraph"` needs a CUDA device. Use "auto", "trace" or "inductor".')
         single = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
         if backend == "cudagraph" and single:
             backend = "trace"  # a captured graph can neither reseed a generator, nor wait for a batch or a peer
         self.backend = backend
-        self.unroll = 1 if single or backend == "trace" else choose_unroll(operations, flops, self.steps)
+        self.unroll = 1 if single or backend == "trace" else choose_unroll(cost, self.steps)
         compiled = backend == "inductor" or (
-            self.compile == "auto" and backend == "cudagraph" and self.steps * operations > _COMPILE_ON_CUDA
+            self.compile == "auto" and backend == "cudagraph" and self.steps * cost.operations > _COMPILE_ON_CUDA
         )
         if self.device.type == "cuda" and not single and backend in ("inductor", "cudagraph"):
             self._capture(graph, compiled)
@@ -221,8 +222,9 @@ class Engine:
     def _capture(self, graph: StepGraph, compiled: bool) -> None:
         module, inputs = graph.unrolled(self.unroll)
         runner = compile_with_inductor(module, inputs) if compiled else interpreted(module)
-        count, data = len(self.state.tensors), graph.num_data
-        self._captured = CapturedGraph(runner, inputs[:count], inputs[count : count + data], inputs[count + data :])
+        count = len(self.state.tensors)
+        row_start = count + graph.num_shared
+        self._captured = CapturedGraph(runner, inputs[:count], inputs[count:row_start], inputs[row_start:])
 
     def _graph(self, step: int) -> tuple[StepGraph, Callable[..., Any]] | None:
         """The traced single step for the batch size of `step`, or None if the program cannot be traced."""
@@ -232,8 +234,6 @@ class Engine:
         return self._graphs[size]
 
     def _trace(self, step: int, size: int) -> tuple[StepGraph, Callable[..., Any]] | None:
-        index = self.feed.index(step, 1)
-        static = self.feed.static if self.feed.static is not None else self.feed.batch(step)
         weights, rates = self.schedule(step, 1)
         site = _LastSite()
         try:
@@ -252,9 +252,8 @@ class Engine:
                     self.function,
                     self._update_graph if self.shard is None else None,
                     self.state.clone(),
-                    list(static),
-                    list(static.values()),
-                    None if index is None else index[0],
+                    self.feed.batch(step),
+                    self.feed.shared is not None,
                     self._noise_of(step, size),
                     weights[0],
                     rates[0],
@@ -293,13 +292,13 @@ class Engine:
     def block_length(self, step: int, limit: int) -> int:
         """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
         if self.unroll > 1 and limit >= self.unroll and self.feed.run_length(step, self.unroll) == self.unroll:
-            if not self.feed.indexed or self.feed.size(step) == self._noise_batch:
+            if self.feed.size(step) == self._noise_batch:
                 return self.unroll
         return 1
 
     def run(self, step: int, count: int) -> torch.Tensor:
         """Advance `count` steps from `step` (a value that :meth:`block_length` returned); bounds ``(count, 2)``."""
-        if not self._prepared:
+        if not self.prepared:
             self.prepare(step)
         if count == self.unroll and count > 1 and (self._block is not None or self._captured is not None):
             return self._run_block(step, count)
@@ -313,11 +312,12 @@ class Engine:
         return self._run_single(entry, step)
 
     def _rows(self, step: int, count: int) -> Tensors:
-        index = self.feed.index(step, count)
-        size = self.feed.size(step) if self.feed.indexed or self.feed.static is None else self._noise_batch
         weights, rates = self.schedule(step, count)
-        noise = self._noise_block(step, count, size)
-        return [*([index] if index is not None else []), *noise, weights, rates]
+        noise = self._noise_block(step, count, self.feed.size(step))
+        return [*self.feed.rows(step, count), *noise, weights, rates]
+
+    def _shared(self) -> Tensors:
+        return list(self.feed.shared.values()) if self.feed.shared is not None else []
 
     def _run_block(self, step: int, count: int) -> torch.Tensor:
         rows = self._rows(step, count)
@@ -325,18 +325,17 @@ class Engine:
             if self._captured is not None:
                 tensors, bounds = self._captured(self.state.tensors, rows)
             else:
-                assert self._block is not None and self.feed.static is not None
-                *tensors, bounds = self._block(*self.state.tensors, *self.feed.static.values(), *rows)
+                assert self._block is not None
+                *tensors, bounds = self._block(*self.state.tensors, *self._shared(), *rows)
         self.state = self.state.with_tensors(list(tensors))
         return bounds
 
     def _run_single(self, entry: tuple[StepGraph, Callable[..., Any]], step: int) -> torch.Tensor:
         _, runner = entry
-        data = self.feed.static if self.feed.static is not None else self.feed.batch(step)
         rows = self._rows(step, 1)
         self._seed_opaque(step)
         with torch.no_grad():
-            *tensors, bounds = runner(*self.state.tensors, *data.values(), *(row[0] for row in rows))
+            *tensors, bounds = runner(*self.state.tensors, *self._shared(), *(row[0] for row in rows))
             if self.shard is not None:
                 tensors, bounds = self._update_together(tensors, bounds, rows[-1][0])
         self.state = self.state.with_tensors(list(tensors))
@@ -352,19 +351,3 @@ class Engine:
         state = self.state
         new = self._update_graph(*state.parameters, *out.gradients, *state.optimizer, *state.average, lr)
         return [*new, *out.buffers], out.bounds
-
-
-def _flops(graph: StepGraph) -> float:
-    """Multiply-adds of one step's matrix products, counted twice each, from the shapes in the graph."""
-    total = 0.0
-    for node in graph.module.graph.nodes:
-        name = str(node.target)
-        if node.op == "call_function" and any(op in name for op in (".mm.", "addmm", ".mv.", "bmm", "convolution")):
-            shapes = [n.meta["val"].shape for n in node.all_input_nodes if hasattr(n.meta.get("val"), "shape")]
-            out = getattr(node.meta.get("val"), "shape", None)
-            if out is None or len(shapes) < 2:
-                continue
-            first = shapes[-2]
-            inner = shapes[-1].numel() / max(shapes[-1][0], 1) if "convolution" in name else first[-1]
-            total += 2.0 * out.numel() * float(inner)
-    return total

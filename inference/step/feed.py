@@ -1,4 +1,4 @@
-"""Where a step's data come from: the whole set, an index gather on the device, or a stream."""
+"""Where a step's data come from: the whole set, a gather of rows on the device, or a stream."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ class Feed(abc.ABC):
     """The data of each step, as a pure function of the step.
 
     Attributes:
-        static: tensors that every step shares (the whole data set), or None for a stream.
-        indexed: whether a step gathers rows of `static` (rather than using all of it).
+        shared: the batch, where every step sees the same one (all the data); else None.
     """
 
-    static: dict[str, torch.Tensor] | None = None
-    indexed: bool = False
+    shared: dict[str, torch.Tensor] | None = None
 
     @abc.abstractmethod
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """The batch of one step."""
 
-    def index(self, start: int, count: int) -> torch.Tensor | None:
-        """Row indices ``(count, B)`` into `static`, or None when a step uses all of it."""
-        return None
+    def rows(self, start: int, count: int) -> list[torch.Tensor]:
+        """The batches of `count` equally sized steps, ``(count, B, …)`` each; empty where all share one batch."""
+        assert count == 1
+        return [value.unsqueeze(0) for value in self.batch(start).values()]
 
     def run_length(self, start: int, limit: int) -> int:
         """How many steps from `start` have batches of one shape, at most `limit`."""
@@ -45,11 +44,14 @@ class FullBatch(Feed):
     """Every step sees all the data (in a data-parallel run, all of this process's rows)."""
 
     def __init__(self, data: Batch) -> None:
-        self.static = dict(data)
+        self.shared = dict(data)
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
-        assert self.static is not None
-        return self.static
+        assert self.shared is not None
+        return self.shared
+
+    def rows(self, start: int, count: int) -> list[torch.Tensor]:
+        return []
 
 
 class MiniBatches(Feed):
@@ -58,25 +60,34 @@ class MiniBatches(Feed):
     Args:
         data: the whole data set.
         sampler: which rows each step sees.
-        rows: this process's part of a batch, a function of the batch's size, or None for all of it.
+        part: this process's part of a batch, a function of the batch's size, or None for all of it.
     """
 
-    def __init__(self, data: Batch, sampler: BatchSampler, rows: Callable[[int], slice] | None = None) -> None:
-        self.static = dict(data)
-        self.indexed = True
-        self.sampler, self.rows = sampler, rows
+    def __init__(self, data: Batch, sampler: BatchSampler, part: Callable[[int], slice] | None = None) -> None:
+        self.data = dict(data)
+        self.sampler, self.part = sampler, part
         self.device = next(iter(data.values())).device
+        self._space: dict[torch.Size, list[torch.Tensor]] = {}
 
-    def index(self, start: int, count: int) -> torch.Tensor:
+    def _index(self, start: int, count: int) -> torch.Tensor:
         index = self.sampler.indices_block(start, count)
-        if self.rows is not None:
-            index = index[:, self.rows(index.shape[1])]
+        if self.part is not None:
+            index = index[:, self.part(index.shape[1])]
         return index.to(self.device, non_blocking=True)
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
-        assert self.static is not None
-        index = self.index(step, 1)[0]
-        return {key: value.index_select(0, index) for key, value in self.static.items()}
+        index = self._index(step, 1)[0]
+        return {key: value.index_select(0, index) for key, value in self.data.items()}
+
+    def rows(self, start: int, count: int) -> list[torch.Tensor]:
+        """As `Feed.rows`; the tensors are overwritten by the next call of the same shape."""
+        index = self._index(start, count)
+        if index.shape not in self._space:
+            self._space[index.shape] = [v.new_empty(index.numel(), *v.shape[1:]) for v in self.data.values()]
+        space, flat = self._space[index.shape], index.reshape(-1)
+        for value, out in zip(self.data.values(), space, strict=True):
+            torch.index_select(value, 0, flat, out=out)
+        return [out.view(*index.shape, *out.shape[1:]) for out in space]
 
     def run_length(self, start: int, limit: int) -> int:
         return self.sampler.run_length(start, limit)
@@ -85,10 +96,10 @@ class MiniBatches(Feed):
         sampler = self.sampler
         last = step % sampler.steps_per_epoch == sampler.steps_per_epoch - 1
         size = sampler.ragged_size if last else sampler.batch_size
-        if self.rows is None:
+        if self.part is None:
             return size
-        part = self.rows(size)
-        return int(part.stop - part.start)
+        mine = self.part(size)
+        return int(mine.stop - mine.start)
 
 
 class Stream(Feed):
@@ -96,15 +107,15 @@ class Stream(Feed):
 
     Args:
         open_at: ``open_at(step)`` yields the batches of `step`, `step` + 1, ….
-        rows: this process's part of a batch, a function of the batch's size, or None for all of it.
+        part: this process's part of a batch, a function of the batch's size, or None for all of it.
     """
 
     def __init__(
         self,
         open_at: Callable[[int], Iterator[dict[str, torch.Tensor]]],
-        rows: Callable[[int], slice] | None = None,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
-        self._open_at, self.rows = open_at, rows
+        self._open_at, self.part = open_at, part
         self._iterator: Iterator[dict[str, torch.Tensor]] | None = None
         self._step = -1
         self._batch: dict[str, torch.Tensor] = {}
@@ -115,9 +126,9 @@ class Stream(Feed):
         if self._iterator is None or step != self._step + 1:
             self._iterator = self._open_at(step)
         batch = next(self._iterator)
-        if self.rows is not None:
-            part = self.rows(len(next(iter(batch.values()))))
-            batch = {key: value[part] for key, value in batch.items()}
+        if self.part is not None:
+            mine = self.part(len(next(iter(batch.values()))))
+            batch = {key: value[mine] for key, value in batch.items()}
         self._step, self._batch = step, batch
         return batch
 

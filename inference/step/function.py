@@ -50,8 +50,7 @@ class StepFunction:
         transform: applied to the batch at every step (such as dynamic binarisation), or None.
         precision: ``"bf16"`` runs the program under autocast.
         flat: present all parameters as one vector, so that an elementwise optimiser updates them in one sweep.
-        batch_size: size of the *global* batch in a data-parallel run, else None.
-        share: this process's part of the global terms.
+        processes: how many processes share each batch in equal parts.
     """
 
     def __init__(
@@ -63,11 +62,10 @@ class StepFunction:
         transform: Callable[[Batch, None], Batch] | None = None,
         precision: str | None = None,
         flat: bool = False,
-        batch_size: int | None = None,
-        share: float = 1.0,
+        processes: int = 1,
     ) -> None:
         self.program, self.objective, self.transform = program, objective, transform
-        self.data_size, self.batch_size, self.share, self.precision = data_size, batch_size, share, precision
+        self.data_size, self.precision, self.processes = data_size, precision, processes
         trainable = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
         self.parameters: dict[str, torch.Tensor] = dict(trainable)
         self.buffers = dict(program.named_buffers())
@@ -125,9 +123,10 @@ class StepFunction:
     def _bound(self, batch: Batch, noise: Noise | NoiseLayout | None, weight: torch.Tensor | float) -> Bound:
         from ..minibatch import minibatch
 
-        device = next(iter(batch.values())).device
-        with minibatch(self.data_size, self.batch_size), self._autocast(device):
-            return self.objective.bound(self.program, batch, noise=noise, weight=weight, share=self.share)
+        first = next(iter(batch.values()))
+        whole = len(first) * self.processes if self.processes > 1 else None
+        with minibatch(self.data_size, whole), self._autocast(first.device):
+            return self.objective.bound(self.program, batch, noise=noise, weight=weight, share=1.0 / self.processes)
 
     def __call__(
         self,
@@ -141,13 +140,18 @@ class StepFunction:
         leaves = [tensor.detach().requires_grad_() for tensor in packed]
         own = [buffer.clone() for buffer in buffers]
         with torch.enable_grad(), self._swapped(self.unpack(leaves), own):
-            if self.transform is not None:
-                with _transform_noise(noise):
-                    batch = self.transform(batch, None)
+            batch = self.transformed(batch, noise)
             bound = self._bound(batch, None if noise is None else Noise(noise.normal, noise.uniform), weight)
             gradients = torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
         full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
         return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
+
+    def transformed(self, batch: Batch, noise: StepNoise | None) -> Batch:
+        """The batch as the program sees it at a step with this noise."""
+        if self.transform is None:
+            return batch
+        with _transform_noise(noise):
+            return self.transform(batch, None)
 
     def layouts(self, batch: Batch) -> tuple[NoiseLayout, NoiseLayout]:
         """What noise the program (per particle) and the transform need, from one eager run."""

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["count_operations", "trace"]
+from .products import route_products
+
+__all__ = ["trace"]
 
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
@@ -27,31 +29,13 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
     with torch.no_grad():
         module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
     _drop(module)
+    route_products(module)
     if not any(_mutates(node) for node in module.graph.nodes):
         _share(module.graph)
         _fold(module)
     module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or _mutates(node))
     module.recompile()
     return module
-
-
-def count_operations(module: fx.GraphModule) -> int:
-    """How many kernels the graph launches when it is run node by node (views are free)."""
-    views = (
-        "view",
-        "expand",
-        "alias",
-        "unsqueeze",
-        "squeeze",
-        "transpose",
-        ".t.",
-        "permute",
-        "slice",
-        "select",
-        "detach",
-    )
-    calls = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
-    return sum(not any(view in call for view in views) for call in calls)
 
 
 def _mutates(node: fx.Node) -> bool:

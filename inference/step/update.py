@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import torch
@@ -11,16 +12,19 @@ from torch import fx
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from ..errors import ConfigurationError
+__all__ = ["OptimizerState", "Update", "clip_by_global_norm", "is_elementwise"]
 
-__all__ = ["ELEMENTWISE", "OptimizerState", "Update", "clip_by_global_norm"]
-
-ELEMENTWISE = frozenset(
+_ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
 )
-"""Optimisers that treat every number alike, so that all parameters may be updated as one vector."""
 
 Tensors = list[torch.Tensor]
+
+
+def is_elementwise(optimizer: object) -> bool:
+    """Whether it is one of torch's that treat every number alike, so that all parameters may be one vector."""
+    name = getattr(optimizer, "__name__", "")
+    return name in _ELEMENTWISE and optimizer is getattr(torch.optim, name)
 
 
 class _TensorScalars(TorchFunctionMode):
@@ -165,15 +169,3 @@ class Update:
         lr = torch.tensor(self.lr, device=device, dtype=parameters[0].dtype if parameters else None)
         inputs = [*parameters, *gradients, *state.tensors, *average, lr]
         return trace(torch.func.functionalize(flat, remove="mutations"), [tensor.detach() for tensor in inputs])
-
-
-def check_optimizer(factory: object) -> None:
-    """Refuse what is not a way to build an optimiser.
-
-    Raises:
-        ConfigurationError: if `factory` is not callable.
-    """
-    if not callable(factory):
-        raise ConfigurationError(
-            f"`optimizer` must be a torch.optim class (or a callable `(parameters, lr) -> Optimizer`), got {factory!r}."
-        )

@@ -148,6 +148,11 @@ WRONG = {
     "kind": (["list", "modells"], "Did you mean `models`"),
     "study file": (["study", "run", "points.csv"], "expected a Python file that defines a Study"),
     "no study": (["study", "run", "empty.py"], "found none"),
+    "folder": (
+        ["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=2", "--out", "points.csv/x"],
+        "points.csv",
+    ),
+    "study's folder": (["study", "run", "small.py", "--out", "points.csv/x"], "points.csv"),
     "unknown command": (["fitt"], "No such command"),
     "unknown flag": (["demo", "--quik"], "No such option"),
 }
@@ -157,6 +162,7 @@ WRONG = {
 def test_wrong_words_are_one_clear_line(words, message, folder, capsys):
     (folder / "points.csv").write_text("a,b\n1,2\n3,4\n")
     (folder / "empty.py").write_text("")
+    (folder / "small.py").write_text(STUDY)
     assert call(*words) == 2
     said = capsys.readouterr().err
     assert message in said

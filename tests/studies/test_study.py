@@ -205,7 +205,7 @@ if __name__ == "__main__":
 def test_what_makes_no_study_is_said(study, fake):
     with pytest.raises(ConfigurationError, match=r"`methods`: expected one dict for each of `Net`, got `a`, `b`"):
         study(methods={"a": {"x": fake.Method()}, "b": {"y": fake.Method()}}).arms()
-    with pytest.raises(ConfigurationError, match=r"expected arms with different folders.*`Net | a/b | seed 0`"):
+    with pytest.raises(ConfigurationError, match=r"expected arms with different folders.*`Net, a/b, seed 0`"):
         study(methods={"a/b": fake.Method(), "a b": fake.Method()}).arms()
     with pytest.raises(ConfigurationError, match="at least one model, method and seed"):
         study(seeds=[]).arms()

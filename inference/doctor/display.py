@@ -1,0 +1,194 @@
+"""A report for people: plain text, and tables in a terminal."""
+
+from __future__ import annotations
+
+__all__ = ["as_tables", "as_text"]
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .report import Finding, ParameterRow, Report, SiteRow
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_WIDTH = 96
+_PARAMETERS = 16
+_SITES = (("site", "what"), ("batch | event", "plates"), ("support", ""), ("model", "guide"), ("KL", "gradient"))
+_PARAMETER_HEAD = ("parameter", "of", "shape", "gradient")
+_OBJECTIVE_HEAD = ("objective", "full batch", "mini-batch", "remark")
+_BAD = ("none", "zero", "not finite", "no", "missing")
+_GOOD = ("yes", "analytic")
+
+Line = tuple[str, ...]
+
+
+def _site(row: SiteRow) -> list[tuple[str, str]]:
+    """The cells of one site, each of two lines."""
+    plates = ", ".join(f"{name} {size}" for name, size in row.plates)
+    return [
+        (row.name, f"{row.kind}, {row.scope}"),
+        (f"{_shape(row.batch_shape)} | {_shape(row.event_shape)}", f"in {plates}" if plates else ""),
+        (row.support, ""),
+        (row.model or "-", row.guide or "-"),
+        (row.kl or "-", row.gradient or "-"),
+    ]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " ".join(map(str, shape)) or "()"
+
+
+def _parameters(report: Report) -> tuple[list[Line], str]:
+    """The rows to show, those in trouble always, and a line about the others."""
+    rows = report.parameters
+    quiet = [row for row in rows if row.gradient in ("yes", "frozen")]
+    room = max(_PARAMETERS - (len(rows) - len(quiet)), 0)
+    hidden = {id(row) for row in quiet[room:]} if len(rows) > _PARAMETERS else set()
+    more = f"and {len(hidden)} more, in order" if hidden else ""
+    return [_parameter(row) for row in rows if id(row) not in hidden], more
+
+
+def _parameter(row: ParameterRow) -> Line:
+    return row.name, row.owner or "-", _shape(row.shape), row.gradient
+
+
+def _objectives(report: Report) -> list[Line]:
+    """One line for all objectives of which the same is said."""
+    names: dict[Line, list[str]] = {}
+    for row in report.objectives:
+        note = row.note.replace("`", "").replace(f"{row.name} ", "this ", 1) if row.full_batch is not None else ""
+        shown = row.name + (" *" if row.name == report.recommended else "")
+        names.setdefault((_yes(row.full_batch), _yes(row.mini_batch), _start(note)), []).append(shown)
+    return [(", ".join(group), *said) for said, group in names.items()]
+
+
+def _judged(report: Report) -> bool:
+    return any(row.full_batch is not None for row in report.objectives)
+
+
+def _start(note: str) -> str:
+    """The remark without its subject, which is the first column."""
+    return note.removeprefix("this ").rstrip(".")
+
+
+def _yes(value: bool | None) -> str:
+    return "?" if value is None else "yes" if value else "no"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    for row in report.sites:
+        if row.note:
+            yield f"{row.name}: KL by Monte Carlo, {row.note}."
+    if report.recommended:
+        yield f"* start with {report.recommended}."
+    if not _judged(report):
+        yield "Objectives are judged once the faults of the sites are mended."
+    for value, words in ((report.vectorized, "run all particles as one"), (report.traced, "be traced and compiled")):
+        if value is not None:
+            yield f"The pair {'can' if value else 'cannot'} {words}."
+
+
+def _title(report: Report) -> list[str]:
+    return [f"jensen doctor: {report.model}", f"guide: {report.guide}", f"data: {report.data}"]
+
+
+def _verdict(report: Report) -> str:
+    counts = [(len(report.faults), "fault"), (len(report.warnings), "warning")]
+    words = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
+    return ", ".join(words if report.faults else ["no fault", *words])
+
+
+# Plain text.
+
+
+def as_text(report: Report) -> str:
+    """The report as plain text, `_WIDTH` columns wide at most but for long names."""
+    parameters, more = _parameters(report)
+    rows = [line for row in report.sites for line in _flat(_site(row))]
+    lines = [*_title(report), "", *_grid(tuple(" / ".join(filter(None, cell)) for cell in _SITES), rows)]
+    lines += ["", *_grid(_PARAMETER_HEAD, parameters), *([more] if more else [])]
+    if _judged(report):
+        lines += ["", *_grid(_OBJECTIVE_HEAD, _objectives(report))]
+    lines.append("")
+    for note in _notes(report):
+        lines += textwrap.wrap(note, _WIDTH)
+    for title, findings in (("fault", report.faults), ("warning", report.warnings)):
+        for number, finding in enumerate(findings, 1):
+            lines += ["", *_paragraph(f"{title} {number} [{finding.code}] ", finding)]
+    return "\n".join([*lines, "", _verdict(report)])
+
+
+def _flat(cells: Sequence[tuple[str, str]]) -> list[Line]:
+    return [tuple(cell[0] for cell in cells), tuple("  " * (i == 0) + cell[1] for i, cell in enumerate(cells))]
+
+
+def _paragraph(head: str, finding: Finding) -> list[str]:
+    first = textwrap.wrap(head + finding.message, _WIDTH, subsequent_indent="    ", break_long_words=False)
+    cure = textwrap.wrap("-> " + finding.cure, _WIDTH - 4, subsequent_indent="   ", break_long_words=False)
+    return [*first, *("    " + line for line in cure)]
+
+
+def _grid(head: Line, rows: Sequence[Line]) -> list[str]:
+    """Columns as wide as their longest cell, the first and the last wrapped."""
+    if not rows:
+        return []
+    widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
+    widths[0] = min(widths[0], 34)
+    widths[-1] = max(min(widths[-1], _WIDTH - sum(widths[:-1]) - 2 * (len(head) - 1)), 24)
+    lines = []
+    for line in (head, *rows):
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(line, widths, strict=True)]
+        if line[0].startswith("  "):
+            cells[0] = [line[0]]
+        for index in range(max(map(len, cells))):
+            parts = [cell[index] if index < len(cell) else "" for cell in cells]
+            lines.append("  ".join(p.ljust(w) for p, w in zip(parts, widths, strict=True)).rstrip())
+    return lines
+
+
+# Terminals.
+
+
+def as_tables(report: Report) -> Group:
+    """The report as rich tables, readable from 80 columns on."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parameters, more = _parameters(report)
+    title, *rest = _title(report)
+    parts: list[Any] = [Text(title, style="bold"), *(Text(line) for line in rest)]
+    parts.append(_table([_cell(*cell) for cell in _SITES], [[_cell(*c) for c in _site(row)] for row in report.sites]))
+    parts.append(_table(_PARAMETER_HEAD, [[_cell(c) for c in line] for line in parameters]))
+    if more:
+        parts.append(Text(" " + more, style="dim"))
+    if _judged(report):
+        parts.append(_table(_OBJECTIVE_HEAD, [[_cell(c) for c in line] for line in _objectives(report)]))
+    parts += [Text(note, style="dim") for note in _notes(report)]
+    for name, style, findings in (("fault", "bold red", report.faults), ("warning", "yellow", report.warnings)):
+        for number, finding in enumerate(findings, 1):
+            text = Text.assemble((f"{name} {number} ", style), (f"[{finding.code}] ", "dim"), finding.message)
+            parts += [Text(""), text, Padding(Text("-> " + finding.cure, style="green"), (0, 0, 0, 4), expand=False)]
+    return Group(*parts, Text(""), Text(_verdict(report), style="bold red" if report.faults else "bold green"))
+
+
+def _cell(first: str, second: str = "") -> Any:
+    from rich.text import Text
+
+    style = "red" if first in _BAD else "green" if first in _GOOD else ""
+    below = ("\n" + second, "red" if second in _BAD else "dim") if second else ("", "")
+    return Text.assemble((first, style), below)
+
+
+def _table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

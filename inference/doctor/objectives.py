@@ -1,0 +1,171 @@
+"""Which objectives suit the pair, tried one by one, and whether the step can be vectorised and compiled."""
+
+from __future__ import annotations
+
+__all__ = ["judge_objectives", "judge_speed", "recommend"]
+
+import warnings
+from typing import Any
+
+import torch
+
+from ..errors import JensenError
+from ..objectives import IWAE, OBJECTIVES, Objective, Trace_ELBO
+from ..pair_checks import check_pair
+from ..svi import SVI
+from ..terms import Terms, evaluate
+from .case import Case
+from .failures import first_line
+from .report import ObjectiveRow
+
+_PARTICLES = 3
+
+
+def judge_objectives(case: Case, terms: Terms | None) -> list[ObjectiveRow]:
+    """Ask every objective, and run it once."""
+    return [_judge(case, name, terms) for name in OBJECTIVES]
+
+
+def _instance(name: str) -> Objective:
+    arguments: dict[str, Any] = {"Renyi": {"alpha": 0.5}}.get(name, {})
+    several = issubclass(OBJECTIVES[name], OBJECTIVES["Renyi"])
+    return OBJECTIVES[name](**arguments, num_particles=_PARTICLES if several else 1)
+
+
+def _judge(case: Case, name: str, terms: Terms | None) -> ObjectiveRow:
+    objective = _instance(name)
+    if case.structure is None:
+        return ObjectiveRow(name, None, None, "")
+    try:
+        check_pair(case.program, objective, case.batch, False, case.guide, False)
+        reason = _try(case, objective)
+    except JensenError as error:
+        reason = _sentence(error)
+    if reason:
+        return ObjectiveRow(name, False, False, reason)
+    try:
+        check_pair(case.program, objective, case.batch, True, case.guide, False)
+    except JensenError as error:
+        return ObjectiveRow(name, True, False, _sentence(error))
+    return ObjectiveRow(name, True, True, _remark(case, name, terms))
+
+
+def _try(case: Case, objective: Objective) -> str:
+    """Why one evaluation of the objective and its gradient is of no use, or ``""``."""
+    parameters = {name: p for name, p in case.program.named_parameters() if p.requires_grad}
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            bound = objective.bound(case.program, case.batch, weight=0.5)
+            if not bool(torch.isfinite(bound.objective)):
+                return "its value is not finite at the start"
+            if not (parameters and bound.surrogate.requires_grad):
+                return ""
+            torch.autograd.grad(bound.surrogate, list(parameters.values()), allow_unused=True)
+    except Exception as error:  # an objective that cannot be evaluated, for whatever reason, does not suit
+        return first_line(error)
+    return ""
+
+
+def _sentence(error: Exception) -> str:
+    """The first sentence of an error, or its part before a colon."""
+    return str(error).partition(". ")[0].partition(": ")[0].rstrip(".") + "."
+
+
+def _remark(case: Case, name: str, terms: Terms | None) -> str:
+    assert case.structure is not None
+    drawn = [site for site in case.structure.sites.values() if site.kind != "observed" and not site.enumerated]
+    rough = [site.name for site in drawn if not site.reparameterized]
+    if rough and name in ("Trace_ELBO", "IWAE", "Renyi"):
+        return f"`{rough[0]}` by the score function: noisy, use many particles"
+    analytic = terms is not None and any(site.kl is not None for site in terms.sites.values())
+    if name == "TraceMeanField_ELBO" and not analytic:
+        return "no KL is analytic here: the same as Trace_ELBO"
+    if name == "TraceMeanField_ELBO":
+        return "closed-form KLs: less noise than Trace_ELBO"
+    return ""
+
+
+def recommend(rows: list[ObjectiveRow], terms: Terms | None) -> str | None:
+    """The objective to start with."""
+    suits = {row.name for row in rows if row.full_batch}
+    analytic = terms is not None and any(site.kl is not None for site in terms.sites.values())
+    order = ["TraceEnum_ELBO", *(["TraceMeanField_ELBO"] if analytic else []), "Trace_ELBO", "TraceMeanField_ELBO"]
+    return next((name for name in order if name in suits), None)
+
+
+def judge_speed(case: Case) -> tuple[bool | None, bool | None]:
+    """(vectorised over particles, traced): tried as a fit would; the reason of a failure is a warning."""
+    if case.structure is None:
+        return None, None
+    return _vectorize(case), _trace(case)
+
+
+def _vectorize(case: Case) -> bool | None:
+    case.program.loop_over_particles = False
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.manual_seed(0)
+        try:
+            evaluate(case.program, case.batch, num_particles=2)
+        except Exception as error:  # a program that fails here runs with one particle only
+            case.warn(
+                "not-vectorized",
+                "",
+                f"Two particles cannot be run at once: {first_line(error)}",
+                "Avoid `.item()`, `float(…)` and branches on tensors' values in model and guide.",
+            )
+            return False
+    if not case.program.loop_over_particles:
+        return True
+    reason = next((_reason(w) for w in caught if "over particles" in str(w.message)), "it branches on a value.")
+    case.warn(
+        "not-vectorized",
+        "",
+        f"The pair cannot be vectorised over particles, so they run one by one: {reason}",
+        "Avoid `.item()`, `float(…)`, boolean indexing and branches on tensors' values in model and guide.",
+    )
+    return False
+
+
+def _reason(warning: Any) -> str:
+    text = str(warning.message).partition("Reason: ")[2].strip()
+    if any(words in text for words in ("tracing tensor", "data-dependent", "item()")):
+        return "it reads a tensor's value (`.item()`, `float(…)`, `if tensor`)."
+    return text.rstrip(".") + "."
+
+
+def _trace(case: Case) -> bool | None:
+    """Begin a fit, as a user would: its first step is checked, and the next traced."""
+    if not any(p.requires_grad for p in case.program.parameters()):
+        return None
+    objective: Objective = Trace_ELBO()
+    try:
+        check_pair(case.program, objective, case.batch, False, case.guide, False)
+    except JensenError:
+        objective = IWAE(_PARTICLES)
+    device = next(iter(case.batch.values())).device
+    svi = SVI(objective, steps=3, guide=case.guide_option, device=device, progress=False)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            fit = svi.fit(case.program.model_owner, case.batch)
+        except Exception as error:  # whatever stops a fit is a finding
+            if not case.faults:
+                message, _, cure = str(error).partition(". ")
+                said = f"{message.rstrip('.')}." if isinstance(error, JensenError) else first_line(error)
+                case.fault("first-step", "", f"A fit fails at its first step: {said}", cure or "Mend the program.")
+            return None
+    if fit.info["compile"] != "eager":
+        return True
+    told = next((w for w in caught if "cannot be traced" in str(w.message)), None)
+    where = str(told.message).partition("cannot be traced ")[2].partition(", so")[0] if told else ""
+    case.warn(
+        "not-traced",
+        "",
+        f"The step cannot be compiled; it fails {where or 'under tracing'}: {_reason(told) if told else ''} A fit runs "
+        f"eagerly: the same numbers, more slowly.",
+        "Avoid `.item()`, `float(…)` and branches on tensors' values; use `torch.where`.",
+    )
+    return False

@@ -1,0 +1,60 @@
+"""The pair at the start of a run: a copy of the model, initialised from the data, and its guide."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro
+import torch
+
+from .data import Data, MemoryData
+from .guides import build_guide
+from .presentation import presented
+from .program import Program
+from .seeding import derive_seed
+from .svi import SVI
+
+__all__ = ["starting_pair"]
+
+_INITIAL_ROWS = 4096  # of data too large for memory, what a model is initialised from
+
+
+def starting_pair(
+    svi: SVI,
+    model: Any,
+    data: Data,
+    first: dict[str, torch.Tensor],
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Program, Any]:
+    """The bound pair and its guide. Neither `model` nor a guide that was passed as a module is changed.
+
+    Args:
+        svi: the configuration.
+        model: the model, of which a copy is made.
+        data: what the copy is initialised from, if it knows how.
+        first: one batch, to build the guide on.
+        seed: of this start.
+        device, dtype: of the parameters.
+    """
+    torch.manual_seed(derive_seed(seed, "start"))
+    own = copy.deepcopy(model)
+    if isinstance(own, torch.nn.Module):
+        own.to(device=device, dtype=dtype)
+        own.train()
+        if callable(initialize := getattr(own, "initialize", None)):
+            whole = data.batch() if isinstance(data, MemoryData) else data.head(_INITIAL_ROWS)
+            initialize(presented(svi.transform, model, whole, seed), derive_seed(seed, "initialize"))
+    spec = svi.guide
+    if isinstance(spec, torch.nn.Module):
+        spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
+    with pyro.get_param_store().scope():  # whatever `pyro.param` statements do while the guide looks at the model
+        guide = build_guide(spec, own, first)
+    if isinstance(guide, torch.nn.Module):
+        guide.to(device=device, dtype=dtype)
+        guide.train()
+    program = Program(own, guide)
+    program.structure(first)  # creates the parameters of `pyro.param` statements
+    return program, guide

@@ -10,7 +10,7 @@ import torch
 
 from .step.shard import Shard
 
-__all__ = ["agree", "current_shard", "share"]
+__all__ = ["agree", "current_shard", "share", "synchronise"]
 
 
 def current_shard(device: Any) -> Shard | None:
@@ -51,6 +51,16 @@ def share(shard: Shard | None, value: Any, device: torch.device) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0, device=device)
     return values[0]
+
+
+def synchronise(shard: Shard | None, module: torch.nn.Module) -> None:
+    """Give every process the first one's parameters and buffers, wherever their random starts came from."""
+    if shard is None:
+        return
+    import torch.distributed as dist
+
+    for tensor in (*module.parameters(), *module.buffers()):
+        dist.broadcast(tensor.data, src=0)
 
 
 def _close() -> None:

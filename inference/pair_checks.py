@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import ModelError
+from .errors import DataError, ModelError
 from .minibatch import DATA_PLATE
 from .objectives.base import Objective
 from .objectives.importance import Renyi
@@ -25,6 +25,10 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
         parallel: whether several processes share each batch.
     """
     structure = program.structure(batch)
+    if not structure.select("observed"):
+        drawn = [f"`{name}`" for name in getattr(program.model_owner, "observed", ()) if name not in batch]
+        cure = f"Pass {' or '.join(drawn)} in the data" if drawn else "Give a site of the model `obs=…`"
+        raise DataError(f"Nothing is observed: every site of the model is drawn. {cure}.")
     objective.check(structure)
     size = len(next(iter(batch.values())))
     if structure.batch_size is not None and structure.batch_size != size:

@@ -53,7 +53,7 @@ class Signature:
         if missing:
             listed = ", ".join(f"`{name}`" for name in missing)
             raise DataError(f"`{self.model}` also needs {listed}: pass a dict with the keys {takes}.")
-        if observed and self.observed and not any(name in given for name in self.observed):
+        if observed and not self.required and self.observed and not any(name in given for name in self.observed):
             listed = " or ".join(f"`{name}`" for name in self.observed)
             raise DataError(
                 f"Nothing is observed: `{self.model}` draws {listed} (default None) unless it is given. Pass a dict "

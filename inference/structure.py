@@ -71,14 +71,14 @@ def _data_sizes(nodes: list[dict[str, Any]]) -> set[int]:
     sizes = {frame.full_size or frame.size for frame in frames}  # a model's plate takes over its guide's rows
     if len(sizes) > 1:
         raise ModelError(
-            f"The plate `{DATA_PLATE}` has different sizes in model and guide: {sorted(sizes)}. Declare it in both with "
-            f"the size of what they are given, `len(x)`."
+            f"The plate `{DATA_PLATE}` has different sizes in model and guide: {sorted(sizes)}. Declare it in both "
+            f"with the size of what they are given, `len(x)`."
         )
     return {frame.size for frame in frames}
 
 
 class _GivenRows(Messenger):
-    """Note the rows that a program gives to its plates (`subsample=…`), before a replay puts the guide's in their place."""
+    """Note the rows that a program gives to its plates, before a replay puts the guide's in their place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,8 +95,8 @@ def _check_rows(guide_trace: Any, given: dict[str, torch.Tensor]) -> None:
         node = guide_trace.nodes.get(name)
         if node is not None and not torch.equal(torch.as_tensor(node["value"]), rows):
             raise ModelError(
-                f"The guide picks random rows for the plate `{name}`, and the model is given its own (`subsample=…`), so "
-                f"they would see different data. Write the model for the batch it is given, "
+                f"The guide's plate `{name}` has other rows than the model's, which is given its own by `subsample=…`, "
+                f"so they would see different data. Write the model for the batch it is given, "
                 f"`with pyro.plate({name!r}, len(x)):`, and pass `batch_size` to the fit."
             )
 
@@ -177,7 +177,15 @@ def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any]
 def _check_width(name: str, node: dict[str, Any]) -> None:
     """Every batch dimension must be a plate's: else terms of one datum cannot be told from those of another."""
     fn, value = node["fn"], node["value"]
-    shape = torch.broadcast_shapes(fn.batch_shape, value.shape[: value.dim() - fn.event_dim])
+    rows = value.shape[: value.dim() - fn.event_dim]
+    try:
+        shape = torch.broadcast_shapes(fn.batch_shape, rows)
+    except RuntimeError as error:
+        raise ModelError(
+            f"The site `{name}` has values of batch shape {tuple(rows)} and a distribution of batch shape "
+            f"{tuple(fn.batch_shape)}. Declare the data plate with the size of what it is given, "
+            f'`with pyro.plate("{DATA_PLATE}", len(x)):`, and check `.to_event(…)`.'
+        ) from error
     plates = {frame.dim for frame in node["cond_indep_stack"] if frame.vectorized}
     if any(size > 1 and i - len(shape) not in plates for i, size in enumerate(shape)):
         raise ModelError(

@@ -13,7 +13,7 @@ import torch
 
 from .checkpoint import CheckpointStore
 from .data import Data, MemoryData
-from .distributed import agree, share
+from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
 from .errors import ConfigurationError, NonFiniteError
 from .feeding import make_feed
@@ -80,6 +80,7 @@ class Run:
         self.objective = svi.objective
         first = presented(svi.transform, model, data.head(batch_size or 1), seed)
         self.program, self.guide = starting_pair(svi, model, data, first, seed, device, dtype)
+        synchronise(shard, self.program)
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
         seen = presented(svi.transform, self.program.model_owner, feed.batch(0), seed)

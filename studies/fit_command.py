@@ -65,7 +65,7 @@ def run_doctor(
 
     dataset = None if data is None else load_source(data, target=target)
     built = _model(model, settings, dataset)
-    batch = _drawn(built) if dataset is None else _arguments(built, dataset.train)
+    batch = None if dataset is None else _arguments(built, dataset.train)
     report = examine(built, find_object(guide) if guide is not None and ":" in guide else guide, batch)
     show(report)
     return not report.faults
@@ -89,14 +89,6 @@ def _arguments(model: LatentVariableModel, batch: Mapping[str, Any]) -> dict[str
         hint = " Give the column with --target." if missing == ["y"] else ""
         raise DataError(f"`{missing[0]}` is an argument of the model that the data lack; they have {known}.{hint}")
     return chosen
-
-
-def _drawn(model: LatentVariableModel, num: int = 20) -> dict[str, Any]:
-    """Return data drawn from a model that needs no inputs."""
-    if model.required:
-        raise ConfigurationError(f"`--data`: expected data, since the model needs `{model.required[0]}`.")
-    draws = model.generate(num, seed=0)
-    return {name: draws[name] for name in model.observed if name in draws}
 
 
 def _metrics(particles: int) -> dict[str, Callable[..., Any]]:

@@ -65,11 +65,11 @@ def _names(case: Case) -> None:
         )
     for name, node in guide.items():
         if node["is_observed"]:
-            case.warn(
+            case.fault(
                 "observed-in-guide",
                 name,
-                f"The guide's site `{name}` has `obs=`, so it is no draw and is left out.",
-                "Remove it: a guide only samples latents.",
+                f"The guide observes `{name}` (`obs=`): it has nothing to observe, and the site would not count.",
+                "Remove the statement from the guide, or its `obs=`.",
             )
         elif name in model and model[name]["is_observed"]:
             case.fault(

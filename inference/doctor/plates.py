@@ -101,23 +101,28 @@ def _listed(names: list[str]) -> str:
 
 
 def _hidden_dimensions(case: Case, who: str, run: Run) -> None:
-    enumerated = any(site["fn"].has_enumerate_support for site in case.latents.values())
     for name, site in run.sites.items():
-        fn = site["fn"]
-        if case.has("hidden-dimension", "shape-mismatch", where=name):
+        shape = _width(site)
+        if shape is None or case.has("hidden-dimension", "shape-mismatch", where=name):
             continue
         dims = {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
-        shape = tuple(fn.batch_shape)
         hidden = [dim for dim in range(-len(shape), 0) if dim not in dims and shape[dim] > 1]
         if not hidden:
             continue
-        sizes = ", ".join(str(shape[dim]) for dim in hidden)
-        if not dims and len(shape) and shape[0] == case.size and _follows_data(case, who, name):
+        if not dims and shape[0] == case.size and _follows_data(case, who, name):
             continue  # the data themselves: said by the check of the data plate
-        message = (
-            f"`{name}` in the {who} has batch shape {shape}, and no plate declares its dimension of size {sizes}: are "
-            f"those one vector, or independent draws?"
-        )
+        sizes = ", ".join(str(shape[dim]) for dim in hidden)
+        own = tuple(site["fn"].batch_shape)
+        if own != shape:
+            case.fault(
+                "hidden-dimension",
+                name,
+                f"The value of `{name}` has shape {tuple(site['value'].shape)}, its distribution {own}: together they "
+                f"make densities of shape {shape}, every value against every parameter.",
+                f"Give the value the shape of the distribution, such as `{name}.squeeze(-1)`; or add `.to_event(1)` "
+                f"and parameters of the value's shape.",
+            )
+            continue
         if dims:
             cure = (
                 f"If they are features of one datum, put them last (shape ({case.size}, …)) and mark them with "
@@ -125,10 +130,22 @@ def _hidden_dimensions(case: Case, who: str, run: Run) -> None:
             )
         else:
             cure = f"Add `.to_event({len(hidden)})` to its distribution, or a plate of that size."
-        if dims or enumerated:
-            case.fault("hidden-dimension", name, message, cure)
-        else:
-            case.warn("hidden-dimension", name, message + " Pyro's own objectives refuse it.", cure)
+        case.fault(
+            "hidden-dimension",
+            name,
+            f"`{name}` in the {who} has batch shape {shape}, and no plate declares its dimension of size {sizes}: are "
+            f"those one vector, or independent draws?",
+            cure,
+        )
+
+
+def _width(site: Any) -> tuple[int, ...] | None:
+    """The shape of the site's log density, or None if value and distribution do not fit."""
+    fn, value = site["fn"], site["value"]
+    try:
+        return tuple(torch.broadcast_shapes(fn.batch_shape, value.shape[: value.dim() - fn.event_dim]))
+    except RuntimeError:
+        return None
 
 
 def _follows_data(case: Case, who: str, name: str) -> bool:

@@ -52,12 +52,15 @@ class NormalGuide(PyroModule):
     def forward(self, *args: Any, **batch: Any) -> dict[str, Tensor]:
         """Draw every latent; the batch is only asked for its size."""
         values = {}
+        plates: dict[str, Any] = {}  # entered again for each latent: a plate of one name may be made only once
         for site in self.sites:
             with ExitStack() as stack:
                 for name, size, dim in site.plates:
                     if name == "data":
                         _check_rows(site.name, size, args, batch)
-                    stack.enter_context(pyro.plate(name, size, dim=dim))
+                    if name not in plates:
+                        plates[name] = pyro.plate(name, size, dim=dim)
+                    stack.enter_context(plates[name])
                 # q(z_i)
                 values[site.name] = pyro.sample(site.name, self.factor(site))
         return values

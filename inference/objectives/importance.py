@@ -126,10 +126,11 @@ class Renyi(Objective):
         count = log_weights.shape[0]
         if count == 1:
             return torch.zeros_like(log_weights)
-        others = (log_weights.sum(0, keepdim=True) - log_weights) / (count - 1)
         eye = torch.eye(count, dtype=torch.bool, device=log_weights.device).unsqueeze(-1)
+        others = torch.where(eye, 0.0, log_weights.unsqueeze(0)).sum(1) / (count - 1)
         replaced = torch.where(eye, others.unsqueeze(1), log_weights.unsqueeze(0))
-        return self._value(replaced.transpose(0, 1))
+        held_out = self._value(replaced.transpose(0, 1))
+        return torch.where(torch.isfinite(held_out), held_out, 0.0)  # all the others may be impossible
 
 
 class IWAE(Renyi):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributions import constraints
 
 from ..errors import ModelError, NonFiniteError
 from ..seeding import derive_seed
@@ -37,7 +38,7 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
                 f"The gradient of the parameter `{shown(name)}` is not finite at the first step, while the bound is "
                 f"{float(out.bounds[1]):.6g}. Look for a square root or logarithm at zero in the densities it enters."
             )
-    silent = _silent(function, out, set(function.names))
+    silent = _silent(function, out, set(function.names) - _constants(function))
     if not silent:
         return
     generator = torch.Generator().manual_seed(derive_seed(engine.seed, "perturbation"))
@@ -68,6 +69,17 @@ def _silent(function: StepFunction, out: Gradients, names: set[str]) -> set[str]
     """Those of `names` whose gradient is zero everywhere."""
     pairs = zip(function.names, function.unpack(out.gradients), strict=True)
     return {name for name, g in pairs if name in names and g.numel() and not bool((g != 0).any())}
+
+
+def _constants(function: StepFunction) -> set[str]:
+    """Parameters that their constraint leaves no freedom: the proportions of a mixture of one component."""
+    names = set()
+    for path, module in function.program.named_modules():
+        for key, (constraint, _) in getattr(module, "_pyro_params", {}).items():
+            name = ".".join(filter(None, (path, f"{key}_unconstrained")))
+            if isinstance(constraint, type(constraints.simplex)) and function.parameters[name].shape[-1] == 1:
+                names.add(name)
+    return names
 
 
 def first_bad_site(engine: Engine, step: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..errors import ConfigurationError
 from ..program import Batch
 from ..sampler import BatchSampler
 
@@ -118,6 +119,7 @@ class Stream(Feed):
         self._open_at, self.part = open_at, part
         self._iterator: Iterator[dict[str, torch.Tensor]] | None = None
         self._step = -1
+        self._size = 0
         self._batch: dict[str, torch.Tensor] = {}
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
@@ -127,7 +129,14 @@ class Stream(Feed):
             self._iterator = self._open_at(step)
         batch = next(self._iterator)
         if self.part is not None:
-            mine = self.part(len(next(iter(batch.values()))))
+            size = len(next(iter(batch.values())))
+            self._size = self._size or size
+            if size != self._size:
+                raise ConfigurationError(
+                    f"A data-parallel run needs batches of one size: the stream gave {self._size} data, and then {size}. "
+                    f"Pass `drop_last=True` to the DataLoader."
+                )
+            mine = self.part(size)
             batch = {key: value[mine] for key, value in batch.items()}
         self._step, self._batch = step, batch
         return batch

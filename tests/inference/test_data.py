@@ -118,7 +118,6 @@ def masked(value: float) -> torch.Tensor:
         ({"x": X, "labels": Y}, "takes no argument `labels`.*It takes `x`, `y`"),
         ({"xs": X, "y": Y}, "takes no argument `xs`. Did you mean `x`?"),
         ({"y": Y}, "`Regression` also needs `x`"),
-        (X, r"Nothing is observed: `Regression` draws `y` \(default None\)"),
         ({"x": X[:, :1], "y": Y}, "`Regression` cannot use these data: `x` must have 2 features, got 1"),
         ({"x": X, "y": Y + 1}, "`Regression` cannot use these data: `y` must hold only 0 and 1"),
         ("data.csv", "`data` must be a tensor.*got str"),

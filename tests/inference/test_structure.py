@@ -167,12 +167,9 @@ def test_trap_5_an_autoguide_that_would_see_other_rows():
     with pyro.settings.context(module_local_params=True):
         guide = AutoNormal(subsampled)
         guide(X)
-    with pytest.raises(
-        ModelError, match=r"The guide picks random rows for the plate `data`, and the model is given its"
-    ):
-        describe(subsampled, guide)
-    with pytest.raises(ModelError, match=r"The plate `data` has different sizes in model and guide: \[3, 9\]"):
-        describe(subsampled, build_guide("normal", subsampled, {"x": X}))
+    for other in (guide, build_guide("normal", subsampled, {"x": X})):
+        with pytest.raises(ModelError, match="The guide's plate `data` has other rows than the model's"):
+            describe(subsampled, other)
 
 
 def test_inside_the_plate_in_one_of_the_two():

@@ -56,6 +56,12 @@ class SamplesData(Local):
         pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
 
+class ObservesInTheGuide(Local):
+    def draw(self, loc, log_scale):
+        super().draw(loc, log_scale)
+        pyro.sample("u", dist.Normal(loc, 1.0).to_event(1), obs=loc)
+
+
 class NoEvent(Local):
     def draw(self, loc, log_scale):
         pyro.sample("z", dist.MultivariateNormal(loc[:, :1], torch.eye(1)))

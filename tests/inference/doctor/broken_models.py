@@ -110,6 +110,15 @@ class FeaturesInTheBatch(Mean):
         return pyro.sample("x", dist.Normal(m, 1.0), obs=x)
 
 
+class ColumnOfLabels(LatentVariableModel):
+    """Observes (N, 1) where the distribution has (N,)."""
+
+    def model(self, x, y=None):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            return pyro.sample("y", dist.Normal(x @ w, 1.0), obs=None if y is None else y.unsqueeze(-1))
+
+
 class OnCuda(Mean):
     def model(self, x=None):
         if x is not None and x.shape[0] > 10**9:

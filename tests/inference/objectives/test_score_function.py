@@ -84,6 +84,21 @@ def test_the_baseline_lowers_the_variance(numerics):
     assert float(spread[4]) < float(spread[1]) / 8  # four draws alone would give 1/4
 
 
+def test_impossible_draws_have_weight_zero(numerics):
+    """A state of probability zero under the model: only a datum whose draws are all impossible has no gradient."""
+    rows, count = 2000, 2
+    module = Discrete(rows, [0.4, -0.3, 0.9], [-1.0, 0.5, 2.0])
+    module.prior = torch.tensor([0.7, 0.3, 0.0]).log()
+    program, batch = Program(module.model, module.guide), {"x": torch.full((rows,), 0.8)}
+    torch.manual_seed(1)
+    draws = numerics.terms(IWAE(count), program, batch, count).values["c"]
+    torch.manual_seed(1)
+    gradient = numerics.gradient(IWAE(count), program, batch, [module.logits])[0]
+    impossible = (draws == 2).all(0)
+    assert 100 < int(impossible.sum()) < 1000
+    assert bool(torch.isfinite(gradient[~impossible]).all())
+
+
 def test_leave_one_out():
     values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
     torch.testing.assert_close(leave_one_out(values), torch.tensor([[4.0, 40.0], [3.5, 35.0], [1.5, 15.0]]))

@@ -129,7 +129,14 @@ def test_an_automatic_guide_over_local_latents_in_mini_batches() -> None:
 
 
 def test_a_data_plate_of_another_size() -> None:
-    refuses("The plate `data` has size 5, and the batch has 12 data", Plain(size=5), ROWS)
+    refuses(r"values of batch shape \(12,\) and a distribution of batch shape \(5,\). Declare the data plate", Plain(size=5))
+
+    def first_five(x: torch.Tensor) -> None:
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 5):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:5])
+
+    refuses("The plate `data` has size 5, and the batch has 12 data", first_five)
 
 
 def test_enumeration_of_nothing() -> None:

@@ -13,9 +13,10 @@ __all__ = ["deferred_interrupt"]
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed inside; a second Ctrl-C raises `KeyboardInterrupt` at once.
+    """Yield a function that tells whether Ctrl-C was pressed inside.
 
-    Outside the main thread, or where the application handles SIGINT itself, nothing is changed.
+    A second Ctrl-C raises `KeyboardInterrupt` at once. Outside the main thread, or where the application handles
+    SIGINT itself, nothing is changed.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:

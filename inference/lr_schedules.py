@@ -88,8 +88,8 @@ class LearningRates:
             factor = float(self._factor(fraction))
             if not (math.isfinite(factor) and factor >= 0.0):
                 raise ConfigurationError(
-                    f"`lr_schedule` must return a factor that is finite and not negative, got {factor!r} at the fraction "
-                    f"{fraction:.4g} of training."
+                    f"`lr_schedule` must return a factor that is finite and not negative, got {factor!r} at the "
+                    f"fraction {fraction:.4g} of training."
                 )
             return self.lr * factor
         if self._scheduler is None:

@@ -57,7 +57,7 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
             f"of an average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use "
             f"`Trace_ELBO` or `TraceMeanField_ELBO`."
         )
-    shared = [s for s in structure.sites.values() if s.enumerated and not s.local]
+    shared = [s for s in structure.sites.values() if s.enumerated == "model" and not s.local]
     if shared:
         raise ModelError(
             f"The global discrete latent `{shared[0].name}` is summed out together with all the data, which a "

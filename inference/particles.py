@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -68,7 +69,7 @@ def map_particles(
 @contextmanager
 def _quiet_fallbacks() -> Iterator[None]:
     """No advice from torch about operations that it vectorises with a loop (such as those of a Gamma's draws)."""
-    functorch = torch._C._functorch  # type: ignore[attr-defined]
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     functorch._set_vmap_fallback_warning_enabled(False)
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ import torch
 from .checkpoint import Checkpoint, CheckpointStore
 from .data import Data, MemoryData
 from .early_stopping import EarlyStopping
-from .recorder import Recorder
+from .recorder import Recorder, write_history
 from .step.engine import Engine
 from .step.state import StepState
 from .storage import fingerprint
 
-__all__ = ["RunState", "load_state", "run_identity", "save_state", "take_state"]
+__all__ = ["RunFiles", "RunState", "load_state", "run_identity", "take_state"]
 
 Keys = tuple[tuple[int, str], ...]
 
@@ -72,23 +73,56 @@ def take_state(
     )
 
 
-def save_state(store: CheckpointStore, run: RunState, status: str, notes: Mapping[str, Any]) -> None:
-    """Write `run` as the newest checkpoint; `status` is ``"running"`` until the run has ended."""
-    tensors = {f"state/{i:05d}": tensor for i, tensor in enumerate(run.state.tensors)}
-    if run.best is not None:
-        tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(run.best.tensors)}
-    if len(run.pending):
-        tensors["pending"] = run.pending
-    body = {
-        "optimizer_keys": [list(key) for key in run.keys],
-        "stopping": {"best": run.stopping.best, "best_step": run.stopping.best_step, "bad": run.stopping.bad},
-        "since": run.since,
-        "seconds": run.seconds,
-        "step_seconds": run.step_seconds,
-        "status": status,
-        "notes": dict(notes),
-    }
-    store.save(run.step, tensors, body, run.rows, finished=status != "running")
+class RunFiles:
+    """Where a run keeps its states and its history: a folder, or nowhere (then nothing is written or found)."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._store: CheckpointStore | None = None
+
+    def open(self, identity: Mapping[str, Any]) -> None:
+        """Make the folder ready for the run of this identity.
+
+        Raises:
+            CheckpointError: if the folder cannot be written.
+        """
+        assert self.folder is not None
+        self._store = CheckpointStore(self.folder, identity)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole state.
+
+        Raises:
+            CheckpointError: if the folder holds another run, or no readable state of this one.
+        """
+        return None if self._store is None else self._store.latest()
+
+    def save(self, run: RunState, status: str, notes: Mapping[str, Any]) -> None:
+        """Write `run` as the newest checkpoint, and its rows as ``history.csv``.
+
+        Args:
+            run: the state.
+            status: ``"running"`` until the run has ended.
+            notes: what `Fit.info` should still know when the run is read again.
+        """
+        if self._store is None:
+            return
+        tensors = {f"state/{i:05d}": tensor for i, tensor in enumerate(run.state.tensors)}
+        if run.best is not None:
+            tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(run.best.tensors)}
+        if len(run.pending):
+            tensors["pending"] = run.pending
+        body = {
+            "optimizer_keys": [list(key) for key in run.keys],
+            "stopping": {"best": run.stopping.best, "best_step": run.stopping.best_step, "bad": run.stopping.bad},
+            "since": run.since,
+            "seconds": run.seconds,
+            "step_seconds": run.step_seconds,
+            "status": status,
+            "notes": dict(notes),
+        }
+        self._store.save(run.step, tensors, body, run.rows, finished=status != "running")
+        write_history(self._store.folder / "history.csv", run.rows)
 
 
 def load_state(found: Checkpoint, like: StepState, stopping: EarlyStopping, device: torch.device) -> RunState:

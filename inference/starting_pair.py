@@ -15,9 +15,14 @@ from .program import Program
 from .seeding import derive_seed
 from .svi import SVI
 
-__all__ = ["starting_pair"]
+__all__ = ["as_one_batch", "starting_pair"]
 
-_INITIAL_ROWS = 4096  # of data too large for memory, what a model is initialised from
+_ROWS = 4096  # of data too large for memory, what stands for them
+
+
+def as_one_batch(data: Data) -> dict[str, torch.Tensor]:
+    """All the data, if they are in memory; otherwise the first of them."""
+    return data.batch() if isinstance(data, MemoryData) else data.head(_ROWS)
 
 
 def starting_pair(
@@ -45,8 +50,7 @@ def starting_pair(
         own.to(device=device, dtype=dtype)
         own.train()
         if callable(initialize := getattr(own, "initialize", None)):
-            whole = data.batch() if isinstance(data, MemoryData) else data.head(_INITIAL_ROWS)
-            initialize(presented(svi.transform, model, whole, seed), derive_seed(seed, "initialize"))
+            initialize(presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy

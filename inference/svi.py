@@ -191,8 +191,8 @@ class SVI:
             raise ConfigurationError(f"`optimizer` {name} refused `optimizer_options` or `lr`: {error}") from error
         if isinstance(built, torch.optim.LBFGS):
             raise ConfigurationError(
-                f"`optimizer` {name} needs a closure that evaluates the bound several times a step, which a noisy bound "
-                f"does not allow. Use `torch.optim.Adam`."
+                f"`optimizer` {name} needs a closure that evaluates the bound several times a step, which a noisy "
+                f"bound does not allow. Use `torch.optim.Adam`."
             )
         if not isinstance(built, torch.optim.Optimizer):
             raise ConfigurationError(f"`optimizer` must return a torch Optimizer, got {built!r} from {name}.")

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import CheckpointStore
-from .data import Data, MemoryData
+from .data import Data
 from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
 from .errors import ConfigurationError, NonFiniteError
@@ -25,9 +24,9 @@ from .pair_checks import check_pair
 from .presentation import presented
 from .program import Program
 from .progress import Callback, Progress, progress_bar
-from .recorder import Recorder, write_history
-from .run_state import RunState, load_state, run_identity, save_state, take_state
-from .starting_pair import starting_pair
+from .recorder import Recorder
+from .run_state import RunFiles, RunState, load_state, run_identity, take_state
+from .starting_pair import as_one_batch, starting_pair
 from .step.engine import Engine
 from .step.feed import Stream
 from .step.function import StepFunction
@@ -40,7 +39,6 @@ from .tensorboard import tensorboard_writer
 
 __all__ = ["Outcome", "Run"]
 
-_FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many tensors
 _ON, _STOP, _INTERRUPT = 0, 1, 2
 
 
@@ -85,14 +83,13 @@ class Run:
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
         seen = presented(svi.transform, self.program.model_owner, feed.batch(0), seed)
         check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
-        parameters = sum(p.numel() for p in self.program.parameters())
         function = StepFunction(
             self.program,
             self.objective,
             data_size=data.size,
             transform=svi.transform,
             precision=svi.precision,
-            flat=is_elementwise(svi.optimizer) and parameters <= _FLAT_LIMIT,
+            flat=is_elementwise(svi.optimizer),
             processes=1 if shard is None else shard.size,
         )
         if not function.names:
@@ -119,14 +116,13 @@ class Run:
         self.best: StepState | None = None
         self.step, self.seconds, self.step_seconds, self.begin = 0, 0.0, 0.0, 0.0
         self.notes: dict[str, Any] = {}
-        self.store: CheckpointStore | None = None
-        if folder is not None and self.leader:
+        self.files = RunFiles(folder if self.leader else None)
+        if self.files.folder is not None:
             shapes = dict(self.program.named_parameters())
-            identity = run_identity(svi.configuration(), model, data, validation, seed, shapes)
-            self.store = CheckpointStore(folder, identity)
+            self.files.open(run_identity(svi.configuration(), model, data, validation, seed, shapes))
         self.checkpoint_every = svi.checkpoint_every or max(svi.log_every, svi.steps // 20)
         self.validate_every = svi.validate_every or max(svi.log_every, svi.steps // 50)
-        self.good = self._state()
+        self.good = self._state()  # the last one known to be finite
 
     def train(self, label: str) -> Outcome:
         """Take every step that is left, and say how it ended."""
@@ -134,7 +130,8 @@ class Run:
         if status is None:
             title = " ".join(filter(None, ("SVI", label)))
             with ExitStack() as stack:
-                bar = stack.enter_context(progress_bar(title, self.svi.steps, self.svi.progress if self.leader else False))
+                show = self.svi.progress if self.leader else False
+                bar = stack.enter_context(progress_bar(title, self.svi.steps, show))
                 board = stack.enter_context(tensorboard_writer(self.svi.tensorboard if self.leader else None))
                 pressed = stack.enter_context(deferred_interrupt())
                 self.begin = time.perf_counter() - self.seconds
@@ -171,10 +168,8 @@ class Run:
                 self._save(self.good, "running")
             answer = _INTERRUPT if pressed() else _STOP if self._call_back(row) else _ON
             answer = agree(self.shard, answer, self.device)
-            if answer == _INTERRUPT and not last:
-                return "interrupted"
-            if (answer == _STOP or self.stopping.should_stop) and not last:
-                return "stopped early"
+            if not last and (answer or self.stopping.should_stop):
+                return "interrupted" if answer == _INTERRUPT else "stopped early"
             mark = time.perf_counter()
         return "finished"
 
@@ -208,9 +203,9 @@ class Run:
         step, where = explain_non_finite(self.engine, self.good, self.step if bad is None else bad, self.svi.steps)
         self._restore(self.good)
         kept = ""
-        if self.store is not None:
+        if self.files.folder is not None:
             self._save(self.good, "running")
-            kept = f" The state of step {self.good.step} is kept in {self.store.folder}."
+            kept = f" The state of step {self.good.step} is kept in {self.files.folder}."
         raise NonFiniteError(f"The fit stopped being finite at step {step}: {where}{kept}")
 
     def _validate(self, row: dict[str, Any]) -> None:
@@ -238,7 +233,7 @@ class Run:
         return any(answer is True for answer in answers)
 
     def _interrupted(self) -> None:
-        """Save the state between the last two steps, and say so; the returned history gets a row for the open interval."""
+        """Save the state between two steps, and say so; the returned history gets a row for the open interval."""
         state = self._state()
         if not (parameters_are_finite(self.engine) and bool(torch.isfinite(state.pending).all())):
             state = self.good
@@ -246,8 +241,9 @@ class Run:
         self._save(state, "running")
         if len(state.pending):
             self.recorder.flush(self.step, seconds=self.seconds, lr=self.schedules.rate(self.step - 1))
-        where = f" and is saved in {self.store.folder}, where the same call goes on from it" if self.store else ""
         if self.leader:
+            folder = self.files.folder
+            where = "" if folder is None else f" and is saved in {folder}, where the same call goes on from it"
             print(f"Interrupted at step {self.step} of {self.svi.steps}: the fit so far is returned{where}.")
 
     def _state(self) -> RunState:
@@ -262,19 +258,14 @@ class Run:
         self.step, self.seconds, self.step_seconds = run.step, run.seconds, run.step_seconds
 
     def _save(self, run: RunState, status: str) -> None:
-        if self.store is None:
-            return
-        self.notes = {**self.notes, **self._notes()} if self.engine.prepared else self.notes
-        save_state(self.store, run, status, self.notes)
-        write_history(self.store.folder / "history.csv", run.rows)
-
-    def _notes(self) -> dict[str, Any]:
-        engine = self.engine
-        return {"seconds_compile": engine.compile_seconds, "compile": engine.backend, "unroll": engine.unroll}
+        if self.engine.prepared or not self.notes:
+            engine = self.engine
+            self.notes = {"seconds_compile": engine.compile_seconds, "compile": engine.backend, "unroll": engine.unroll}
+        self.files.save(run, status, self.notes)
 
     def _resume(self) -> str | None:
         """Go on from the newest state; the status of a run that had already ended."""
-        found = share(self.shard, None if self.store is None else self.store.latest(), self.device)
+        found = share(self.shard, self.files.latest(), self.device)
         if found is None:
             return None
         self.good = load_state(found, self.engine.state, self.stopping, self.device)
@@ -290,16 +281,14 @@ class Run:
         if self.svi.restarts > 1:
             data = self.validation
             if data is None:
-                data = self.data.batch() if isinstance(self.data, MemoryData) else self.data.head(4096)
-                data = presented(self.svi.transform, self.program.model_owner, data, self.seed)
+                data = presented(self.svi.transform, self.program.model_owner, as_one_batch(self.data), self.seed)
             bound, _ = bound_on(self.program, self.objective, data, seed=self.seed, repeats=self.svi.validation_draws)
         info = {
             "steps": self.step,
             "seconds": self.seconds,
             "seconds_steps": self.step_seconds,
             "steps_per_second": max(self.step - 1, 1) / self.step_seconds if self.step_seconds else None,
-            **self._notes(),
-            **({} if self.engine.prepared else self.notes),
+            **self.notes,
             "device": str(self.device),
             "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         }

@@ -48,7 +48,7 @@ def run_svi(
             raise ConfigurationError(f"`callbacks` must be functions of a `Progress`, got {callback!r}.")
     dtype = svi.dtype or torch.get_default_dtype()
     if svi.precision == "bf16" and dtype != torch.float32:
-        raise ConfigurationError(f'`precision="bf16"` needs `dtype` torch.float32, got {dtype}: autocast leaves it alone.')
+        raise ConfigurationError(f'`precision="bf16"` needs `dtype` torch.float32, got {dtype}: autocast ignores it.')
     shard = current_shard(svi.device)
     device = resolve_device(svi.device)
     with ExitStack() as stack:

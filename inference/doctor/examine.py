@@ -78,7 +78,15 @@ def _given(
 ) -> Given:
     given = Given({}, "none") if data is None else read_data(model, signature, data, dtype, device)
     missing = [name for name in signature.required if name not in given.batch]
-    unobserved = signature.observed and not any(name in given.batch for name in signature.observed)
+    unobserved = bool(signature.observed) and not any(name in given.batch for name in signature.observed)
+    if unobserved and given.batch and not missing:
+        program = Program(own, _no_guide)
+        sites = run(program, program.model, given.batch).sites.values()
+        unobserved = not any(site["is_observed"] for site in sites)
+        if unobserved:
+            drawn = " or ".join(f"`{name}`" for name in signature.observed)
+            what = f"Nothing is observed: `{signature.model}` draws {drawn} (default None) unless it is given."
+            given.faults.append(Finding("data", "", what, f"Pass {drawn} in the data."))
     if missing or unobserved or not given.batch:
         invented = invent(model, Program(own, _no_guide), signature, given.batch)
         given = Given(invented.batch, invented.text, given.faults)

@@ -120,5 +120,8 @@ def first_bad_site(engine: Engine, step: int) -> str:
     gradients = function.unpack(engine.gradients(step).gradients)
     for name, value in zip(function.names, gradients, strict=True):
         if not bool(torch.isfinite(value).all()):
-            return f"every site is, but the gradient of the parameter `{shown(name)}` is not. Lower `lr`, or set `clip_norm`."
-    return "every site and gradient is, but the update overflows. Lower `lr`, or set `clip_norm`."
+            return (
+                f"every site's terms are finite, but the gradient of the parameter `{shown(name)}` is not. Lower `lr`, "
+                f"or set `clip_norm`."
+            )
+    return "every site's terms and every gradient are finite, but the update overflows. Lower `lr`."

@@ -133,8 +133,8 @@ class Stream(Feed):
             self._size = self._size or size
             if size != self._size:
                 raise ConfigurationError(
-                    f"A data-parallel run needs batches of one size: the stream gave {self._size} data, and then {size}. "
-                    f"Pass `drop_last=True` to the DataLoader."
+                    f"A data-parallel run needs batches of one size: the stream gave {self._size} data, and then "
+                    f"{size}. Pass `drop_last=True` to the DataLoader."
                 )
             mine = self.part(size)
             batch = {key: value[mine] for key, value in batch.items()}

@@ -17,6 +17,8 @@ __all__ = ["Gradients", "StepFunction", "StepNoise"]
 
 Tensors = list[torch.Tensor]
 
+_FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many tensors
+
 
 @dataclass(frozen=True)
 class Gradients:
@@ -49,7 +51,8 @@ class StepFunction:
         objective: the objective.
         transform: applied to the batch at every step (such as dynamic binarisation), or None.
         precision: ``"bf16"`` runs the program under autocast.
-        flat: present all parameters as one vector, so that an elementwise optimiser updates them in one sweep.
+        flat: present all parameters as one vector, if they are few, so that an elementwise optimiser updates them in
+            one sweep.
         processes: how many processes share each batch in equal parts.
     """
 
@@ -69,7 +72,8 @@ class StepFunction:
         trainable = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
         self.parameters: dict[str, torch.Tensor] = dict(trainable)
         self.buffers = dict(program.named_buffers())
-        self.flat = flat and len({p.dtype for p in self.parameters.values()}) == 1
+        numbers = sum(p.numel() for p in self.parameters.values())
+        self.flat = flat and numbers <= _FLAT_LIMIT and len({p.dtype for p in self.parameters.values()}) == 1
         self._parameter_slots = _slots(program, self.parameters, "_parameters")
         self._buffer_slots = _slots(program, self.buffers, "_buffers")
         self.sizes = [p.numel() for p in self.parameters.values()]

@@ -1,7 +1,7 @@
 """Program run by `test_killed.py`: kill fits with SIGKILL at random moments, resume them, compare bit by bit.
 
-Usage: killed_fits.py FOLDER KILLS SEED. Each fit runs in a fork of this process, which has imported everything already and
-does no arithmetic of its own. Prints one line of JSON.
+Usage: killed_fits.py FOLDER KILLS SEED. Each fit runs in a fork of this process, which has imported everything already
+and does no arithmetic of its own. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas  # noqa: F401  (here and below: what a fit imports late, so that forks need not)
-import safetensors.torch
+import safetensors.torch  # noqa: F401
 import torch
 import torch._dynamo
 

@@ -1,4 +1,4 @@
-"""Program run by `test_parallel.py`, in one process or under torchrun: fit, and let the first process write the results.
+"""Program run by `test_parallel.py`, in one process or under torchrun: fit; the first process writes the results.
 
 Usage: parallel_fits.py FOLDER. Every fit is of the same data, seed and global batch, whatever the number of processes.
 """
@@ -16,7 +16,16 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from jensen.datasets import DynamicBinarization
-from jensen.inference import IWAE, SVI, BetaELBO, ConfigurationError, Linear, ModelError, Trace_ELBO, TraceMeanField_ELBO
+from jensen.inference import (
+    IWAE,
+    SVI,
+    BetaELBO,
+    ConfigurationError,
+    Linear,
+    ModelError,
+    Trace_ELBO,
+    TraceMeanField_ELBO,
+)
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 
 OPTIONS: dict[str, Any] = {"steps": 12, "lr": 0.02, "log_every": 4, "device": "cpu", "dtype": torch.float64}
@@ -38,7 +47,8 @@ def logistic(folder: Path, mode: Any) -> Any:
 
 
 def mini_batches(folder: Path, mode: Any) -> Any:
-    svi = SVI(BetaELBO(Linear()), batch_size=16, clip_norm=5.0, lr_schedule=lambda f: 1.0 - 0.5 * f, compile=mode, **OPTIONS)
+    more: dict[str, Any] = {"batch_size": 16, "clip_norm": 5.0, "lr_schedule": lambda f: 1.0 - 0.5 * f}
+    svi = SVI(BetaELBO(Linear()), compile=mode, **more, **OPTIONS)
     return svi.fit(VAE(6, 2, hidden=(4,)), BITS, seed=3, validation=BITS[:10])
 
 

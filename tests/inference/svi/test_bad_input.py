@@ -46,7 +46,7 @@ BAD_DATA: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("data, message", BAD_DATA.values(), ids=BAD_DATA)
+@pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=BAD_DATA)
 def test_data_that_cannot_be_used(logistic: Any, data: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         SVI(Trace_ELBO(), steps=2).fit(logistic[0], data)
@@ -66,7 +66,9 @@ def test_a_bad_batch_in_the_middle_of_a_stream(logistic: Any) -> None:
 class Plain(LatentVariableModel):
     """A pair whose faults the tests choose."""
 
-    def __init__(self, model_plate: str = "data", guide_site: str = "z", size: int | None = None, reparam: bool = True) -> None:
+    def __init__(
+        self, model_plate: str = "data", guide_site: str = "z", size: int | None = None, reparam: bool = True
+    ) -> None:
         super().__init__()
         self.model_plate, self.guide_site, self.size, self.reparam = model_plate, guide_site, size, reparam
         self.loc = nn.Parameter(torch.tensor(0.1))
@@ -93,8 +95,10 @@ def refuses(message: str, model: Any, data: Any = ROWS, objective: Any = None, *
 
 
 def test_the_guide_lacks_a_site() -> None:
-    refuses(r"guide samples `zz`, which the model does not have. Did you mean `z`\?|lacks the model's latent site `z`",
-            Plain(guide_site="zz"))
+    refuses(
+        r"guide samples `zz`, which the model does not have. Did you mean `z`\?|lacks the model's latent site `z`",
+        Plain(guide_site="zz"),
+    )
 
 
 def test_the_guide_has_a_site_too_many() -> None:
@@ -102,19 +106,28 @@ def test_the_guide_has_a_site_too_many() -> None:
 
 
 def test_a_site_without_pathwise_gradient_in_a_mean_field_objective() -> None:
-    refuses("`TraceMeanField_ELBO` needs pathwise gradients, and the guide's site `z`", Plain(reparam=False),
-            objective=TraceMeanField_ELBO())
+    refuses(
+        "`TraceMeanField_ELBO` needs pathwise gradients, and the guide's site `z`",
+        Plain(reparam=False),
+        objective=TraceMeanField_ELBO(),
+    )
 
 
 def test_importance_weights_with_a_global_latent_in_mini_batches(logistic: Any) -> None:
     for objective in (IWAE(3), Renyi(0.5, 3)):
         name = type(objective).__name__
-        refuses(f"`{name}` with global latents .*is a bound only on the full batch.*Drop `batch_size`", *logistic,
-                objective=objective, batch_size=10)
+        refuses(
+            f"`{name}` with global latents .*is a bound only on the full batch.*Drop `batch_size`",
+            *logistic,
+            objective=objective,
+            batch_size=10,
+        )
 
 
 def test_mini_batches_without_a_data_plate() -> None:
-    refuses("the model has no plate named `data`. Put the data in `with pyro.plate", Plain(model_plate="rows"), batch_size=4)
+    refuses(
+        "the model has no plate named `data`. Put the data in `with pyro.plate", Plain(model_plate="rows"), batch_size=4
+    )
 
 
 def test_an_automatic_guide_over_local_latents_in_mini_batches() -> None:
@@ -129,7 +142,9 @@ def test_an_automatic_guide_over_local_latents_in_mini_batches() -> None:
 
 
 def test_a_data_plate_of_another_size() -> None:
-    refuses(r"values of batch shape \(12,\) and a distribution of batch shape \(5,\). Declare the data plate", Plain(size=5))
+    refuses(
+        r"values of batch shape \(12,\) and a distribution of batch shape \(5,\). Declare the data plate", Plain(size=5)
+    )
 
     def first_five(x: torch.Tensor) -> None:
         z = pyro.sample("z", dist.Normal(0.0, 1.0))

@@ -15,7 +15,10 @@ from jensen.inference import IWAE, SVI, ConfigurationError, DataError, Renyi, Tr
 BAD: list[tuple[dict[str, Any], str]] = [
     *(({"steps": value}, rf"`steps` must be a positive whole number, got {value}") for value in (0, -3, 2.5, True)),
     *(({"batch_size": value}, rf"`batch_size` must be a positive whole number, got {value}") for value in (0, -1)),
-    *(({"lr": value}, "`lr` must be a positive, finite number, got") for value in (0.0, -0.1, math.inf, math.nan, "fast")),
+    *(
+        ({"lr": value}, "`lr` must be a positive, finite number, got")
+        for value in (0.0, -0.1, math.inf, math.nan, "fast")
+    ),
     ({"clip_norm": 0.0}, "`clip_norm` must be a positive, finite number, got 0.0"),
     ({"average": 1.0}, r"`average` must be a decay in \[0, 1\), such as 0.999, got 1.0"),
     ({"average": "ema"}, r"`average` must be a decay in \[0, 1\), such as 0.999, got 'ema'"),
@@ -27,7 +30,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"threads": -1}, "`threads` must be a positive whole number, got -1"),
     ({"checkpoint_every": 0}, "`checkpoint_every` must be a positive whole number, got 0"),
     ({"validate_every": 1.5}, "`validate_every` must be a positive whole number, got 1.5"),
-    ({"objective": "TraceELBO"}, r"`objective` must be one of Trace_ELBO, .*, got 'TraceELBO'. Did you mean `Trace_ELBO`\?"),
+    (
+        {"objective": "TraceELBO"},
+        r"`objective` must be one of Trace_ELBO, .*, got 'TraceELBO'. Did you mean `Trace_ELBO`\?",
+    ),
     ({"objective": "IWEA"}, r"got 'IWEA'. Did you mean `IWAE`\?"),
     ({"objective": "Renyi"}, "`objective` Renyi needs arguments: .*alpha.* Pass an instance"),
     ({"objective": pyro.infer.Trace_ELBO()}, "`objective` must be a jensen objective .*Pyro's own losses synchronise"),
@@ -39,7 +45,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"device": None}, "`device` must be one of auto, cpu, cuda.*got None"),
     ({"dtype": torch.int64}, "`dtype` must be a floating-point torch.dtype, got torch.int64"),
     ({"dtype": "float32"}, "`dtype` must be a floating-point torch.dtype, got 'float32'"),
-    ({"precision": "fp8"}, '`precision` must be None or "bf16", got \'fp8\''),
+    ({"precision": "fp8"}, "`precision` must be None or \"bf16\", got 'fp8'"),
     ({"optimizer": "Adam"}, "`optimizer` must be a torch.optim class, or a callable .*got 'Adam'"),
     ({"optimizer_options": [0.9]}, r"`optimizer_options` must be a dict of keyword arguments, got \[0.9\]"),
     ({"lr_schedule": 0.5}, "`lr_schedule` must be a function of the fraction of training, or of an optimiser, got 0.5"),
@@ -47,7 +53,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("options, message", BAD, ids=[str(options) for options, _ in BAD])
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[str(options) for options, _ in BAD])
 def test_refused_at_construction(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SVI(**options)
@@ -62,7 +68,7 @@ def test_particles_are_a_positive_number(value: Any) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_that_is_absent() -> None:
-    with pytest.raises(ConfigurationError, match="`device` is 'cuda', but torch sees no CUDA device here.*nvidia-smi"):
+    with pytest.raises(ConfigurationError, match=r"`device` is 'cuda', but torch sees no CUDA device here.*nvidia-smi"):
         SVI(device="cuda")
     with pytest.raises(ConfigurationError, match="`device` is 'cuda:1', but torch sees no CUDA device"):
         SVI(device=torch.device("cuda:1"))
@@ -80,9 +86,18 @@ FIT: list[tuple[dict[str, Any], str]] = [
     ({"optimizer_options": {"betas": (1.5, 0.9)}}, "`optimizer` Adam refused `optimizer_options` or `lr`: .*beta"),
     ({"optimizer": torch.optim.LBFGS}, "`optimizer` LBFGS needs a closure"),
     ({"compile": "cudagraph"}, '`compile="cudagraph"` needs a CUDA device'),
-    ({"lr_schedule": lambda fraction: -1.0}, "`lr_schedule` must return a factor that is finite and not negative, got -1.0"),
-    ({"lr_schedule": lambda f: math.nan if f > 0.5 else 1.0}, "`lr_schedule` must return a factor that is finite .*got nan"),
-    ({"lr_schedule": lambda optimizer: "slow"}, "`lr_schedule` must return a factor, or a torch LRScheduler .*got 'slow'"),
+    (
+        {"lr_schedule": lambda fraction: -1.0},
+        "`lr_schedule` must return a factor that is finite and not negative, got -1.0",
+    ),
+    (
+        {"lr_schedule": lambda f: math.nan if f > 0.5 else 1.0},
+        "`lr_schedule` must return a factor that is finite .*got nan",
+    ),
+    (
+        {"lr_schedule": lambda optimizer: "slow"},
+        "`lr_schedule` must return a factor, or a torch LRScheduler .*got 'slow'",
+    ),
     (
         {"lr_schedule": torch.optim.lr_scheduler.ReduceLROnPlateau},
         "`lr_schedule` must return a factor, or a torch LRScheduler that depends on the step alone",
@@ -92,14 +107,14 @@ FIT: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="some of these work on CUDA")
-@pytest.mark.parametrize("options, message", FIT, ids=[str(options) for options, _ in FIT])
+@pytest.mark.parametrize(("options", "message"), FIT, ids=[str(options) for options, _ in FIT])
 def test_refused_by_fit(logistic: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SVI(**{"steps": 10, "compile": False, **options}).fit(*logistic)
 
 
 def test_a_batch_larger_than_the_data(logistic: Any) -> None:
-    with pytest.raises(DataError, match="`batch_size` is 61, more than the 60 data. Pass a smaller one, or None"):
+    with pytest.raises(DataError, match=r"`batch_size` is 61, more than the 60 data. Pass a smaller one, or None"):
         SVI(batch_size=61).fit(*logistic)
     SVI(batch_size=60, steps=2, compile=False).fit(*logistic)
 
@@ -113,7 +128,9 @@ def test_a_seed_is_a_whole_number(logistic: Any, seed: Any) -> None:
 def test_the_whole_configuration_is_kept_as_plain_values(logistic: Any) -> None:
     import json
 
-    svi = SVI(IWAE(3), steps=2, compile=False, optimizer=functools.partial(torch.optim.SGD, momentum=0.9), guide="lowrank")
+    svi = SVI(
+        IWAE(3), steps=2, compile=False, optimizer=functools.partial(torch.optim.SGD, momentum=0.9), guide="lowrank"
+    )
     config = svi.fit(*logistic).config
     assert json.loads(json.dumps(config)) == config
     assert config["objective"] == "IWAE" and config["num_particles"] == 3 and config["guide"] == "lowrank"

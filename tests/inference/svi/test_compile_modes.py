@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +41,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "closed-form KL": ("logistic", {"objective": TraceMeanField_ELBO(2)}),
     "importance weights over globals": ("logistic", {"objective": IWAE(4), "guide": "multivariate_normal"}),
     "mini-batches, last one ragged": ("vae", {"objective": TraceMeanField_ELBO(), "batch_size": 16}),
-    "mini-batches, ragged one dropped": ("vae", {"objective": TraceMeanField_ELBO(), "batch_size": 16, "drop_last": True}),
+    "mini-batches, ragged one dropped": (
+        "vae",
+        {"objective": TraceMeanField_ELBO(), "batch_size": 16, "drop_last": True},
+    ),
     "IWAE in mini-batches": ("vae", {"objective": IWAE(5), "batch_size": 16}),
     "Renyi": ("vae", {"objective": Renyi(0.5, 3), "batch_size": 25}),
     "STL": ("vae", {"objective": STL(2), "batch_size": 16}),
@@ -55,7 +57,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "full covariance": ("linear", {"objective": TraceMeanField_ELBO()}),
     "opaque draws": ("gamma", {"objective": Trace_ELBO(3)}),
     "factor schedule": ("logistic", {"lr_schedule": iwae_schedule}),
-    "torch scheduler": ("logistic", {"lr_schedule": functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)}),
+    "torch scheduler": (
+        "logistic",
+        {"lr_schedule": functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)},
+    ),
     "clipping": ("logistic", {"clip_norm": 0.5}),
     "averaging": ("logistic", {"average": 0.9}),
     "everything at once": (
@@ -88,7 +93,7 @@ OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("problem, options", CASES.values(), ids=CASES, indirect=["problem"])
+@pytest.mark.parametrize(("problem", "options"), CASES.values(), ids=CASES, indirect=["problem"])
 def test_traced_steps_equal_eager_ones(problem: Any, options: dict[str, Any], same: Callable[..., None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -98,7 +103,7 @@ def test_traced_steps_equal_eager_ones(problem: Any, options: dict[str, Any], sa
 
 
 @pytest.mark.parametrize("scheduled", [False, True], ids=["constant lr", "scheduled lr"])
-@pytest.mark.parametrize("optimizer, options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(("optimizer", "options"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_every_optimizer_is_traced(
     linear: Any, optimizer: Any, options: dict[str, Any], scheduled: bool, same: Callable[..., None]
 ) -> None:

@@ -13,7 +13,14 @@ import torch
 from jensen.inference import IWAE, SVI, ConfigurationError, Trace_ELBO, TraceMeanField_ELBO
 from jensen.inference.early_stopping import EarlyStopping, bound_on
 
-OPTIONS: dict[str, Any] = {"steps": 60, "lr": 0.05, "log_every": 5, "validate_every": 10, "device": "cpu", "compile": "trace"}
+OPTIONS: dict[str, Any] = {
+    "steps": 60,
+    "lr": 0.05,
+    "log_every": 5,
+    "validate_every": 10,
+    "device": "cpu",
+    "compile": "trace",
+}
 
 
 def test_the_bound_and_its_error_are_in_the_history(linear: Any) -> None:

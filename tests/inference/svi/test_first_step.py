@@ -39,7 +39,9 @@ DATA = {"x": torch.tensor([0.3, -0.3, 1.0], dtype=torch.float64)}
 
 
 def test_an_unused_parameter_is_named() -> None:
-    with pytest.raises(ModelError, match=r"The parameter `\S*forgotten` receives no gradient from `Trace_ELBO\(.*remove it"):
+    with pytest.raises(
+        ModelError, match=r"The parameter `\S*forgotten` receives no gradient from `Trace_ELBO\(.*remove it"
+    ):
         SVI(Trace_ELBO(), **OPTIONS).fit(Pair(unused=True), DATA)
 
 
@@ -60,7 +62,7 @@ def test_nothing_to_fit_is_an_error() -> None:
 
 
 def test_a_zero_initialised_decoder_head_is_accepted(vae: Any) -> None:
-    model, data = vae
+    _, data = vae
     decoder = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 6))
     nn.init.zeros_(decoder[-1].weight)
     nn.init.zeros_(decoder[-1].bias)
@@ -91,7 +93,9 @@ def test_a_parameter_that_the_first_batch_cannot_teach_is_accepted() -> None:
     mark[::8] = 1.0
     x = torch.randn(64)
     for seed in range(4):  # some first batches of four have no marked datum
-        fit = SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4, "steps": 32}).fit(Labelled(), {"mark": mark, "x": x}, seed=seed)
+        fit = SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4, "steps": 32}).fit(
+            Labelled(), {"mark": mark, "x": x}, seed=seed
+        )
         assert fit.model.extra.item() != 0.0
 
 

@@ -36,7 +36,9 @@ def test_a_row_is_the_mean_over_its_interval(logistic: Any) -> None:
 
 
 def test_schedules_have_columns_and_both_bounds_are_logged(vae: Any) -> None:
-    svi = SVI(BetaELBO(Linear(0.0, 1.0, until=0.5)), lr_schedule=iwae_schedule, batch_size=25, **{**OPTIONS, "steps": 20})
+    svi = SVI(
+        BetaELBO(Linear(0.0, 1.0, until=0.5)), lr_schedule=iwae_schedule, batch_size=25, **{**OPTIONS, "steps": 20}
+    )
     table = svi.fit(*vae).history
     weights = [min((step - 1) / 19 / 0.5, 1.0) for step in table["step"]]
     np.testing.assert_allclose(table["weight"], weights)

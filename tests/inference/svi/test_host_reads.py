@@ -80,14 +80,14 @@ def reads_in_steps(problem: Any, monkeypatch: pytest.MonkeyPatch, **options: Any
     return counts, steps
 
 
-@pytest.mark.parametrize("problem, options", CASES.values(), ids=CASES, indirect=["problem"])
+@pytest.mark.parametrize(("problem", "options"), CASES.values(), ids=CASES, indirect=["problem"])
 def test_traced_steps_read_nothing(problem: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     counts, steps = reads_in_steps(problem, monkeypatch, compile="trace", **options)
     assert steps == 20
     assert not counts
 
 
-@pytest.mark.parametrize("problem, options", CASES.values(), ids=CASES, indirect=["problem"])
+@pytest.mark.parametrize(("problem", "options"), CASES.values(), ids=CASES, indirect=["problem"])
 def test_eager_steps_read_nothing(problem: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     options = {**options, "optimizer": torch.optim.RMSprop}
     counts, steps = reads_in_steps(problem, monkeypatch, compile=False, **options)
@@ -104,7 +104,7 @@ def test_eager_adam_reads_only_its_own_counter_on_the_host(logistic: Any, monkey
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["trace", "cudagraph"])
-@pytest.mark.parametrize("problem, options", CASES.values(), ids=CASES, indirect=["problem"])
+@pytest.mark.parametrize(("problem", "options"), CASES.values(), ids=CASES, indirect=["problem"])
 def test_steps_never_wait_for_the_gpu(
     problem: Any, options: dict[str, Any], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,9 +31,17 @@ def test_mini_batches_with_a_ragged_one_equal_eager_ones(
 ) -> None:
     monkeypatch.setattr(engine, "choose_unroll", lambda *_: 1)
     model, data = vae
-    options = {"objective": BetaELBO(Linear()), "steps": 26, "lr": 0.02, "batch_size": 16, "log_every": 6, "clip_norm": 5.0}
+    options = {
+        "objective": BetaELBO(Linear()),
+        "steps": 26,
+        "lr": 0.02,
+        "batch_size": 16,
+        "log_every": 6,
+        "clip_norm": 5.0,
+    }
     fits = [
-        SVI(lr_schedule=iwae_schedule, compile=mode, device="cpu", **options).fit(model, data) for mode in (False, "inductor")
+        SVI(lr_schedule=iwae_schedule, compile=mode, device="cpu", **options).fit(model, data)
+        for mode in (False, "inductor")
     ]
     assert fits[1].info["compile"] == "inductor"
     same(*fits, rtol=1e-8, atol=1e-10)

@@ -16,7 +16,11 @@ def test_a_killed_fit_resumes_bit_for_bit(tmp_path: Path) -> None:
     program = Path(__file__).with_name("killed_fits.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), "20", "7"], capture_output=True, text=True, env=environment, timeout=200
+        [sys.executable, str(program), str(tmp_path), "20", "7"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])

@@ -48,7 +48,9 @@ SCHEDULERS = {
     "warm-up": lambda optimizer: lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4),
     "one cycle": functools.partial(lr_scheduler.OneCycleLR, max_lr=0.5, total_steps=12, cycle_momentum=False),
     "sequence": lambda optimizer: lr_scheduler.SequentialLR(
-        optimizer, [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4), lr_scheduler.ExponentialLR(optimizer, 0.9)], [4]
+        optimizer,
+        [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4), lr_scheduler.ExponentialLR(optimizer, 0.9)],
+        [4],
     ),
 }
 
@@ -71,5 +73,5 @@ def test_a_torch_scheduler_is_followed_step_by_step_and_at_random(make: object) 
 def test_what_is_no_schedule_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="`lr_schedule` must be a function"):
         LearningRates(0.1, 3, 10)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="`lr_schedule` cannot be made: .*step_size"):
+    with pytest.raises(ConfigurationError, match=r"`lr_schedule` cannot be made: .*step_size"):
         LearningRates(0.1, lr_scheduler.StepLR, 10)

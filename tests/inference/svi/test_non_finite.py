@@ -77,7 +77,10 @@ def test_a_failure_before_the_first_row_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_overflows_is_named() -> None:
-    with pytest.raises(NonFiniteError, match=r"at step \d+: every site is, but the gradient of the parameter `\S*drift`"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"at step \d+: every site's terms are finite, but the gradient of the parameter `\S*drift`",
+    ):
         SVI(Trace_ELBO(), compile=False, **OPTIONS).fit(Cliff("gradient"), DATA)
 
 

@@ -25,7 +25,9 @@ def test_everything_has_the_dtype_that_was_asked_for(problem: Any, dtype: torch.
     model, data = problem
     torch.set_default_dtype(torch.float32 if dtype == torch.float64 else torch.float64)
     try:
-        fit = SVI(Trace_ELBO(), dtype=dtype, compile=mode, **OPTIONS).fit(model, {k: v.float() for k, v in data.items()})
+        fit = SVI(Trace_ELBO(), dtype=dtype, compile=mode, **OPTIONS).fit(
+            model, {k: v.float() for k, v in data.items()}
+        )
     finally:
         torch.set_default_dtype(torch.float64)
     assert dtypes(fit) == {dtype}
@@ -33,7 +35,10 @@ def test_everything_has_the_dtype_that_was_asked_for(problem: Any, dtype: torch.
 
 
 def test_float32_follows_float64(mixture: Any) -> None:
-    fits = [SVI(TraceEnum_ELBO(), dtype=dtype, compile="trace", **OPTIONS).fit(*mixture) for dtype in (torch.float64, torch.float32)]
+    fits = [
+        SVI(TraceEnum_ELBO(), dtype=dtype, compile="trace", **OPTIONS).fit(*mixture)
+        for dtype in (torch.float64, torch.float32)
+    ]
     assert fits[0].history["bound"].iloc[-1] == pytest.approx(fits[1].history["bound"].iloc[-1], rel=1e-4)
 
 

@@ -20,7 +20,11 @@ def results(folder: Path, *launcher: str) -> dict[str, Any]:
     program = Path(__file__).with_name("parallel_fits.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *launcher, str(program), str(folder)], capture_output=True, text=True, env=environment, timeout=240
+        [sys.executable, *launcher, str(program), str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((folder / "results.json").read_text())

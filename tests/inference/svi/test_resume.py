@@ -149,7 +149,7 @@ def test_other_data_or_another_model_are_refused(logistic: Any, vae: Any, tmp_pa
     with pytest.raises(CheckpointError, match="`data`"):
         svi().fit(model, moved, checkpoint=tmp_path)
     wider = type(model)(4, prior_scale=3.0)
-    with pytest.raises(CheckpointError, match="`model_arguments.prior_scale`"):
+    with pytest.raises(CheckpointError, match=r"`model_arguments.prior_scale`"):
         svi().fit(wider, data, checkpoint=tmp_path)
     with pytest.raises(CheckpointError, match="`model`"):
         svi().fit(*vae, checkpoint=tmp_path)
@@ -178,7 +178,7 @@ def test_nothing_readable_left_is_an_error(logistic: Any, tmp_path: Path) -> Non
     svi(checkpoint_every=10).fit(*logistic, checkpoint=tmp_path, callbacks=[interrupt_at(25)])
     for path in tmp_path.glob("checkpoint-*.json"):
         path.write_text("{")
-    with pytest.raises(CheckpointError, match="truncated or is not a jensen file.*remove it to start again"):
+    with pytest.raises(CheckpointError, match=r"truncated or is not a jensen file.*remove it to start again"):
         svi(checkpoint_every=10).fit(*logistic, checkpoint=tmp_path)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -44,7 +46,7 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"):
+            with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"), _kept_buffers(program):
                 guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
                 replayed = poutine.replay(given(program.model), trace=guide_trace)
                 model_trace = poutine.trace(replayed).get_trace(*args, **batch)
@@ -99,6 +101,17 @@ def _check_rows(guide_trace: Any, given: dict[str, torch.Tensor]) -> None:
                 f"so they would see different data. Write the model for the batch it is given, "
                 f"`with pyro.plate({name!r}, len(x)):`, and pass `batch_size` to the fit."
             )
+
+
+@contextmanager
+def _kept_buffers(program: Program) -> Iterator[None]:
+    """Running statistics of the pair's networks are afterwards what they were."""
+    before = [(buffer, buffer.clone()) for buffer in program.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def _check_names(guide_nodes: dict[str, Any], model_nodes: dict[str, Any]) -> None:

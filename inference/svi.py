@@ -55,7 +55,8 @@ class SVI:
         dtype: floating-point type of parameters and data; torch's default one if None.
         precision: ``"bf16"`` runs the program under autocast; parameters and bounds keep `dtype`.
         restarts: independent starts; the one with the best final bound is kept.
-        validate_every: steps between evaluations on the validation data (default: a fiftieth of the steps).
+        validate_every: steps between evaluations on the validation data (default: a fiftieth of the steps); each is
+            made at the next row of the history, and so are checkpoints.
         validation_draws: sets of draws in each such evaluation; the same ones every time.
         patience: stop after this many evaluations without a rise, once `warm_up` of the steps is done; the best
             parameters are returned. None never stops early.
@@ -160,12 +161,12 @@ class SVI:
             data: a tensor, array, DataFrame, a dict of them, a `Dataset` or a `DataLoader`, ``(N, …)`` each.
             seed: determines every draw, start and batch of the fit.
             validation: data of the same kind, never trained on: their bound is logged, and watched by `patience`.
-            checkpoint: folder for the run's state. A run that finds its own earlier state goes on from it; a finished
-                one is returned at once.
+            checkpoint: folder for the run's state, and its rows as ``history.csv``. A run that finds its own earlier
+                state goes on from it; a finished one is returned at once.
             callbacks: called with a `Progress` at every logging interval; one that returns True stops the fit.
 
         Returns:
-            The fit. After Ctrl-C it is the fit so far, with status ``"interrupted"``.
+            The fit. After Ctrl-C (noted between two steps) it is the fit so far, with status ``"interrupted"``.
 
         Raises:
             DataError: if the data cannot be used (empty, not finite, of the wrong kind, shape or name).

@@ -15,7 +15,7 @@ from .data import Data, MemoryData, as_data
 from .data_stream import LoaderData
 from .devices import resolve_device, run_on
 from .distributed import current_shard
-from .errors import ConfigurationError, NonFiniteError
+from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
 from .presentation import presented
 from .progress import Callback
@@ -58,6 +58,8 @@ def run_svi(
         held_out = None
         if validation is not None:
             held_out = as_data(model, validation, dtype=dtype, device=device, check=check).batch()
+            if lacking := [name for name in train.names if name not in held_out]:
+                raise DataError(f"`validation` must hold what the training data hold, and lacks `{lacking[0]}`.")
             held_out = presented(svi.transform, model, held_out, seed)
         batch_size = None if isinstance(train, LoaderData) else train.check_batch_size(svi.batch_size)
         _use_threads(stack, svi.threads, train, batch_size, device)

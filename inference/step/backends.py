@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from .cost import Cost
+from .graph import updating_inputs
 
 __all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted"]
 
@@ -73,8 +74,12 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def compile_with_inductor(module: fx.GraphModule, inputs: Tensors) -> Runner:
-    """Compile the graph; random operations left inside keep eager's generator."""
+def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -> Runner:
+    """Compile the graph so that it updates its first `state` inputs in place; called, it returns them and the rest.
+
+    Random operations left inside keep eager's generator.
+    """
+    module = updating_inputs(module, state)
     with _quiet():
         import torch._inductor
 
@@ -90,7 +95,7 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors) -> Runner:
             compiled(*[tensor.detach().clone() for tensor in inputs])
 
     def run(*inputs: torch.Tensor) -> Any:
-        return compiled(*inputs)
+        return (*inputs[:state], *compiled(*inputs))
 
     return run
 

@@ -88,10 +88,10 @@ def first_bad_site(engine: Engine, step: int) -> str:
     from ..noise import Noise
     from ..terms import evaluate
 
-    function, batch = engine.function, engine.feed.batch(step)
-    noise = engine._noise_of(step, len(next(iter(batch.values()))))
+    function, given = engine.function, engine.feed.batch(step)
+    noise = engine._noise_of(step, len(next(iter(given.values()))))
     engine._seed_opaque(step)
-    batch = function.transformed(batch, noise)
+    batch = function.transformed(given, noise)
     parameters = function.unpack([p.detach() for p in engine.state.parameters])
     for name, value in zip(function.names, parameters, strict=True):
         if not bool(torch.isfinite(value).all()):

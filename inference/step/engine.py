@@ -155,14 +155,15 @@ class Engine:
         batch = self.feed.batch(step)
         size = len(next(iter(batch.values())))
         weights, _ = self.schedule(step if annealed else self.steps - 1, 1)
-        self._seed_opaque(step)
         noise = self._noise_of(step, size)
+        self._seed_opaque(step)  # last, for the layout of a new size is found by running the program
         out = self.function(state.parameters, state.buffers, batch, noise, weights[0])
         return self.shard.reduce(out) if self.shard is not None else out
 
     def _seed_opaque(self, step: int) -> None:
         if self.opaque:
-            torch.manual_seed(derive_seed(self.seed, "step", step))
+            names = () if self.shard is None else (self.shard.rank,)  # each process draws for data of its own
+            torch.manual_seed(derive_seed(self.seed, "step", step, *names))
 
     def eager_step(self, step: int, *, check: bool = False) -> torch.Tensor:
         """One step with the real optimiser; returns the bounds ``(2,)``."""
@@ -215,14 +216,16 @@ class Engine:
 
     def _compile(self, graph: StepGraph) -> None:
         if self.unroll == 1:
-            self._graphs[self._noise_batch] = (graph, compile_with_inductor(graph.module, graph.example))
+            count = 0 if self.shard is not None else len(self.state.tensors)  # a shard's graph returns gradients
+            self._graphs[self._noise_batch] = (graph, compile_with_inductor(graph.module, graph.example, count))
         else:
-            self._block = compile_with_inductor(*graph.unrolled(self.unroll))
+            module, inputs = graph.unrolled(self.unroll)
+            self._block = compile_with_inductor(module, inputs, len(self.state.tensors))
 
     def _capture(self, graph: StepGraph, compiled: bool) -> None:
         module, inputs = graph.unrolled(self.unroll)
-        runner = compile_with_inductor(module, inputs) if compiled else interpreted(module)
         count = len(self.state.tensors)
+        runner = compile_with_inductor(module, inputs, count) if compiled else interpreted(module)
         row_start = count + graph.num_shared
         self._captured = CapturedGraph(runner, inputs[:count], inputs[count:row_start], inputs[row_start:])
 
@@ -280,8 +283,8 @@ class Engine:
         """Whether the graph gives the program's own bound, from the same state, batch and noise."""
         batch = self.feed.batch(step)
         weights, _ = self.schedule(step, 1)
-        self._seed_opaque(step)
         noise = self._noise_of(step, self.feed.size(step))
+        self._seed_opaque(step)
         expected = self.function(self.state.parameters, self.state.buffers, batch, noise, weights[0]).bounds
         self._seed_opaque(step)
         with torch.no_grad():

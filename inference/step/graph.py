@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import fx
 
 from .products import route_products
 
-__all__ = ["trace"]
+__all__ = ["trace", "updating_inputs"]
 
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
@@ -36,6 +37,25 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
     module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or _mutates(node))
     module.recompile()
     return module
+
+
+def updating_inputs(module: fx.GraphModule, count: int) -> fx.GraphModule:
+    """A copy of the graph that writes its first `count` results into its first `count` inputs, and returns the others.
+
+    A compiler then updates these in one sweep, instead of writing new tensors beside the old ones.
+    """
+    changed = copy.deepcopy(module)
+    graph = changed.graph
+    inputs = [node for node in graph.nodes if node.op == "placeholder"][:count]
+    output = next(node for node in graph.nodes if node.op == "output")
+    results = list(output.args[0])
+    with graph.inserting_before(output):
+        for target, value in zip(inputs, results[:count], strict=True):
+            if value is not target:
+                graph.call_function(torch.ops.aten.copy_.default, (target, value))
+    output.args = (tuple(results[count:]),)
+    changed.recompile()
+    return changed
 
 
 def _mutates(node: fx.Node) -> bool:

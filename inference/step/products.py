@@ -16,7 +16,7 @@ from torch import fx
 __all__ = ["route_products"]
 
 _LIBRARIES: list[torch.library.Library] = []  # an operation lives as long as its library
-_SMALLEST = 500_000  # multiply-adds below which the call costs more than the product
+_SMALLEST = 3_000_000  # multiply-adds below which the call costs more than the product
 
 
 @functools.cache
@@ -71,6 +71,10 @@ def route_products(module: fx.GraphModule) -> None:
         if rows * inner * columns < _SMALLEST or (bias is not None and bias.meta["val"].dim() != 1):
             continue
         with graph.inserting_before(node):
+            if not values[0].is_contiguous():  # the compiler writes the copy where it computes the values
+                keywords = {"memory_format": torch.contiguous_format}
+                left = graph.call_function(torch.ops.aten.clone.default, (left,), keywords)
+                left.meta["val"] = values[0].contiguous()
             new = graph.call_function(_product(), (left, right, bias))
             new.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(new)

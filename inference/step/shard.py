@@ -56,8 +56,23 @@ class Shard:
         dtype: torch.dtype,
         device: torch.device,
     ) -> ShardedNoise:
-        """The rows of the global batch's noise that belong to this process."""
+        """The rows of the global batch's noise that belong to this process.
+
+        Draws that cannot be made from base noise are each process's own: of data, then, they differ from those of one
+        process, and of global latents they would have to agree, which they cannot.
+
+        Raises:
+            ConfigurationError: if a global latent is drawn so, or a process has fewer than two data a step.
+        """
         batch = feed.batch(0)
+        drawn = [name for layout in layouts for name in layout.opaque]
+        shared = function.program.structure(function.transformed(batch, None)).global_latents if drawn else []
+        if shared:
+            raise ConfigurationError(
+                f"Processes cannot share draws made by `{drawn[0]}`, and the model has the global latent "
+                f'`{shared[0].name}`. Use a guide whose draws are transformed normals, such as `guide="normal"`, or '
+                f"one process."
+            )
         count = len(next(iter(batch.values())))
         if count < 2:
             raise ConfigurationError("A data-parallel run needs at least two data per process and step.")

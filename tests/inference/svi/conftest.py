@@ -119,8 +119,7 @@ def same() -> Callable[..., None]:
         mine, theirs = parameters_of(fit), parameters_of(other)
         assert mine.keys() == theirs.keys() and mine
         for name in mine:
-            said = f"`{name}` differs: {mine[name]} and {theirs[name]}"
-            torch.testing.assert_close(mine[name], theirs[name], rtol=rtol, atol=atol, msg=said)
+            torch.testing.assert_close(mine[name], theirs[name], rtol=rtol, atol=atol, msg=f"`{name}` differs")
         left, right = fit.history.drop(columns="seconds"), other.history.drop(columns="seconds")
         assert list(left.columns) == list(right.columns)
         assert list(left["step"]) == list(right["step"])

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -102,6 +104,18 @@ FITS: tuple[Callable[[Path, Any], Any], ...] = (
 )
 
 
+def shared_gamma(x: torch.Tensor) -> None:
+    rate = pyro.sample("rate", dist.Gamma(2.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Poisson(rate), obs=x)
+
+
+def gamma_guide(x: torch.Tensor) -> None:
+    """Draws a global latent in a way that no base noise can make."""
+    shape = pyro.param("shape", torch.tensor(2.0), constraint=dist.constraints.positive)
+    pyro.sample("rate", dist.Gamma(shape, 1.0))
+
+
 def refusals() -> list[str]:
     """What a parallel run says about batches that it cannot divide."""
     said = []
@@ -116,6 +130,12 @@ def refusals() -> list[str]:
             said.append("nothing")
         except (ConfigurationError, ModelError) as error:
             said.append(str(error))
+    try:
+        svi = SVI(Trace_ELBO(), guide=lambda model: gamma_guide, compile=False, **OPTIONS)
+        svi.fit(shared_gamma, {"x": torch.ones(4)})
+        said.append("nothing")
+    except ConfigurationError as error:
+        said.append(str(error))
     return said
 
 

@@ -62,9 +62,10 @@ def test_two_processes_make_the_fit_of_one(both: tuple[dict[str, Any], dict[str,
 
 
 def test_batches_that_two_processes_cannot_share_are_refused(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    odd, ragged, whole, loader = both[1]["refusals"]
+    odd, ragged, whole, loader, opaque = both[1]["refusals"]
     assert "A batch of 15 cannot be divided evenly among 2 processes" in odd
     assert "A data-parallel run needs batches of one size: 48 data do not divide into batches of 32" in ragged
     assert "A batch of 47 cannot be divided evenly among 2 processes" in whole
     assert "A data-parallel run needs batches of one size" in loader
-    assert both[0]["refusals"] == ["nothing"] * 4
+    assert "cannot share draws made by `_standard_gamma`, and the model has the global latent `rate`" in opaque
+    assert both[0]["refusals"] == ["nothing"] * 5

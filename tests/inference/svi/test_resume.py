@@ -55,6 +55,23 @@ def test_an_interrupt_without_a_checkpoint_returns_the_fit_so_far(
     same(part, stopped)
 
 
+def test_an_interrupt_before_the_first_row_still_returns_a_fit(
+    logistic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: Callable[..., None]
+) -> None:
+    from jensen.inference.step.engine import Engine
+
+    def press(self: Engine, step: int, **more: Any) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "eager_step", press)
+        part = svi().fit(*logistic, checkpoint=tmp_path)
+    assert (part.status, part.info["steps"], len(part.history)) == ("interrupted", 0, 0)
+    assert "interrupted" in repr(part)
+    assert part.posterior(2)["w"].shape == (2, 4)
+    same(svi().fit(*logistic, checkpoint=tmp_path), svi().fit(*logistic))
+
+
 def test_a_real_ctrl_c_between_two_rows_loses_nothing(
     logistic: Any, tmp_path: Path, same: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ class Run:
             compile=svi.compile,
             schedule=self.schedules,
             scheduled_lr=rates.changes,
+            choose_threads=svi.threads is None and device.type == "cpu",
             device=device,
             dtype=dtype,
             shard=shard,

@@ -26,7 +26,6 @@ from .svi_run import Outcome, Run
 
 __all__ = ["run_svi"]
 
-_TINY_WORK = 2e6  # numbers touched per step below which a second thread costs more than it gives
 
 
 def run_svi(
@@ -62,7 +61,7 @@ def run_svi(
                 raise DataError(f"`validation` must hold what the training data hold, and lacks `{lacking[0]}`.")
             held_out = presented(svi.transform, model, held_out, seed)
         batch_size = None if isinstance(train, LoaderData) else train.check_batch_size(svi.batch_size)
-        _use_threads(stack, svi.threads, train, batch_size, device)
+        _keep_threads(stack, svi.threads)
         outcomes: list[Outcome] = []
         failure: NonFiniteError | None = None
         for start in range(svi.restarts):
@@ -114,15 +113,8 @@ def _as_fit(svi: SVI, best: Outcome, outcomes: list[Outcome], train: Data, seed:
     )
 
 
-def _use_threads(
-    stack: ExitStack, threads: int | None, train: Data, batch_size: int | None, device: torch.device
-) -> None:
-    """One thread for tiny problems, unless told otherwise; the caller's number is restored."""
-    before = torch.get_num_threads()
-    if threads is None and device.type == "cpu" and isinstance(train, MemoryData):
-        rows = batch_size or train.size
-        work = sum(value[:1].numel() for value in train.tensors.values()) * rows
-        threads = 1 if work * 30 < _TINY_WORK else None
-    if threads is not None and threads != before:
+def _keep_threads(stack: ExitStack, threads: int | None) -> None:
+    """Use `threads` for this fit (an engine chooses for itself if that is None); the caller's number is restored."""
+    stack.callback(torch.set_num_threads, torch.get_num_threads())
+    if threads is not None:
         torch.set_num_threads(threads)
-        stack.callback(torch.set_num_threads, before)

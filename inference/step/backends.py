@@ -14,7 +14,7 @@ from torch import fx
 from .cost import Cost
 from .graph import updating_inputs
 
-__all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted"]
+__all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
 
 Tensors = list[torch.Tensor]
 Runner = Callable[..., Any]
@@ -22,6 +22,7 @@ Runner = Callable[..., Any]
 _SECONDS_PER_NODE = 1.6e-6  # one ATen call from the interpreter, on a current core
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_ELEMENT = 1e-10  # written by a fused kernel
+_TINY_SECONDS = 1e-4
 _COMPILE_SECONDS = 12.0  # importing Inductor and building its first kernels
 _COMPILE_SECONDS_PER_NODE = 0.02
 
@@ -41,10 +42,20 @@ def choose_backend(cost: Cost, steps: int, device: torch.device) -> str:
     return "inductor" if steps * saved > 1.5 * compiling else "trace"
 
 
+def is_tiny(cost: Cost) -> bool:
+    """Whether a second thread would cost more than it gives."""
+    return _work(cost) < _TINY_SECONDS
+
+
+def _work(cost: Cost) -> float:
+    """Seconds of arithmetic in one compiled step, roughly."""
+    return cost.flops * _SECONDS_PER_FLOP + cost.elements * _SECONDS_PER_ELEMENT
+
+
 def choose_unroll(cost: Cost, steps: int) -> int:
     """How many steps to fuse into one compiled graph: many for tiny steps, one where the arithmetic dominates."""
-    seconds = cost.flops * _SECONDS_PER_FLOP + cost.elements * _SECONDS_PER_ELEMENT
-    if seconds > 1e-4 or cost.operations > 600:
+    seconds = _work(cost)
+    if seconds > _TINY_SECONDS or cost.operations > 600:
         return 1
     return max(1, min(20 if seconds < 2e-5 else 10, steps))
 

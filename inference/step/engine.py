@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 
 from ..errors import ConfigurationError
 from ..seeding import derive_seed
-from .backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted
+from .backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
 from .block import StepGraph
 from .checks import check_first_step
 from .cost import estimate_cost
@@ -53,6 +53,7 @@ class Engine:
         compile: one of `COMPILE_MODES`.
         schedule: annealing weights and learning rates.
         scheduled_lr: whether the learning rate changes.
+        choose_threads: whether tiny steps may set torch to one thread (the caller restores the number).
         shard: this process's part of a data-parallel run, or None.
     """
 
@@ -69,12 +70,13 @@ class Engine:
         scheduled_lr: bool,
         device: torch.device,
         dtype: torch.dtype,
+        choose_threads: bool = False,
         shard: Shard | None = None,
     ) -> None:
         self.function, self.update, self.feed = function, update, feed
         self.seed, self.steps, self.schedule, self.scheduled_lr = seed, steps, schedule, scheduled_lr
         self.device, self.shard = device, shard
-        self.compile = compile
+        self.compile, self._choose_threads = compile, choose_threads
         self.backend = "eager"
         self.unroll = 1
         self.compile_seconds = 0.0
@@ -195,6 +197,8 @@ class Engine:
             return
         graph = traced[0]
         cost = estimate_cost(graph.module)
+        if self._choose_threads and is_tiny(cost):
+            torch.set_num_threads(1)
         backend = str(self.compile)
         if backend == "auto":
             backend = choose_backend(cost, self.steps, self.device)

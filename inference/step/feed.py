@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -12,6 +14,22 @@ from ..program import Batch
 from ..sampler import BatchSampler
 
 __all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]
+
+_LARGE_GATHER = 1 << 18  # numbers; above it a gather is worth several threads
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use `count` threads inside: a gather waits for memory, and does so less on more cores, whatever the steps use."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Feed(abc.ABC):
@@ -68,6 +86,7 @@ class MiniBatches(Feed):
         self.data = dict(data)
         self.sampler, self.part = sampler, part
         self.device = next(iter(data.values())).device
+        self._cores = max(torch.get_num_threads(), os.cpu_count() or 1) if self.device.type == "cpu" else None
         self._space: dict[torch.Size, list[torch.Tensor]] = {}
 
     def _index(self, start: int, count: int) -> torch.Tensor:
@@ -86,8 +105,9 @@ class MiniBatches(Feed):
         if index.shape not in self._space:
             self._space[index.shape] = [v.new_empty(index.numel(), *v.shape[1:]) for v in self.data.values()]
         space, flat = self._space[index.shape], index.reshape(-1)
-        for value, out in zip(self.data.values(), space, strict=True):
-            torch.index_select(value, 0, flat, out=out)
+        with _threads(self._cores if space[0].numel() > _LARGE_GATHER else None):
+            for value, out in zip(self.data.values(), space, strict=True):
+                torch.index_select(value, 0, flat, out=out)
         return [out.view(*index.shape, *out.shape[1:]) for out in space]
 
     def run_length(self, start: int, limit: int) -> int:

@@ -130,8 +130,8 @@ def evaluate(
         program: the bound pair.
         batch: tensors keyed by the model's argument names; `args` are positional arguments before them.
         num_particles: `K`.
-        noise: base noise to read instead of the generator, or a layout in which to record the draws of one particle (see
-            :mod:`jensen.inference.noise`).
+        noise: base noise to read instead of the generator, or a layout in which to record the draws of one particle
+            (see :mod:`jensen.inference.noise`).
         seed: seeds the generator for this call only; None continues from its present state.
         values: latent values ``(K, *site shape)`` to use instead of the guide's draws, for any of the sites.
         analytic_kl: use ``KL(q || p)`` in closed form for each site where that is exact: the pair of distributions has

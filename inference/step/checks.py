@@ -89,8 +89,8 @@ def first_bad_site(engine: Engine, step: int) -> str:
     from ..terms import evaluate
 
     function, given = engine.function, engine.feed.batch(step)
-    noise = engine._noise_of(step, len(next(iter(given.values()))))
-    engine._seed_opaque(step)
+    noise = engine.noise_of(step, len(next(iter(given.values()))))
+    engine.seed_opaque(step)
     batch = function.transformed(given, noise)
     parameters = function.unpack([p.detach() for p in engine.state.parameters])
     for name, value in zip(function.names, parameters, strict=True):

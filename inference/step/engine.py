@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import Messenger
 
 from ..errors import ConfigurationError
 from ..seeding import derive_seed
@@ -22,6 +20,7 @@ from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
+from .tracing import trace_step
 from .update import OptimizerState, Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
@@ -30,15 +29,6 @@ _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capt
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 
 Tensors = list[torch.Tensor]
-
-
-class _LastSite(Messenger):
-    """Remember the last sample site that was reached, to say where a program could not be traced."""
-
-    name: str | None = None
-
-    def _pyro_sample(self, msg: Any) -> None:
-        self.name = msg["name"]
 
 
 class Engine:
@@ -90,7 +80,7 @@ class Engine:
             self.noise = NoiseSource(seed, particles, program, transform, dtype, device)
         self._noise_batch = len(next(iter(batch.values()))) if batch else 0
         self._layouts = (program, transform)
-        self._dtype = dtype
+        self.dtype = dtype
         self._ragged_noise: dict[int, Any] = {}
         parameters = function.initial()
         average = [p.clone() for p in parameters] if update.average is not None else []
@@ -102,7 +92,7 @@ class Engine:
         self._block: Callable[..., Any] | None = None
         self._captured: CapturedGraph | None = None
         self.prepared = False
-        self._update_graph: torch.fx.GraphModule | None = None
+        self.update_graph: torch.fx.GraphModule | None = None
         self._untraceable_optimizer = False
 
     @property
@@ -131,7 +121,8 @@ class Engine:
             self.state = self.state.with_tensors([*parameters, *self.state.tensors[len(parameters) :]])
         return self._optimizer
 
-    def _noise_of(self, step: int, size: int) -> StepNoise:
+    def noise_of(self, step: int, size: int) -> StepNoise:
+        """The noise of one step, for a batch of `size`."""
         return StepNoise(*(tensor[0] for tensor in self._noise_block(step, 1, size)))
 
     def _noise_block(self, start: int, count: int, size: int) -> tuple[torch.Tensor, ...]:
@@ -145,7 +136,7 @@ class Engine:
                 self.function.objective.num_particles,
                 program,
                 transform,
-                self._dtype,
+                self.dtype,
                 self.device,
             )
             self._ragged_noise[size] = source
@@ -157,12 +148,13 @@ class Engine:
         batch = self.feed.batch(step)
         size = len(next(iter(batch.values())))
         weights, _ = self.schedule(step if annealed else self.steps - 1, 1)
-        noise = self._noise_of(step, size)
-        self._seed_opaque(step)  # last, for the layout of a new size is found by running the program
+        noise = self.noise_of(step, size)
+        self.seed_opaque(step)  # last, for the layout of a new size is found by running the program
         out = self.function(state.parameters, state.buffers, batch, noise, weights[0])
         return self.shard.reduce(out) if self.shard is not None else out
 
-    def _seed_opaque(self, step: int) -> None:
+    def seed_opaque(self, step: int) -> None:
+        """Seed the generator for draws that cannot be lifted out of the step."""
         if self.opaque:
             names = () if self.shard is None else (self.shard.rank,)  # each process draws for data of its own
             torch.manual_seed(derive_seed(self.seed, "step", step, *names))
@@ -237,64 +229,9 @@ class Engine:
         """The traced single step for the batch size of `step`, or None if the program cannot be traced."""
         size = self.feed.size(step)
         if size not in self._graphs:
-            self._graphs[size] = self._trace(step, size)
+            graph = trace_step(self, step)
+            self._graphs[size] = None if graph is None else (graph, interpreted(graph.module))
         return self._graphs[size]
-
-    def _trace(self, step: int, size: int) -> tuple[StepGraph, Callable[..., Any]] | None:
-        weights, rates = self.schedule(step, 1)
-        site = _LastSite()
-        try:
-            with site, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if self._update_graph is None:
-                    self._update_graph = self.update.traced(
-                        self.state.parameters,
-                        OptimizerState(self._keys, self.state.optimizer),
-                        self.state.average,
-                        self.scheduled_lr,
-                        self.device,
-                    )
-                self._seed_opaque(step)
-                graph = StepGraph(
-                    self.function,
-                    self._update_graph if self.shard is None else None,
-                    self.state.clone(),
-                    self.feed.batch(step),
-                    self.feed.shared is not None,
-                    self._noise_of(step, size),
-                    weights[0],
-                    rates[0],
-                )
-        except Exception as error:  # whatever a user's program raises under tracing: it still runs eagerly
-            where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(
-                f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same "
-                f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
-                stacklevel=5,
-            )
-            return None
-        if not self._agrees(graph, step):
-            warnings.warn(
-                "The traced step does not give the bound that the program gives, so the steps run eagerly. The program "
-                "does something at each run that a trace cannot see, such as drawing with another library or counting.",
-                stacklevel=5,
-            )
-            return None
-        return graph, interpreted(graph.module)
-
-    def _agrees(self, graph: StepGraph, step: int) -> bool:
-        """Whether the graph gives the program's own bound, from the same state, batch and noise."""
-        batch = self.feed.batch(step)
-        weights, _ = self.schedule(step, 1)
-        noise = self._noise_of(step, self.feed.size(step))
-        self._seed_opaque(step)
-        expected = self.function(self.state.parameters, self.state.buffers, batch, noise, weights[0]).bounds
-        self._seed_opaque(step)
-        with torch.no_grad():
-            found = graph.module(*graph.example)[-1]
-        tolerance = 1e-3 if self.function.precision or self._dtype != torch.float64 else 1e-8
-        return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
 
     def block_length(self, step: int, limit: int) -> int:
         """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
@@ -340,7 +277,7 @@ class Engine:
     def _run_single(self, entry: tuple[StepGraph, Callable[..., Any]], step: int) -> torch.Tensor:
         _, runner = entry
         rows = self._rows(step, 1)
-        self._seed_opaque(step)
+        self.seed_opaque(step)
         with torch.no_grad():
             *tensors, bounds = runner(*self.state.tensors, *self._shared(), *(row[0] for row in rows))
             if self.shard is not None:
@@ -352,9 +289,9 @@ class Engine:
         self, tensors: Tensors, bounds: torch.Tensor, lr: torch.Tensor
     ) -> tuple[Tensors, torch.Tensor]:
         """Add up the processes' gradients, then update."""
-        assert self.shard is not None and self._update_graph is not None
+        assert self.shard is not None and self.update_graph is not None
         count = len(self.state.parameters)
         out = self.shard.reduce(Gradients(tensors[:count], bounds, tensors[count:]))
         state = self.state
-        new = self._update_graph(*state.parameters, *out.gradients, *state.optimizer, *state.average, lr)
+        new = self.update_graph(*state.parameters, *out.gradients, *state.optimizer, *state.average, lr)
         return [*new, *out.buffers], out.bounds

@@ -72,7 +72,7 @@ def route_products(module: fx.GraphModule) -> None:
             continue
         with graph.inserting_before(node):
             if not values[0].is_contiguous():  # the compiler writes the copy where it computes the values
-                keywords = {"memory_format": torch.contiguous_format}
+                keywords: dict[str, Any] = {"memory_format": torch.contiguous_format}
                 left = graph.call_function(torch.ops.aten.clone.default, (left,), keywords)
                 left.meta["val"] = values[0].contiguous()
             new = graph.call_function(_product(), (left, right, bias))

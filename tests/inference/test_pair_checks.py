@@ -25,7 +25,7 @@ class BayesianMixture(LatentVariableModel):
 
 
 def test_a_fit_without_anything_observed_names_what_to_pass() -> None:
-    with pytest.raises(DataError, match="Nothing is observed: .* Pass `y` in the data"):
+    with pytest.raises(DataError, match=r"Nothing is observed: .* Pass `y` in the data"):
         SVI(steps=1).fit(BayesianLogisticRegression(2), torch.randn(5, 2))
 
 

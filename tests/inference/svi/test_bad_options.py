@@ -53,7 +53,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), BAD, ids=[str(options) for options, _ in BAD])
+def numbered(cases: list[tuple[dict[str, Any], str]]) -> list[str]:
+    """Names that are the same in every process (a `repr` may hold an address)."""
+    return [f"{'-'.join(options)}-{i}" for i, (options, _) in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=numbered(BAD))
 def test_refused_at_construction(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SVI(**options)
@@ -107,7 +112,7 @@ FIT: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="some of these work on CUDA")
-@pytest.mark.parametrize(("options", "message"), FIT, ids=[str(options) for options, _ in FIT])
+@pytest.mark.parametrize(("options", "message"), FIT, ids=numbered(FIT))
 def test_refused_by_fit(logistic: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SVI(**{"steps": 10, "compile": False, **options}).fit(*logistic)

@@ -213,8 +213,7 @@ def _sum_out(factors: list[_Factor], sum_dims: set[str], target: frozenset[str])
 
 
 def _average(factor: _Factor, posterior: dict[str, _Factor]) -> _Factor:
-    r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, with the upstream variables that q depends "
-    "on."""
+    r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, and over those that `q` depends on."""
     dims = set(factor.dims)
     weights: list[_Factor] = []
     pending = [s for s in factor.dims if s in posterior]

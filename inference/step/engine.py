@@ -200,7 +200,7 @@ class Engine:
         if backend == "cudagraph" and single:
             backend = "trace"  # a captured graph can neither reseed a generator, nor wait for a batch or a peer
         self.backend = backend
-        self.unroll = 1 if single or backend == "trace" else choose_unroll(cost, self.steps)
+        self.unroll = 1 if single or backend == "trace" else choose_unroll(cost, self.steps, self.feed.longest_run())
         compiled = backend == "inductor" or (
             self.compile == "auto" and backend == "cudagraph" and self.steps * cost.operations > _COMPILE_ON_CUDA
         )

@@ -54,6 +54,10 @@ class Feed(abc.ABC):
         """How many steps from `start` have batches of one shape, at most `limit`."""
         return limit
 
+    def longest_run(self) -> int | None:
+        """The most steps in a row that have batches of one shape; None where all have."""
+        return None
+
     def size(self, step: int) -> int:
         """How many data the step sees."""
         return len(next(iter(self.batch(step).values())))
@@ -112,6 +116,10 @@ class MiniBatches(Feed):
 
     def run_length(self, start: int, limit: int) -> int:
         return self.sampler.run_length(start, limit)
+
+    def longest_run(self) -> int | None:
+        ragged = self.sampler.ragged_size != self.sampler.batch_size
+        return max(self.sampler.steps_per_epoch - 1, 1) if ragged else None
 
     def size(self, step: int) -> int:
         sampler = self.sampler

@@ -1,0 +1,104 @@
+"""What every model must do, whichever method fits it: one line for each new model, one for each new method."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jensen.inference import IWAE, STL, SVI, Fit, Trace_ELBO, TraceMeanField_ELBO, elbo_terms, load, log_evidence
+from jensen.inference.doctor import examine
+from jensen.models import (
+    VAE,
+    BayesianLinearRegression,
+    BayesianLogisticRegression,
+    GaussianMixture,
+    LatentVariableModel,
+    LinearGaussian,
+)
+
+Batch = dict[str, torch.Tensor]
+
+MODELS: dict[str, tuple[Callable[[], LatentVariableModel], Callable[[torch.Tensor], Batch]]] = {
+    "logistic regression": (lambda: BayesianLogisticRegression(3), lambda x: {"x": x, "y": (x[:, 0] > 0).to(x.dtype)}),
+    "linear regression": (lambda: BayesianLinearRegression(3), lambda x: {"x": x, "y": x.sum(-1)}),
+    "mixture": (lambda: GaussianMixture(2, 3), lambda x: {"x": x}),
+    "linear Gaussian": (lambda: LinearGaussian(3, 2), lambda x: {"x": x}),
+    "VAE": (lambda: VAE(3, 2, hidden=(8,)), lambda x: {"x": (x > 0).to(x.dtype)}),
+}
+METHODS: dict[str, SVI] = {
+    "Trace_ELBO": SVI(Trace_ELBO(2), steps=40, compile="trace"),
+    "TraceMeanField_ELBO": SVI(TraceMeanField_ELBO(), steps=40, compile="trace"),
+    "STL": SVI(STL(2), steps=40, compile="trace"),
+    "IWAE": SVI(IWAE(3), steps=40, compile="trace"),
+}
+
+
+@pytest.fixture(params=MODELS)
+def case(request: pytest.FixtureRequest, float64: None) -> tuple[LatentVariableModel, Batch]:
+    make, data = MODELS[request.param]
+    torch.manual_seed(0)
+    return make(), data(torch.randn(24, 3))
+
+
+def values(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(params=METHODS)
+def fitted(request: pytest.FixtureRequest, case: tuple[LatentVariableModel, Batch]) -> tuple[Any, Fit]:
+    model, data = case
+    before = values(model)
+    fit = METHODS[request.param].fit(model, data, seed=3)
+    assert same(values(model), before), "the model that was passed in changed"
+    return METHODS[request.param], fit
+
+
+def test_a_fit_finishes_improves_and_is_reproducible(fitted: tuple[Any, Fit], case: Any) -> None:
+    method, fit = fitted
+    assert fit.status == "finished"
+    assert torch.isfinite(torch.tensor(fit.history.bound.to_numpy())).all()
+    again = method.fit(*case, seed=3)
+    assert same(values(again.program), values(fit.program))
+    other = method.fit(*case, seed=4)
+    assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
+
+
+def test_the_evidence_is_at_least_the_bound(fitted: tuple[Any, Fit]) -> None:
+    _, fit = fitted
+    evidence = log_evidence(fit, num_particles=400, seed=1)
+    bound = elbo_terms(fit, seed=2)
+    slack = 5 * (evidence.stderr**2 + bound.stderr**2) ** 0.5 + 1e-6 * abs(evidence.value)
+    assert evidence.value >= bound.value - slack
+
+
+def test_a_fit_is_read_back_as_it_was_saved(fitted: tuple[Any, Fit], tmp_path: Path) -> None:
+    _, fit = fitted
+    fit.save(tmp_path / "fit")
+    found = load(tmp_path / "fit")
+    assert same(values(found.program), values(fit.program))
+    for name, draws in fit.posterior(5, fit.data, seed=7).items():
+        assert torch.equal(found.posterior(5, fit.data, seed=7)[name], draws)
+    assert fit.predict(num=3).keys() == found.predict(num=3).keys()
+    assert fit.to_arviz(num=5).groups() == found.to_arviz(num=5).groups()
+
+
+def test_a_model_draws_copies_and_is_sound(case: tuple[LatentVariableModel, Batch]) -> None:
+    model, data = case
+    twin = copy.deepcopy(model)
+    inputs = {name: data[name] for name in model.required}
+    drawn = model.generate(len(data["x"]), seed=5, **inputs)
+    assert all(torch.isfinite(value).all() for value in drawn.values())
+    for name in model.observed:
+        assert drawn[name].shape == data[name].shape
+    assert same(values(twin), values(model))
+    report = examine(model, None, data)
+    assert report.ok, report

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .result import StudyResult
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd } .when { color: #777; margin-top: 0 }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap }
 th { border-bottom: 2px solid #888 }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left }
 img { max-width: 100% } figure { margin: 1.5rem 0 } figcaption { color: #555 } .error { color: #b00020 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,16 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import ConfigurationError
 
-__all__ = ["Chunks", "Cost", "chunk_seed", "default_max_bytes", "measure_cost", "peak_bytes", "plan_chunks"]
+__all__ = [
+    "Chunks",
+    "Cost",
+    "chunk_seed",
+    "default_max_bytes",
+    "measure_cost",
+    "peak_bytes",
+    "plan_chunks",
+    "return_free_memory",
+]
 
 CPU_BYTES = 32 * 2**20  # measured: more runs slower, away from the caches, and less has too much overhead
 CUDA_BYTES = 4 * 2**30
@@ -158,3 +169,22 @@ class _LiveBytes(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         self.known.discard(key)
         self.live -= size
+
+
+def return_free_memory() -> None:
+    """Give freed memory back to the system, where the C library keeps it (glibc).
+
+    Pieces of many sizes leave its heap in fragments that it neither reuses nor returns by itself: scoring 10,000 images
+    grew to several times the memory in use.
+    """
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _c_library() -> Any:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # no such thing on this platform
+        return None

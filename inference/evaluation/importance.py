@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..terms import evaluate
-from .chunking import Chunks, chunk_seed, default_max_bytes
+from .chunking import Chunks, chunk_seed, default_max_bytes, return_free_memory
 from .pareto import LargestWeights
 from .pieces import DependsOnData, pieces, plan
 from .scoring import Scored, random_sites
@@ -50,6 +50,9 @@ class WeightSummary:
         spread = torch.exp(self.sum_squares - 2.0 * self.sum)  # 1 / ess
         variance = ((k * spread - 1.0).clamp(min=0.0) / (k - 1)) if k > 1 else torch.full_like(spread, math.nan)
         return Importance(log_mean, variance, 1.0 / spread, self.largest.k(), k)
+
+
+_TRIM_EVERY = 16  # pieces of data between returns of free memory
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact:
             if i == j == 0 and terms.log_weight_global is not None:  # a factor of the parameters alone
                 constant = float(terms.log_weight_global[0])
         parts.append(summary.finish(exact))
+        if j % _TRIM_EVERY == 0:
+            return_free_memory()
 
     def join(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])

@@ -53,8 +53,7 @@ class Trace_ELBO(Objective):
     """
 
     def reduce(self, terms: Terms, weight: torch.Tensor | float) -> Bound:
-        parts = {True: None, False: None}
-        sums: dict[bool, torch.Tensor | None] = dict(parts)
+        sums: dict[bool, torch.Tensor | None] = {True: None, False: None}  # local, global
         for site in terms.sites.values():
             value, so_far = _weighted(site), sums[site.local]
             sums[site.local] = value if so_far is None else so_far + value

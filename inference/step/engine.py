@@ -79,7 +79,6 @@ class Engine:
         else:
             self.noise = NoiseSource(seed, particles, program, transform, dtype, device)
         self._noise_batch = len(next(iter(batch.values()))) if batch else 0
-        self._layouts = (program, transform)
         self.dtype = dtype
         self._ragged_noise: dict[int, Any] = {}
         parameters = function.initial()
@@ -105,10 +104,6 @@ class Engine:
         self.state, self._keys = state.clone(), keys
         self._optimizer = None
         self._captured = None
-
-    def materialise(self) -> None:
-        """Write the present parameters and buffers into the modules."""
-        self.function.materialise(self.state.parameters, self.state.buffers)
 
     def _live_optimizer(self) -> torch.optim.Optimizer:
         present = self.state.parameters

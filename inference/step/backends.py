@@ -13,6 +13,7 @@ from torch import fx
 
 from .cost import Cost
 from .graph import updating_inputs
+from .scalars import keep_scalars
 
 __all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
 
@@ -108,6 +109,8 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -
     module = updating_inputs(module, state)
     with _quiet():
         import torch._inductor
+
+        keep_scalars(module)
 
         options = {
             "fallback_random": True,

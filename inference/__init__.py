@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .cavi import CAVI
+from .em import EM
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
 from .evaluation import Estimate, active_units, elbo_terms, log_evidence, pareto_k
 from .fit import Fit, load
@@ -25,6 +27,8 @@ from .progress import Progress
 from .svi import SVI
 
 __all__ = [
+    "CAVI",
+    "EM",
     "IWAE",
     "STL",
     "SVI",

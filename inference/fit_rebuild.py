@@ -87,12 +87,16 @@ def _call(found: type, arguments: dict[str, Any]) -> Any:
 
 def describe_guide(guide: Any, model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """How to make the guide again: the model's own, a name, an autoguide's class; or not at all."""
+    from jensen.models import CoordinateGuide
+
     from .guides import GUIDES, NormalGuide
 
     if guide is None:
         return {"kind": "none"}
     if inspect.ismethod(guide) and guide.__self__ is model:
         return {"kind": "model", "name": guide.__func__.__name__}
+    if isinstance(guide, CoordinateGuide):
+        return {"kind": "coordinates"}
     if isinstance(guide, NormalGuide):
         return {"kind": "name", "name": "normal"}
     if config.get("guide") in GUIDES:
@@ -117,6 +121,8 @@ def build_guide_from(description: Mapping[str, Any], model: Any, guide: Any, bat
         return None
     if kind == "model":
         return getattr(model, description["name"])
+    if kind == "coordinates":
+        return model.coordinate_guide(batch, 0)
     if kind == "name":
         return build_guide(description["name"], model, batch)
     if kind == "class" and description["class"].startswith(_SAFE_GUIDES):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from .devices import resolve_device
 from .errors import ConfigurationError, nearest
 from .objectives import OBJECTIVES, Objective, Trace_ELBO
+from .options import check_dtype, check_fraction, check_positive, check_whole, plain
 from .progress import Callback
 from .step.engine import COMPILE_MODES
 
@@ -105,17 +104,16 @@ class SVI:
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", _objective(self.objective))
         for name in ("steps", "restarts", "validation_draws", "log_every"):
-            _positive_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         for name in ("batch_size", "validate_every", "patience", "checkpoint_every", "threads"):
             if getattr(self, name) is not None:
-                _positive_whole(name, getattr(self, name))
-        _positive("lr", self.lr)
+                check_whole(name, getattr(self, name))
+        check_positive("lr", self.lr)
         if self.clip_norm is not None:
-            _positive("clip_norm", self.clip_norm)
-        if self.average is not None and not _is_fraction(self.average):
-            raise ConfigurationError(f"`average` must be a decay in [0, 1), such as 0.999, got {self.average!r}.")
-        if not _is_fraction(self.warm_up):
-            raise ConfigurationError(f"`warm_up` must be a fraction of training in [0, 1), got {self.warm_up!r}.")
+            check_positive("clip_norm", self.clip_norm)
+        if self.average is not None:
+            check_fraction("average", self.average, "a decay", ", such as 0.999")
+        check_fraction("warm_up", self.warm_up, "a fraction of training")
         if self.compile not in COMPILE_MODES:
             names = [str(mode) for mode in COMPILE_MODES]
             raise ConfigurationError(
@@ -123,8 +121,7 @@ class SVI:
             )
         if self.precision not in (None, "bf16"):
             raise ConfigurationError(f'`precision` must be None or "bf16", got {self.precision!r}.')
-        if self.dtype is not None and not (isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point):
-            raise ConfigurationError(f"`dtype` must be a floating-point torch.dtype, got {self.dtype!r}.")
+        check_dtype(self.dtype)
         if not callable(self.optimizer):
             raise ConfigurationError(
                 f"`optimizer` must be a torch.optim class, or a callable `(parameters, lr) -> Optimizer`, got "
@@ -207,16 +204,16 @@ class SVI:
             "steps": self.steps,
             "lr": self.lr,
             "batch_size": self.batch_size,
-            "guide": _name(self.guide),
-            "optimizer": _name(self.optimizer),
-            "optimizer_options": {key: _name(value) for key, value in self.optimizer_options.items()},
-            "lr_schedule": _name(self.lr_schedule),
+            "guide": plain(self.guide),
+            "optimizer": plain(self.optimizer),
+            "optimizer_options": {key: plain(value) for key, value in self.optimizer_options.items()},
+            "lr_schedule": plain(self.lr_schedule),
             "clip_norm": self.clip_norm,
             "average": self.average,
             "drop_last": self.drop_last,
-            "transform": _name(self.transform),
+            "transform": plain(self.transform),
             "compile": self.compile,
-            "dtype": _name(self.dtype),
+            "dtype": plain(self.dtype),
             "precision": self.precision,
             "restarts": self.restarts,
             "validate_every": self.validate_every,
@@ -263,33 +260,3 @@ def _check_guide(guide: Any) -> None:
         raise ConfigurationError(
             f"`guide` must be a name, a Pyro autoguide class or a callable `model -> guide`, got {guide!r}."
         )
-
-
-def _positive_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"`{name}` must be a positive whole number, got {value!r}.")
-
-
-def _is_fraction(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < 1.0
-
-
-def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-        raise ConfigurationError(f"`{name}` must be a positive, finite number, got {value!r}.")
-
-
-def _name(value: Any) -> Any:
-    """A plain value that stands for an option in the stored configuration."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_name(item) for item in value]
-    if isinstance(value, functools.partial):
-        return {"function": _name(value.func), **{key: _name(item) for key, item in value.keywords.items()}}
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return value.__qualname__
-    text = repr(value)
-    return text if " at 0x" not in text else type(value).__qualname__

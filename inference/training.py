@@ -27,7 +27,6 @@ from .svi_run import Outcome, Run
 __all__ = ["run_svi"]
 
 
-
 def run_svi(
     svi: SVI,
     model: Any,

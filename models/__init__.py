@@ -5,9 +5,12 @@ from __future__ import annotations
 __all__ = [
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "CAVIModel",
+    "CoordinateGuide",
     "EMModel",
     "GaussianMixture",
     "HasExactEvidence",
+    "HasExactGuide",
     "HasExactPosterior",
     "HasPrediction",
     "LatentVariableModel",
@@ -17,10 +20,11 @@ __all__ = [
 ]
 
 from .base import LatentVariableModel
+from .coordinate_guide import CoordinateGuide
 from .gaussian_mixture import GaussianMixture
 from .likelihoods import Likelihood
 from .linear_gaussian import LinearGaussian
 from .linear_regression import BayesianLinearRegression
 from .logistic_regression import BayesianLogisticRegression
-from .protocols import EMModel, HasExactEvidence, HasExactPosterior, HasPrediction
+from .protocols import CAVIModel, EMModel, HasExactEvidence, HasExactGuide, HasExactPosterior, HasPrediction
 from .vae import VAE

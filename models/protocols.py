@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["EMModel", "HasExactEvidence", "HasExactPosterior", "HasPrediction"]
+__all__ = ["CAVIModel", "EMModel", "HasExactEvidence", "HasExactGuide", "HasExactPosterior", "HasPrediction"]
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from .coordinate_guide import CoordinateGuide
 
 
 @runtime_checkable
@@ -39,13 +41,36 @@ class HasPrediction(Protocol):
 
 
 @runtime_checkable
-class EMModel(Protocol):
-    """A model that Expectation-Maximisation can fit in closed form."""
+class HasExactGuide(Protocol):
+    """A model whose own guide contains the exact posterior."""
 
-    def e_step(self, data: Mapping[str, Tensor]) -> Any:
-        """Expected sufficient statistics under the posterior at the current parameters."""
+    def set_exact_guide(self) -> None:
+        """Set the guide's parameters so that it is the exact posterior at the present parameters of the model."""
+        ...
+
+
+@runtime_checkable
+class EMModel(Protocol):
+    r"""A model that expectation-maximisation can fit in closed form.
+
+    .. math:: Q(\theta; \theta') = \mathbb E_{p(z \mid x, \theta')} [\log p_\theta(x, z)] + \log p(\theta)
+    """
+
+    def e_step(self, data: Mapping[str, Tensor]) -> tuple[Any, Tensor]:
+        r"""Expected sufficient statistics under the posterior at the present parameters :math:`\theta'`, and
+        :math:`\log p_{\theta'}(x)` of all the data, ``()`` in nats (plus :math:`\log p(\theta')` where `m_step`
+        maximises a posterior)."""
         ...
 
     def m_step(self, statistics: Any) -> None:
-        """Set the parameters to the maximiser of the expected complete log likelihood."""
+        r"""Set the parameters to the maximiser of :math:`Q`, which depends on the data through `statistics` alone."""
+        ...
+
+
+@runtime_checkable
+class CAVIModel(Protocol):
+    """A model with factors that coordinate-ascent variational inference can update in closed form."""
+
+    def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> CoordinateGuide:
+        """A start for the factors. Their shapes must not depend on the number of data."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["catalogue", "print_catalogue"]
+__all__ = ["catalogue", "print_catalogue", "shipped_methods"]
 
 import dataclasses
 import importlib
@@ -32,20 +32,25 @@ def catalogue() -> dict[str, dict[str, str]]:
     from jensen.models import LatentVariableModel
 
     inference = importlib.import_module("jensen.inference")
-    exported = {name: getattr(inference, name) for name in inference.__all__}
-    methods = {
-        name: thing
-        for name, thing in exported.items()
-        if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "fit", None))
-    }
-    metrics = {name: exported[name] for name in _METRICS if name in exported}
+    metrics = {name: getattr(inference, name) for name in _METRICS}
     return {
         "models": _lines(shipped("models", LatentVariableModel)),
-        "methods": _lines(methods),
+        "methods": _lines(shipped_methods()),
         "objectives": _lines(shipped("inference", ELBO)),
         "guides": _GUIDES,
         "metrics": _lines(metrics),
         "data": _lines(DATASETS),
+    }
+
+
+def shipped_methods() -> dict[str, Any]:
+    """Return the methods that ``jensen.inference`` exports, by name."""
+    inference = importlib.import_module("jensen.inference")
+    exported = {name: getattr(inference, name) for name in inference.__all__}
+    return {
+        name: thing
+        for name, thing in exported.items()
+        if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "fit", None))
     }
 
 

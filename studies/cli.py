@@ -95,35 +95,42 @@ def fit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
     data: _Data,
     target: _Target = None,
-    objective: Annotated[str, typer.Option(help="NAME or 'NAME(key=value)'.")] = "Trace_ELBO",
+    method: Annotated[str, typer.Option(help="SVI, EM or CAVI (see [b]jensen list methods[/b]).")] = "SVI",
+    objective: Annotated[
+        str | None, typer.Option(help="NAME or 'NAME(key=value)', of SVI; default: Trace_ELBO.")
+    ] = None,
     guide: Annotated[
         str | None, typer.Option(help="normal, multivariate_normal, lowrank, iaf, flow; default: the model's own.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 2_000,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-2,
+    steps: Annotated[int, typer.Option(help="Gradient steps, or updates.")] = 2_000,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of SVI; default: 0.01.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data a step; default: all.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the fit; default runs/fit/MODEL.")] = None,
     settings: _Set = None,
     standardize: Annotated[bool, typer.Option("--standardize", help="Scale the columns of x of a file.")] = False,
-    compile_: Annotated[str, typer.Option("--compile", help="auto, trace, inductor, cudagraph or off.")] = "auto",
+    compile_: Annotated[
+        str | None, typer.Option("--compile", help="auto, trace, inductor, cudagraph or off; default: auto.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     particles: Annotated[int, typer.Option(help="Draws per datum for the scores; 0 for no scores.")] = 1_000,
     quiet: _Quiet = False,
 ) -> None:
-    """Fit one model to one data set by stochastic variational inference, score it and save it.
+    """Fit one model to one data set, score it and save it.
 
     [dim]jensen fit BayesianLogisticRegression --data breast_cancer --guide multivariate_normal
     jensen fit GaussianMixture --data wine --objective TraceEnum_ELBO --set num_components=3
+    jensen fit GaussianMixture --data wine --method EM --set num_components=3
     jensen fit VAE --data digits --set latent_dim=8 --set likelihood=bernoulli_grey --batch-size 128
     jensen fit my_model.py:Regression --data table.csv --target price --standardize[/dim]
     """
     from .fit_command import FitRequest, run_fit
 
-    options: dict[str, Any] = {"guide": guide, "steps": steps, "lr": lr, "batch_size": batch_size, "device": device}
-    options["compile"] = False if compile_ in ("off", "false", "False") else compile_
+    compiled: Any = False if compile_ in ("off", "false", "False") else compile_
+    options: dict[str, Any] = {"objective": objective, "guide": guide, "steps": steps, "lr": lr, "compile": compiled}
+    options |= {"batch_size": batch_size, "device": device}
     source = (model, data, target, standardize, settings or [])
-    run_fit(FitRequest(*source, objective, options, seed, out, particles), progress=False if quiet else None)
+    run_fit(FitRequest(*source, method, options, seed, out, particles), progress=False if quiet else None)
 
 
 @app.command("list")

@@ -14,20 +14,20 @@ from jensen.inference.errors import ConfigurationError, DataError
 from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
-from .resolve import build_model, find_class, find_object, parse_settings, resolve_objective
+from .resolve import build_model, find_class, find_object, parse_settings, resolve_method
 from .sources import load_source
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What `jensen fit` was asked for; ``options`` are those of `SVI`."""
+    """What `jensen fit` was asked for; ``options`` are those of the method, None where not given."""
 
     model: str
     data: str
     target: str | None = None
     standardize: bool = False
     settings: Sequence[str] = ()
-    objective: str = "Trace_ELBO"
+    method: str = "SVI"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     out: Path | None = None
@@ -38,12 +38,10 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     """Fit, print, score and save; return the folder."""
     from rich import print as show
 
-    from jensen.inference import SVI
-
     dataset = load_source(request.data, target=request.target, standardize=request.standardize)
     model = _model(request.model, request.settings, dataset)
     batch = _arguments(model, dataset.train)
-    method = SVI(resolve_objective(request.objective), **request.options, progress=progress)
+    method = resolve_method(request.method, request.options, progress)
     out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{dataset.name}"
     prepare_folder(out)  # before the work, so that its end cannot fail for want of a place
     fitted = method.fit(model, batch, seed=request.seed)
@@ -55,9 +53,7 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     return out
 
 
-def run_doctor(
-    model: str, *, data: str | None, target: str | None, guide: str | None, settings: Sequence[str]
-) -> bool:
+def run_doctor(model: str, *, data: str | None, target: str | None, guide: str | None, settings: Sequence[str]) -> bool:
     """Print the examination of a model and its guide; return whether no fault was found."""
     from rich import print as show
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["build_model", "find_class", "find_object", "load_file", "parse_settings", "resolve_objective", "shipped"]
+__all__ = ["build_model", "find_class", "find_object", "load_file", "parse_settings", "resolve_method", "shipped"]
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -129,7 +130,30 @@ def build_model(factory: Any, settings: Mapping[str, Any], x_shape: tuple[int, .
     return factory(**arguments)
 
 
-def resolve_objective(text: str) -> Any:
+def resolve_method(name: str, options: Mapping[str, Any], progress: bool | None) -> Any:
+    """Return the method with this name and those of `options` that are not None.
+
+    Raises:
+        ConfigurationError: there is no such method, or it has no such option; the nearest, or all, are named.
+    """
+    from .catalogue import shipped_methods
+
+    known = shipped_methods()
+    if name not in known:
+        hint = nearest(name, known) or f" Known: {', '.join(known)}."
+        raise ConfigurationError(f"`{name}` is no method.{hint}")
+    given = {option: value for option, value in options.items() if value is not None}
+    taken = [field.name for field in dataclasses.fields(known[name])]
+    for option in given:
+        if option not in taken:
+            flag = f"--{option.replace('_', '-')}"
+            raise ConfigurationError(f"`{flag}` is no option of {name}: leave it out, or choose another --method.")
+    if "objective" in taken:
+        given["objective"] = _resolve_objective(given.get("objective", "Trace_ELBO"))
+    return known[name](**given, progress=progress)
+
+
+def _resolve_objective(text: str) -> Any:
     """Return the objective written as ``NAME`` or ``NAME(key=value)``, for example ``IWAE(num_particles=10)``."""
     from pyro.infer import ELBO
 

@@ -73,9 +73,7 @@ def examine(model: Any, guide: Any = None, data: Any = None) -> Report:
         return _examine(case, type(model).__name__ if isinstance(model, nn.Module) else signature.model, name, given)
 
 
-def _given(
-    model: Any, own: Any, signature: Signature, data: Any, dtype: torch.dtype, device: torch.device
-) -> Given:
+def _given(model: Any, own: Any, signature: Signature, data: Any, dtype: torch.dtype, device: torch.device) -> Given:
     given = Given({}, "none") if data is None else read_data(model, signature, data, dtype, device)
     missing = [name for name in signature.required if name not in given.batch]
     unobserved = bool(signature.observed) and not any(name in given.batch for name in signature.observed)

@@ -162,9 +162,7 @@ def _missing_plate(case: Case) -> None:
     run = case.model_run
     if case.has("sequential-plate"):
         return
-    outside = [
-        name for name, site in run.sites.items() if not in_data_plate(site) and _holds_data(case, name, site)
-    ]
+    outside = [name for name, site in run.sites.items() if not in_data_plate(site) and _holds_data(case, name, site)]
     if not outside:
         return
     listed, have = _listed(outside), "has" if len(outside) == 1 else "have"

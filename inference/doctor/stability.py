@@ -179,6 +179,4 @@ def _alike(first: tuple[Run, Mapping[str, torch.Tensor]], second: tuple[Run, Map
     for name, term in first[1].items():
         if name not in second[1] or not _same(term, second[1][name]):
             return False
-    return all(
-        in_data_plate(site) == in_data_plate(second[0].sites[name]) for name, site in first[0].sites.items()
-    )
+    return all(in_data_plate(site) == in_data_plate(second[0].sites[name]) for name, site in first[0].sites.items())

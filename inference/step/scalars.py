@@ -17,6 +17,8 @@ __all__ = ["keep_scalars"]
 
 _LIBRARIES: list[torch.library.Library] = []  # an operation lives as long as its library
 
+_FEW = 4096  # numbers, for which computing the number anew costs less than a loop of its own
+
 
 @functools.cache
 def _kept() -> Any:
@@ -38,14 +40,15 @@ def _kept() -> Any:
 
 
 def keep_scalars(module: fx.GraphModule) -> None:
-    """Mark, in place, every computed number that an operation on larger tensors reads."""
+    """Mark, in place, every computed number that an operation on a large tensor reads."""
     graph = module.graph
     for node in list(graph.nodes):
         value = node.meta.get("val")
         if node.op != "call_function" or not isinstance(value, torch.Tensor) or value.dim() or value.is_cuda:
             continue
         readers = [user for user in node.users if _dimensions(user) > 0]
-        if readers and all(_dimensions(item) == 0 for item in node.all_input_nodes):
+        large = any(user.meta["val"].numel() > _FEW for user in readers)
+        if large and all(_dimensions(item) == 0 for item in node.all_input_nodes):
             with graph.inserting_after(node):
                 kept = graph.call_function(_kept(), (node,))
             kept.meta["val"] = value

@@ -151,3 +151,15 @@ def test_shipped_data_sets():
         load_source("nowhere.csv")
     with pytest.raises(ConfigurationError, match="got it with the data set `wine`"):
         load_source("wine", target="y")
+
+
+def test_methods_are_found_with_the_options_that_were_given():
+    from jensen.studies.resolve import resolve_method
+
+    svi = resolve_method("SVI", {"objective": "IWAE(num_particles=7)", "steps": 5, "lr": None}, False)
+    assert svi.objective.num_particles == 7 and svi.steps == 5 and svi.lr == 0.01
+    assert resolve_method("EM", {"objective": None, "steps": 5}, False).steps == 5
+    with pytest.raises(ConfigurationError, match="`--lr` is no option of EM: leave it out"):
+        resolve_method("EM", {"lr": 0.1}, False)
+    with pytest.raises(ConfigurationError, match="`CAV` is no method. Did you mean `CAVI`"):
+        resolve_method("CAV", {}, False)

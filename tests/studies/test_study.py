@@ -228,7 +228,7 @@ def test_the_table_averages_over_seeds_and_the_page_holds_everything(study, tmp_
     assert content.count("data:image/png;base64,") == 2
     assert "one &lt;b&gt;" in content
     assert "one <b>" not in content
-    assert "src=\"http" not in content
+    assert 'src="http' not in content
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".html", ".tmp")] == ["report.html"]
 
 

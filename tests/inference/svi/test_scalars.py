@@ -18,7 +18,7 @@ def _update(parameter: torch.Tensor, gradient: torch.Tensor, step: torch.Tensor)
 @pytest.fixture
 def inputs() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(50, generator=generator), torch.randn(50, generator=generator), torch.tensor(3.0)]
+    return [torch.randn(5_000, generator=generator), torch.randn(5_000, generator=generator), torch.tensor(3.0)]
 
 
 def _names(module: torch.fx.GraphModule) -> list[str]:
@@ -54,3 +54,9 @@ def test_the_values_stay(inputs: list[torch.Tensor], dtype: torch.dtype) -> None
     compiled = compile_with_inductor(trace(lambda p, g, s: _update(p, g, s)[1:], inputs), inputs, 0)
     torch.testing.assert_close(compiled(*inputs)[0], expected)
     assert step == 4
+
+
+def test_few_numbers_are_left_alone() -> None:
+    module = trace(_update, [torch.ones(50), torch.ones(50), torch.tensor(3.0)])
+    keep_scalars(module)
+    assert not any("kept" in name for name in _names(module))

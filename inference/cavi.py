@@ -1,0 +1,108 @@
+"""Coordinate-ascent variational inference, on all the data or by natural-gradient steps on mini-batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from jensen.models import CAVIModel, CoordinateGuide
+
+from .ascent import Ascent
+from .ascent_run import Updates
+from .data import Data, MemoryData
+from .errors import ConfigurationError
+from .options import check_whole
+from .program import Program
+from .sampler import BatchSampler
+from .seeding import derive_seed
+from .supported import lacking
+
+__all__ = ["CAVI"]
+
+
+@dataclass(frozen=True)
+class CAVI(Ascent):
+    r"""Maximise the bound over a factorised posterior, one factor at a time:
+
+    .. math:: q_j(z_j) \propto \exp \mathbb E_{q_{-j}}[\log p(x, z)].
+
+    With `batch_size`, step `t` moves the global factors' natural parameters towards those of a mini-batch,
+    :math:`\lambda \leftarrow (1 - \rho_t) \lambda + \rho_t \hat\lambda`, :math:`\rho_t = (t + \tau)^{-\kappa}`; the
+    history then holds noisy estimates of the bound, and all `steps` are taken.
+
+    Args:
+        steps: the most sweeps over all factors (mini-batch steps, with `batch_size`).
+        tolerance: the fit has converged when a sweep changes the bound per datum by less than this, in nats.
+        restarts: independent starts; the one with the highest bound is kept.
+        device, dtype, checkpoint_every, progress: as in `SVI`.
+        batch_size: data per step, drawn without replacement within each epoch; None for all data.
+        delay: :math:`\tau` >= 0, which slows the first steps down.
+        forgetting: :math:`\kappa`, in (0.5, 1] for convergence.
+
+    Reference: D. Blei, A. Kucukelbir, J. McAuliffe, *Variational Inference: A Review for Statisticians*, 2017,
+    https://arxiv.org/abs/1601.00670; M. Hoffman et al., *Stochastic Variational Inference*, 2013,
+    https://arxiv.org/abs/1206.7051
+
+    Example:
+        >>> CAVI(steps=100, batch_size=256).forgetting
+        0.7
+    """
+
+    batch_size: int | None = None
+    delay: float = 1.0
+    forgetting: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size is not None:
+            check_whole("batch_size", self.batch_size)
+        if not (isinstance(self.delay, (int, float)) and self.delay >= 0):
+            raise ConfigurationError(f"`delay` must be a number of steps, at least 0, got {self.delay!r}.")
+        if not (isinstance(self.forgetting, (int, float)) and 0.5 < self.forgetting <= 1):
+            raise ConfigurationError(f"`forgetting` must be in (0.5, 1], got {self.forgetting!r}.")
+
+    def check_model(self, model: Any) -> None:
+        if not isinstance(model, CAVIModel):
+            raise lacking("CAVI", model, "`coordinate_guide`")
+
+    def begin(self, model: Any, data: Data, seed: int) -> Updates:
+        batch = data.batch()
+        model.initialize(batch, derive_seed(seed, "initialize"))
+        guide = model.coordinate_guide(batch, derive_seed(seed, "factors"))
+        guide.to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
+        if self.batch_size is None:
+            return _Sweeps(model, guide, batch)
+        assert isinstance(data, MemoryData)
+        sampler = BatchSampler(data.size, data.check_batch_size(self.batch_size), seed)
+        return _NaturalSteps(model, guide, data, sampler, self.delay, self.forgetting)
+
+
+class _Sweeps(Updates):
+    """Exact coordinate ascent on all the data."""
+
+    def __init__(self, model: Any, guide: CoordinateGuide, data: dict[str, torch.Tensor]) -> None:
+        self.guide, self.data = guide, data
+        self.program = Program(model, guide)
+
+    def update(self, step: int) -> torch.Tensor:
+        return self.guide.update(self.data)
+
+
+class _NaturalSteps(Updates):
+    """Noisy natural gradients from mini-batches."""
+
+    monotone = False
+
+    def __init__(
+        self, model: Any, guide: CoordinateGuide, data: MemoryData, sampler: BatchSampler, delay: float, power: float
+    ) -> None:
+        self.guide, self.data, self.sampler = guide, data, sampler
+        self.delay, self.power = delay, power
+        self.program = Program(model, guide)
+
+    def update(self, step: int) -> torch.Tensor:
+        batch = self.data.batch(self.sampler.indices(step))
+        rate = min(1.0, (step + 1 + self.delay) ** -self.power)
+        return self.guide.stochastic_update(batch, self.data.size, rate)

@@ -1,0 +1,53 @@
+"""Checks of a method's options, and the plain values that stand for them in files."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+
+from .errors import ConfigurationError
+
+__all__ = ["check_dtype", "check_fraction", "check_positive", "check_whole", "plain"]
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is not a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"`{name}` must be a positive whole number, got {value!r}.")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse what is not a positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(f"`{name}` must be a positive, finite number, got {value!r}.")
+
+
+def check_fraction(name: str, value: Any, meaning: str, example: str = "") -> None:
+    """Refuse what is not in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        raise ConfigurationError(f"`{name}` must be {meaning} in [0, 1){example}, got {value!r}.")
+
+
+def check_dtype(value: Any) -> None:
+    """Refuse what is neither None nor a floating-point type."""
+    if value is not None and not (isinstance(value, torch.dtype) and value.is_floating_point):
+        raise ConfigurationError(f"`dtype` must be a floating-point torch.dtype, got {value!r}.")
+
+
+def plain(value: Any) -> Any:
+    """A plain value that stands for an option in a stored configuration."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, functools.partial):
+        return {"function": plain(value.func), **{key: plain(item) for key, item in value.keywords.items()}}
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return value.__qualname__
+    text = repr(value)
+    return text if " at 0x" not in text else type(value).__qualname__

@@ -1,0 +1,94 @@
+"""CAVI on a model with two factors: monotone, at the best factorised posterior, and by mini-batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jensen.inference import CAVI, ConfigurationError, ModelError, elbo_terms, load, log_evidence, pareto_k
+
+
+def test_the_bound_rises_and_is_the_bound_of_the_pair(unknown_normal: Any, numbers: torch.Tensor) -> None:
+    fit = CAVI(steps=50, tolerance=1e-12).fit(unknown_normal, numbers)
+    assert fit.history.bound.is_monotonic_increasing and fit.info["converged"]
+    estimate = elbo_terms(fit, num_particles=2_000)
+    assert abs(estimate.value - fit.history.bound.iloc[-1]) < 5 * estimate.stderr
+    evidence = log_evidence(fit, num_particles=4_000)
+    assert fit.history.bound.iloc[-1] < evidence.value + 3 * evidence.stderr
+    assert pareto_k(fit).value < 0.7
+
+
+def test_the_posterior_is_where_the_data_are(unknown_normal: Any, numbers: torch.Tensor) -> None:
+    draws = CAVI().fit(unknown_normal, numbers).posterior(4_000)
+    assert float(draws["m"].mean()) == pytest.approx(float(numbers.mean()), abs=0.02)
+    assert float(draws["tau"].rsqrt().mean()) == pytest.approx(float(numbers.std()), abs=0.05)
+
+
+def test_mini_batches_end_where_sweeps_do(unknown_normal: Any, numbers: torch.Tensor) -> None:
+    exact = CAVI(tolerance=1e-12).fit(unknown_normal, numbers)
+    noisy = CAVI(steps=400, batch_size=50, forgetting=0.9).fit(unknown_normal, numbers)
+    assert noisy.info["steps"] == 400
+    for name in ("loc", "scale", "shape", "rate"):
+        torch.testing.assert_close(getattr(noisy.guide, name), getattr(exact.guide, name), rtol=0.05, atol=0.05)
+    whole = CAVI(steps=3, batch_size=200, delay=0.0).fit(unknown_normal, numbers)  # its first rate is 1
+    once = CAVI(steps=1).fit(unknown_normal, numbers)
+    assert whole.history.bound.iloc[0] == pytest.approx(once.history.bound.iloc[0])
+
+
+def test_a_stopped_run_goes_on_where_it_was(unknown_normal: Any, numbers: torch.Tensor, tmp_path: Path) -> None:
+    method = CAVI(steps=30, batch_size=40, checkpoint_every=4)
+    whole = method.fit(unknown_normal, numbers, seed=2)
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress: Any) -> None:
+        if progress.step == 18:
+            raise Killed
+
+    with pytest.raises(Killed):
+        method.fit(unknown_normal, numbers, seed=2, checkpoint=tmp_path, callbacks=[kill])
+    again = method.fit(unknown_normal, numbers, seed=2, checkpoint=tmp_path)
+    assert again.history.bound.tolist() == whole.history.bound.tolist()
+    assert torch.equal(again.guide.rate, whole.guide.rate)
+
+
+def test_the_fit_is_saved_and_read_back(unknown_normal: Any, numbers: torch.Tensor, tmp_path: Path) -> None:
+    fit = CAVI(steps=5).fit(unknown_normal, numbers)
+    fit.save(tmp_path / "fit")
+    found = load(tmp_path / "fit", model=unknown_normal)
+    assert torch.equal(found.posterior(5, seed=1)["m"], fit.posterior(5, seed=1)["m"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be a positive whole number"),
+        ({"delay": -1}, "`delay` must be a number of steps, at least 0"),
+        ({"forgetting": 0.5}, r"`forgetting` must be in \(0.5, 1\], got 0.5"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        CAVI(**options)
+
+
+def test_a_model_without_factors_is_told_what_suits(two_coins: Any, tosses: torch.Tensor) -> None:
+    with pytest.raises(ModelError, match=r"CAVI needs .*`coordinate_guide`, which `TwoCoins` lacks. .* by SVI, EM\."):
+        CAVI().fit(two_coins, tosses)
+
+
+def test_factors_without_a_noisy_step_say_so(unknown_normal: Any, numbers: torch.Tensor) -> None:
+    from jensen.models import CoordinateGuide
+
+    class Plain(CoordinateGuide):
+        def forward(self, **batch: Any) -> None: ...
+
+        def update(self, data: Any) -> torch.Tensor:
+            return torch.zeros(())
+
+    with pytest.raises(NotImplementedError, match="`Plain` has no step for mini-batches: leave `batch_size` None"):
+        Plain().stochastic_update({}, 3, 0.5)

@@ -163,7 +163,7 @@ class Ascent(abc.ABC):
         import pandas
 
         best.updates.finish()
-        info = {
+        info: dict[str, Any] = {
             "steps": best.step,
             "seconds": best.seconds,
             "steps_per_second": best.step / best.seconds if best.seconds and best.step else None,

@@ -161,5 +161,5 @@ def test_methods_are_found_with_the_options_that_were_given():
     assert resolve_method("EM", {"objective": None, "steps": 5}, False).steps == 5
     with pytest.raises(ConfigurationError, match="`--lr` is no option of EM: leave it out"):
         resolve_method("EM", {"lr": 0.1}, False)
-    with pytest.raises(ConfigurationError, match="`CAV` is no method. Did you mean `CAVI`"):
+    with pytest.raises(ConfigurationError, match=r"`CAV` is no method\. Did you mean `CAVI`\?"):
         resolve_method("CAV", {}, False)

@@ -1,6 +1,6 @@
 """A comparison in a few lines: three guides, two seeds, one table and one page. Run it again: nothing is refitted.
 
-    python examples/compare_methods.py --out runs
+python examples/compare_methods.py --out runs
 """
 
 from __future__ import annotations

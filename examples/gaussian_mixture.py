@@ -1,6 +1,6 @@
 """A Gaussian mixture on wine: assignments summed out exactly, clusters compared with the cultivars, and drawn.
 
-    python examples/gaussian_mixture.py --picture wine.png
+python examples/gaussian_mixture.py --picture wine.png
 """
 
 from __future__ import annotations

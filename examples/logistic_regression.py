@@ -1,6 +1,6 @@
 """Your own model: Bayesian logistic regression as a Pyro program, fitted, scored and read.
 
-    python examples/logistic_regression.py --steps 5000
+python examples/logistic_regression.py --steps 5000
 """
 
 from __future__ import annotations

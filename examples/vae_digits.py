@@ -1,6 +1,6 @@
 """A variational autoencoder of handwritten digits: mini-batches, held-out evidence, reconstructions and samples.
 
-    python examples/vae_digits.py --out runs/vae
+python examples/vae_digits.py --out runs/vae
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class AscentRun:
         return row
 
     def _check_rise(self, before: float, bound: float) -> None:
-        slack = 100 * torch.finfo(torch.get_default_dtype()).eps * max(abs(before), self.data_size)
+        slack = 1_000 * torch.finfo(torch.get_default_dtype()).eps * max(abs(before), self.data_size)
         if self.updates.monotone and bound < before - slack:
             warnings.warn(
                 f"{self.name}: the bound fell from {before:.8g} to {bound:.8g} at update {self.step}. Each update of "

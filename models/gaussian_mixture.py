@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["GaussianMixture"]
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
+from .gaussian_moments import Moments, collect, floored, maximise
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
@@ -42,14 +44,15 @@ class GaussianMixture(LatentVariableModel):
                                                        ``scale``: ``(C, D)`` diagonal, ``(C,)`` spherical
     ================  ===============================  ===================================================
 
-    The guide is empty: the assignment is marginalised exactly, so the bound of `TraceEnum_ELBO` is the likelihood.
+    The guide is empty: the assignment is marginalised exactly, so the bound of `TraceEnum_ELBO` is the likelihood. `EM`
+    maximises it in closed form.
 
     Args:
         num_components: C.
         num_features: D.
         covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``.
-        min_scale: floor under every standard deviation (or Cholesky diagonal), in the units of `x`, so that no
-            component can shrink onto one datum.
+        min_scale: floor under every standard deviation, in every direction for EM (under the Cholesky diagonal for
+            SVI), in the units of `x`: no component can shrink onto one datum, and a constant column does no harm.
 
     Raises:
         ValueError: a size is not positive, `covariance` is unknown; `check_data` finds the wrong columns or fewer rows
@@ -130,6 +133,57 @@ class GaussianMixture(LatentVariableModel):
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Responsibilities :math:`p(c_n = k \mid x_n)`, ``(N, C)``; their `argmax(-1)` is the hard label."""
         return self.log_joint(data).softmax(-1)
+
+    def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
+        """The components' expected moments, and the log likelihood of all the data, ``()``."""
+        return collect(data["x"], self.weights, self.means, self._scales())
+
+    @torch.no_grad()
+    def m_step(self, statistics: Moments) -> None:
+        """Set proportions, means and covariances to the maximiser. An empty component stays where it is."""
+        weights, means, covariance = maximise(statistics, self.means, self._scales())
+        self.weights = weights
+        self.means.copy_(means)
+        floor = 1.01 * self.min_scale
+        if self.covariance == "full":
+            self.scale_tril = floored(covariance, floor)
+        elif self.covariance == "tied":
+            self.scale_tril = floored((weights[:, None, None] * covariance).sum(0), floor)
+        elif self.covariance == "diagonal":
+            self.scale = covariance.clamp_min(floor**2).sqrt()
+        else:
+            self.scale = covariance.mean(-1).clamp_min(floor**2).sqrt()
+
+    def _scales(self) -> Tensor:
+        """Each component's Cholesky factor ``(C, D, D)``, or standard deviations ``(C, D)``."""
+        if self.covariance == "full":
+            return self.scale_tril  # type: ignore[no-any-return]
+        if self.covariance == "tied":
+            return self.scale_tril.expand(self.num_components, -1, -1)  # type: ignore[no-any-return]
+        return self.scale.reshape(self.num_components, -1).expand_as(self.means)  # type: ignore[no-any-return]
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers the likelihood may choose."""
+        features, components = self.num_features, self.num_components
+        triangle = features * (features + 1) // 2
+        shapes = {"full": components * triangle, "tied": triangle, "diagonal": components * features}
+        return components - 1 + components * features + shapes.get(self.covariance, components)
+
+    def bic(self, data: Mapping[str, Tensor]) -> float:
+        r"""Bayesian information criterion :math:`P \log N - 2 \log p(x)`: lower is better.
+
+        Reference: G. Schwarz, *Estimating the Dimension of a Model*, 1978, https://doi.org/10.1214/aos/1176344136
+        """
+        return self.num_free_parameters * math.log(len(data["x"])) - 2 * self.log_evidence(data).sum().item()
+
+    def aic(self, data: Mapping[str, Tensor]) -> float:
+        r"""Akaike information criterion :math:`2 P - 2 \log p(x)`: lower is better.
+
+        Reference: H. Akaike, *A New Look at the Statistical Model Identification*, 1974,
+        https://doi.org/10.1109/TAC.1974.1100705
+        """
+        return 2 * self.num_free_parameters - 2 * self.log_evidence(data).sum().item()
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:

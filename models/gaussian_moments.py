@@ -1,0 +1,117 @@
+"""Expectation and maximisation of a Gaussian mixture, each component in its own coordinates."""
+
+from __future__ import annotations
+
+__all__ = ["Moments", "collect", "floored", "maximise"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CHUNK = 1 << 18  # numbers of one temporary; it then stays in the processor's cache
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""Expected sufficient statistics in whitened coordinates :math:`y_{nk} = L_k^{-1} (x_n - \mu_k)`.
+
+    Attributes:
+        counts: :math:`N_k = \sum_n r_{nk}`, ``(C,)``.
+        first: :math:`\sum_n r_{nk} y_{nk}`, ``(C, D)``.
+        second: :math:`\sum_n r_{nk} y_{nk} y_{nk}^\top`, ``(C, D, D)``; its diagonal ``(C, D)`` for axis-aligned ones.
+    """
+
+    counts: Tensor
+    first: Tensor
+    second: Tensor
+
+
+def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[Moments, Tensor]:
+    r"""The E step: responsibilities are used as they are made, so memory is ``O(N + C D^2)`` beside the data.
+
+    In the components' own coordinates the statistics are sums of numbers of order one, whatever the data's origin and
+    units: nothing large is subtracted from anything large.
+
+    Args:
+        x: ``(N, D)``.
+        weights: ``(C,)``; means: ``(C, D)``.
+        scale: Cholesky factors ``(C, D, D)``, or standard deviations ``(C, D)``.
+
+    Returns:
+        The moments, and the log likelihood of all the data, ``()``.
+    """
+    full = scale.dim() == 3
+    num_components, num_features = means.shape
+    constant = weights.log() - 0.5 * num_features * math.log(2 * math.pi)
+    origin = means.mean(0)
+    means = means - origin
+    if full:
+        eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
+        whiten = torch.linalg.solve_triangular(scale, eye, upper=False).mT
+        offset = -(means.unsqueeze(1) @ whiten)
+        constant = constant - scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    else:
+        whiten, offset = scale.reciprocal().unsqueeze(1), -(means / scale).unsqueeze(1)
+        constant = constant - scale.log().sum(-1)
+    counts, first = torch.zeros_like(weights), torch.zeros_like(means)
+    second, likelihood = torch.zeros_like(scale), x.new_zeros(())
+    for part in x.split(max(256, _CHUNK // (num_components * num_features))):
+        part = part - origin
+        if full:
+            y = torch.baddbmm(offset, part.expand(num_components, *part.shape), whiten)  # (C, n, D)
+        else:
+            y = torch.addcmul(offset, part, whiten)
+        squares = y.square()
+        distance = squares.sum(-1)
+        joint = torch.add(constant.unsqueeze(-1), distance, alpha=-0.5)  # (C, n)
+        log_p = joint.logsumexp(0)
+        share = (joint - log_p).exp_()
+        likelihood += log_p.sum()
+        counts += share.sum(1)
+        first += torch.bmm(share.unsqueeze(1), y).squeeze(1)
+        if full:
+            second.baddbmm_((y * share.unsqueeze(-1)).mT, y)
+        else:
+            second += torch.bmm(share.unsqueeze(1), squares).squeeze(1)
+    return Moments(counts, first, second), likelihood
+
+
+def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The M step, back in the data's coordinates: weights ``(C,)``, means ``(C, D)`` and each component's covariance,
+    ``(C, D, D)`` or its diagonal ``(C, D)``.
+
+    .. math:: \mu_k \leftarrow \mu_k + L_k \bar y_k, \qquad
+       \Sigma_k \leftarrow L_k (\overline{yy^\top}_k - \bar y_k \bar y_k^\top) L_k^\top
+
+    A component to which no datum belongs keeps its place and shape, and a weight of almost nothing.
+    """
+    tiny = torch.finfo(means.dtype).eps
+    empty = moments.counts <= 10 * tiny
+    total = moments.counts.clamp_min(10 * tiny)
+    average = (moments.first / total.unsqueeze(-1)).masked_fill(empty.unsqueeze(-1), 0.0)
+    weights = moments.counts.clamp_min(tiny)
+    weights = weights / weights.sum()
+    if scale.dim() == 3:
+        spread = moments.second / total[:, None, None] - average.unsqueeze(-1) * average.unsqueeze(-2)
+        eye = torch.eye(means.shape[1], dtype=means.dtype, device=means.device)
+        spread = torch.where(empty[:, None, None], eye, spread)
+        moved = means + (scale @ average.unsqueeze(-1)).squeeze(-1)
+        return weights, moved, scale @ spread @ scale.mT
+    spread = moments.second / total.unsqueeze(-1) - average.square()
+    spread = torch.where(empty.unsqueeze(-1), torch.ones_like(spread), spread)
+    return weights, means + scale * average, scale.square() * spread
+
+
+def floored(covariance: Tensor, smallest: float) -> Tensor:
+    r"""Cholesky factors ``(…, D, D)`` of covariances whose standard deviations are at least `smallest` in every
+    direction.
+
+    Raising the eigenvalues that are smaller is the maximum of the likelihood under that constraint, so EM with it is
+    still monotone.
+    """
+    values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
+    lifted = (vectors * values.clamp_min(smallest**2).unsqueeze(-2)) @ vectors.mT
+    low = (values < smallest**2).any(-1)[..., None, None]
+    return torch.linalg.cholesky(torch.where(low, 0.5 * (lifted + lifted.mT), covariance))

@@ -16,6 +16,8 @@ __all__ = [
     "LatentVariableModel",
     "Likelihood",
     "LinearGaussian",
+    "MultinomialMixture",
+    "PoissonMixture",
     "VAE",
 ]
 
@@ -26,5 +28,7 @@ from .likelihoods import Likelihood
 from .linear_gaussian import LinearGaussian
 from .linear_regression import BayesianLinearRegression
 from .logistic_regression import BayesianLogisticRegression
+from .multinomial_mixture import MultinomialMixture
+from .poisson_mixture import PoissonMixture
 from .protocols import CAVIModel, EMModel, HasExactEvidence, HasExactGuide, HasExactPosterior, HasPrediction
 from .vae import VAE

@@ -34,6 +34,8 @@ from jensen.models import (
     GaussianMixture,
     LatentVariableModel,
     LinearGaussian,
+    MultinomialMixture,
+    PoissonMixture,
 )
 
 Batch = dict[str, torch.Tensor]
@@ -42,6 +44,8 @@ MODELS: dict[str, tuple[Callable[[], LatentVariableModel], Callable[[torch.Tenso
     "logistic regression": (lambda: BayesianLogisticRegression(3), lambda x: {"x": x, "y": (x[:, 0] > 0).to(x.dtype)}),
     "linear regression": (lambda: BayesianLinearRegression(3), lambda x: {"x": x, "y": x.sum(-1)}),
     "mixture": (lambda: GaussianMixture(2, 3), lambda x: {"x": x}),
+    "Poisson mixture": (lambda: PoissonMixture(2, 3), lambda x: {"x": x.abs().mul(3).round()}),
+    "multinomial mixture": (lambda: MultinomialMixture(2, 3), lambda x: {"x": x.abs().mul(3).round()}),
     "linear Gaussian": (lambda: LinearGaussian(3, 2), lambda x: {"x": x}),
     "VAE": (lambda: VAE(3, 2, hidden=(8,)), lambda x: {"x": (x > 0).to(x.dtype)}),
 }

@@ -45,7 +45,8 @@ def map_particles(
                 return function(values)
 
     if num_particles == 1:
-        row = one(noise.normal[0], noise.uniform[0], {name: value[0] for name, value in given.items()})
+        with bernoulli_terms():
+            row = one(noise.normal[0], noise.uniform[0], {name: value[0] for name, value in given.items()})
         return {name: value.unsqueeze(0) for name, value in row.items()}
     if not program.loop_over_particles:
         try:

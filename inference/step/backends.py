@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from .cost import Cost
+from .elementary import shorten_elementary
 from .graph import updating_inputs
 from .scalars import keep_scalars
 
@@ -111,6 +112,7 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -
         import torch._inductor
 
         keep_scalars(module)
+        shorten_elementary(module)
 
         options = {
             "fallback_random": True,

@@ -1,8 +1,8 @@
-"""Default networks of the autoencoders: multilayer perceptrons that ask only for the shapes at their ends."""
+"""Networks of the autoencoders, perceptrons and convolutions, that ask only for the shapes at their ends."""
 
 from __future__ import annotations
 
-__all__ = ["GaussianEncoder", "MLP", "activation"]
+__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "GaussianEncoder", "MLP", "activation"]
 
 import itertools
 import math
@@ -87,3 +87,101 @@ class GaussianEncoder(nn.Module):
         """Map ``(..., *in_shape)`` to location and scale, each ``(..., L)``."""
         loc, log_scale = self.network(x).chunk(2, dim=-1)
         return loc, torch.exp(log_scale)
+
+
+def _image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
+    """``(channels, height, width)`` of an image shape ``(height, width)`` or ``(channels, height, width)``."""
+    if len(shape) not in (2, 3) or min(shape[-2:]) < 2**halvings:
+        raise ValueError(
+            f"`{name}` must be (height, width) or (channels, height, width) with sides of at least {2**halvings} for "
+            f"{halvings} convolutions that halve them, got {tuple(shape)}. Use fewer `channels`, or an `MLP`."
+        )
+    channels, height, width = shape if len(shape) == 3 else (1, *shape)
+    return channels, height, width
+
+
+def _sides(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
+    """Height and width before and after each halving, rounded up."""
+    return [(-(-height // 2**k), -(-width // 2**k)) for k in range(halvings + 1)]
+
+
+class ConvolutionalEncoder(nn.Module):
+    r"""Maps an image to :math:`(\mu, \sigma)`: 3 x 3 convolutions of stride 2, then one linear layer with two heads.
+
+    Args:
+        image_shape: ``(height, width)`` or ``(channels, height, width)``.
+        latent_dim: L.
+        channels: number of channels after each convolution; each halves the sides, rounded up.
+        nonlinearity: name of the activation after each convolution.
+
+    Raises:
+        ValueError: not an image shape, or sides too short for that many halvings.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent_dim: int,
+        channels: Sequence[int] = (32, 64),
+        nonlinearity: str = "elu",
+    ) -> None:
+        super().__init__()
+        self.event_dim = len(image_shape)
+        self.image_shape = _image_shape("image_shape", image_shape, len(channels))
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([self.image_shape[0], *channels]):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation(nonlinearity)]
+        self.body = nn.Sequential(*layers)
+        side = _sides(*self.image_shape[1:], len(channels))[-1]
+        self.output = nn.Linear(math.prod([*channels[-1:], *side]), 2 * latent_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``(..., *image_shape)`` to location and scale, each ``(..., L)``."""
+        batch_shape = x.shape[: x.ndim - self.event_dim]
+        features = self.body(x.reshape(-1, *self.image_shape)).flatten(1)
+        loc, log_scale = self.output(features).reshape(*batch_shape, -1).chunk(2, dim=-1)
+        return loc, torch.exp(log_scale)
+
+
+class ConvolutionalDecoder(nn.Module):
+    r"""Maps a latent to an image: the mirror of `ConvolutionalEncoder`, plus a bias of its own for every pixel.
+
+    Args:
+        latent_dim: L.
+        image_shape: ``(height, width)`` or ``(channels, height, width)`` of the output; any sides, odd ones too.
+        channels: number of channels before each transposed convolution; each doubles the sides.
+        nonlinearity: name of the activation.
+
+    Raises:
+        ValueError: not an image shape, or sides too short for that many doublings.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: Sequence[int],
+        channels: Sequence[int] = (64, 32),
+        nonlinearity: str = "elu",
+    ) -> None:
+        super().__init__()
+        self.out_shape = tuple(image_shape)
+        last, height, width = _image_shape("image_shape", image_shape, len(channels))
+        sides = _sides(height, width, len(channels))[::-1]
+        self.start = (channels[0], *sides[0])
+        self.input = nn.Sequential(nn.Linear(latent_dim, math.prod(self.start)), activation(nonlinearity))
+        layers: list[nn.Module] = []
+        steps = itertools.pairwise([*channels, last])
+        for (before, after), (low, high) in zip(steps, itertools.pairwise(sides), strict=True):
+            # 2 n - 1 pixels come of n; an even side needs one more.
+            extra = (high[0] - 2 * low[0] + 1, high[1] - 2 * low[1] + 1)
+            layers += [
+                nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=extra),
+                activation(nonlinearity),
+            ]
+        self.body = nn.Sequential(*layers[:-1])
+        self.bias = nn.Parameter(torch.zeros(self.out_shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``(..., L)`` to ``(..., *image_shape)``."""
+        start = self.input(z).reshape(-1, *self.start)
+        return self.body(start).reshape(*z.shape[:-1], *self.out_shape) + self.bias

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from .base import LatentVariableModel
 from .checks import check_positive
 from .likelihoods import Likelihood, make_likelihood
-from .networks import MLP, GaussianEncoder
+from .networks import MLP, ConvolutionalDecoder, GaussianEncoder
+from .vae_priors import VampPrior
 
 
 class VAE(LatentVariableModel):
@@ -45,6 +46,7 @@ class VAE(LatentVariableModel):
         activation: nonlinearity of the default networks.
         scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
         num_categories: of a categorical likelihood: the number of codes.
+        prior: of `z`: None for the standard normal, or a `VampPrior`.
 
     Raises:
         ValueError: a size is not positive, an unknown name; `check_data` finds data of the wrong shape or range.
@@ -70,6 +72,7 @@ class VAE(LatentVariableModel):
         activation: str = "tanh",
         scale: float = 1.0,
         num_categories: int | None = None,
+        prior: VampPrior | None = None,
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
@@ -81,14 +84,15 @@ class VAE(LatentVariableModel):
             encoder = GaussianEncoder(self.likelihood.feature_shape, latent_dim, hidden, activation)
         if decoder is None:
             decoder = MLP((latent_dim,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
     def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z)
-            z = pyro.sample("z", dist.Normal(self.zeros, self.ones).to_event(1))
+            normal = dist.Normal(self.zeros, self.ones).to_event(1)
+            z = pyro.sample("z", normal if self.prior is None else self.prior(self.encoder))
             # p(x | z)
             return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 
@@ -122,5 +126,9 @@ class VAE(LatentVariableModel):
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
         x = batch["x"]
         self.likelihood.initialize(x)
+        if self.prior is not None:
+            self.prior.initialize(self.likelihood.features(x), seed)
         if isinstance(self.decoder, MLP):
             self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
+        elif isinstance(self.decoder, ConvolutionalDecoder):
+            self.decoder.bias.copy_(self.likelihood.output_bias(x))

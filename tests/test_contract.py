@@ -32,6 +32,7 @@ from jensen.models import (
     CAVIModel,
     EMModel,
     GaussianMixture,
+    HierarchicalVAE,
     LatentVariableModel,
     LinearGaussian,
     MultinomialMixture,
@@ -47,6 +48,10 @@ MODELS: dict[str, tuple[Callable[[], LatentVariableModel], Callable[[torch.Tenso
     "Poisson mixture": (lambda: PoissonMixture(2, 3), lambda x: {"x": x.abs().mul(3).round()}),
     "multinomial mixture": (lambda: MultinomialMixture(2, 3), lambda x: {"x": x.abs().mul(3).round()}),
     "linear Gaussian": (lambda: LinearGaussian(3, 2), lambda x: {"x": x}),
+    "HierarchicalVAE": (
+        lambda: HierarchicalVAE(3, (3, 2), hidden=(8,), upper_hidden=(5,)),
+        lambda x: {"x": (x > 0).to(x.dtype)},
+    ),
     "VAE": (lambda: VAE(3, 2, hidden=(8,)), lambda x: {"x": (x > 0).to(x.dtype)}),
 }
 METHODS: dict[str, Any] = {

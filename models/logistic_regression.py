@@ -4,12 +4,16 @@ from __future__ import annotations
 
 __all__ = ["BayesianLogisticRegression"]
 
+from collections.abc import Mapping
+
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_features, check_labels, check_positive
+from .logistic_coordinates import LogisticCoordinates
 
 
 class BayesianLogisticRegression(LatentVariableModel):
@@ -73,3 +77,8 @@ class BayesianLogisticRegression(LatentVariableModel):
         check_features("x", x, self.num_features)
         if y is not None:
             check_labels("y", y)
+
+    def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> LogisticCoordinates:
+        """The factor that `CAVI` updates, at the prior: a Gaussian of full covariance."""
+        scales = [self.prior_scale] * self.num_features + [self.intercept_scale] * self.has_intercept
+        return LogisticCoordinates(torch.tensor(scales, dtype=data["x"].dtype), self.has_intercept)

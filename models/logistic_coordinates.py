@@ -45,7 +45,7 @@ class LogisticCoordinates(CoordinateGuide):
         self.register_buffer("loc", torch.zeros_like(prior_scales))
         self.register_buffer("covariance", prior_scales.square().diag())
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # type: ignore[override]
         size = len(self.loc) - self.has_intercept
         block = self.covariance[:size, :size]
         # q(w)

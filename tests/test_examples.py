@@ -9,12 +9,14 @@ import pytest
 
 EXAMPLES = {
     "logistic_regression": {},
+    "classification": {"picture": "irises.png"},
     "gaussian_mixture": {"picture": "wine.png"},
     "vae_digits": {"out": "out", "particles": 20},
     "compare_methods": {"out": "out"},
 }
 EXPECTED = {
     "logistic_regression": "accuracy on 142 held-out tumours",
+    "classification": "accuracy on 45 held-out irises",
     "gaussian_mixture": "wines of each cultivar in each cluster",
     "vae_digits": "pictures and the fit are in out",
     "compare_methods": "report: out/guides.html",

@@ -14,6 +14,7 @@ from torch import fx
 from .cost import Cost
 from .elementary import shorten_elementary
 from .graph import updating_inputs
+from .hoist import generated_modules, hoist_buffers
 from .scalars import keep_scalars
 
 __all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
@@ -102,6 +103,22 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _compile(module: fx.GraphModule, inputs: Tensors, options: dict[str, Any]) -> Runner:
+    """Compile for the inputs' shapes; what an earlier fit, of any process, has compiled comes from Inductor's cache.
+
+    Only inputs that belong to a fake mode with a shape environment can be looked up there.
+    """
+    from torch._guards import TracingContext, tracing
+    from torch._inductor import compile as compile_graph
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    with tracing(TracingContext(mode)):
+        examples = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
+        return compile_graph(module, examples, options=options)  # type: ignore[no-any-return]
+
+
 def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -> Runner:
     """Compile the graph so that it updates its first `state` inputs in place; called, it returns them and the rest.
 
@@ -109,8 +126,6 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -
     """
     module = updating_inputs(module, state)
     with _quiet():
-        import torch._inductor
-
         keep_scalars(module)
         shorten_elementary(module)
 
@@ -121,9 +136,11 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -
             "alignment_asserts": False,
             "scalar_asserts": False,
         }
-        compiled = torch._inductor.compile(module, [tensor.detach() for tensor in inputs], options=options)
-        with torch.no_grad():
+        constants = [*module.parameters(), *module.buffers()]
+        with generated_modules() as modules, torch.no_grad():
+            compiled = _compile(module, inputs, options)
             compiled(*[tensor.detach().clone() for tensor in inputs])
+            compiled = hoist_buffers(compiled, modules, constants, inputs)
 
     def run(*inputs: torch.Tensor) -> Any:
         return (*inputs[:state], *compiled(*inputs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib
+import inspect
 import os
 import platform
 import shlex
@@ -49,6 +50,8 @@ def main() -> int:
     names = _checks()
     parser.add_argument("--only", default=",".join(names), help="comma separated, of " + ", ".join(names))
     parser.add_argument("--quick", action="store_true", help="smaller versions of the long ones")
+    parser.add_argument("--full", action="store_true", help="the published budgets, where a check has one (on a GPU)")
+    parser.add_argument("--steps", type=int, default=None, help="updates of each fit, where a check takes a budget")
     parser.add_argument("--write", action="store_true", help="append the tables to benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
@@ -63,7 +66,9 @@ def main() -> int:
     missed = 0
     for name in chosen:
         start = time.perf_counter()
-        rows = importlib.import_module(f"quality_checks.{name}").run(arguments.quick)
+        run = importlib.import_module(f"quality_checks.{name}").run
+        budget = {"full": arguments.full, "steps": arguments.steps}
+        rows = run(arguments.quick, **{key: budget[key] for key in budget if key in inspect.signature(run).parameters})
         missed += sum(row["met"] is False for row in rows)
         text += [f"\n### {name} ({time.perf_counter() - start:.0f} s)\n", _table(rows)]
         print("\n".join(text[-2:]), flush=True)

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 
+from .alignments import Alignment, protein_alignment
 from .binarization import DynamicBinarization, binarize, threshold
 from .dataset import Batch, Dataset
 from .embedded import breast_cancer, digits, iris, wine
 from .images import fashion_mnist, mnist
+from .labels import hide_labels
+from .masks import RandomMasks
 from .scaling import Standardizer, standardize
+from .sequence_weights import henikoff_weights, identity_weights
 from .splits import split, split_rows
 from .synthetic import (
     gaussian_mixture,
@@ -16,19 +20,29 @@ from .synthetic import (
     multinomial_mixture,
     poisson_mixture,
     poisson_regression,
+    purchases,
+    simulated_alignment,
 )
+from .text import count_words, from_sparse, reuters, texts
 
 __all__ = [
     "DATASETS",
+    "Alignment",
     "Batch",
     "Dataset",
     "DynamicBinarization",
+    "RandomMasks",
     "Standardizer",
     "binarize",
     "breast_cancer",
+    "count_words",
     "digits",
     "fashion_mnist",
+    "from_sparse",
     "gaussian_mixture",
+    "henikoff_weights",
+    "hide_labels",
+    "identity_weights",
     "iris",
     "linear_gaussian",
     "linear_regression",
@@ -37,9 +51,14 @@ __all__ = [
     "multinomial_mixture",
     "poisson_mixture",
     "poisson_regression",
+    "protein_alignment",
+    "purchases",
+    "reuters",
+    "simulated_alignment",
     "split",
     "split_rows",
     "standardize",
+    "texts",
     "threshold",
     "wine",
 ]
@@ -51,6 +70,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
         wine,
         iris,
         digits,
+        reuters,
         mnist,
         fashion_mnist,
         linear_gaussian,
@@ -60,6 +80,9 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
         linear_regression,
         logistic_regression,
         poisson_regression,
+        purchases,
+        protein_alignment,
+        simulated_alignment,
     )
 }
 """The loaders by name, as the command line knows them."""

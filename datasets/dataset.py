@@ -126,7 +126,8 @@ class Dataset:
         if self.feature_names:
             lines.append(f"  features    {_shorten(self.feature_names)}")
         if self.target_names and "y" in self.train:
-            counts = torch.bincount(self.train["y"].long(), minlength=len(self.target_names)).tolist()
+            labels = self.train["y"].long()
+            counts = torch.bincount(labels[labels >= 0], minlength=len(self.target_names)).tolist()
             named = zip(self.target_names, counts, strict=False)
             lines.append("  classes     " + ", ".join(f"{name}: {count:,}" for name, count in named))
         if self.truth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fashion_mnist", "mnist"]
+__all__ = ["data_roots", "fashion_mnist", "mnist"]
 
 import os
 from pathlib import Path
@@ -90,7 +90,7 @@ def fashion_mnist(
 
 def _locate(name: str, root: str | os.PathLike[str] | None, download: bool) -> Path:
     """The folder with the four files of `name`, plain or gzipped."""
-    looked = [base / name / "raw" for base in _roots(root)]
+    looked = [base / name / "raw" for base in data_roots(root)]
     for folder in looked:
         if all(find_idx(folder, stem) for stems in FILES.values() for stem in stems):
             return folder
@@ -98,7 +98,7 @@ def _locate(name: str, root: str | os.PathLike[str] | None, download: bool) -> P
         import torchvision
 
         dataset: Any = getattr(torchvision.datasets, name)
-        dataset(str(_roots(root)[0]), download=True)
+        dataset(str(data_roots(root)[0]), download=True)
         return looked[0]
     raise FileNotFoundError(
         f"{name} not found: looked for {FILES['train'][0]}[.gz] and the three other files in "
@@ -108,7 +108,8 @@ def _locate(name: str, root: str | os.PathLike[str] | None, download: bool) -> P
     )
 
 
-def _roots(root: str | os.PathLike[str] | None) -> list[Path]:
+def data_roots(root: str | os.PathLike[str] | None) -> list[Path]:
+    """The folders to look for data in: `root`, else the one that `JENSEN_DATA` names and the cache."""
     if root is not None:
         return [Path(root).expanduser()]
     named = os.environ.get("JENSEN_DATA")

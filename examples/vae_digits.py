@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from jensen.datasets import digits, threshold
 from jensen.inference import SVI, TraceMeanField_ELBO, active_units, log_evidence
 from jensen.models import VAE
-from jensen.studies.pictures import image_grid, reconstructions
 from jensen.studies.style import save
+from jensen.studies.vae_pictures import reconstructions, samples
 
 
 def main(steps: int = 3_000, out: str = "runs/vae", particles: int = 1_000) -> None:
@@ -30,11 +28,8 @@ def main(steps: int = 3_000, out: str = "runs/vae", particles: int = 1_000) -> N
     print(f"latent dimensions in use: {active_units(fit, data.test).value:.0f} of {model.latent_dim}")
 
     folder = Path(out)
-    with torch.no_grad():
-        rows = {"data": test[:10], "reconstruction": fit.model.reconstruct(test[:10])}
-        samples = fit.model.decode(torch.randn(48, model.latent_dim))
-    save(reconstructions(rows, (8, 8)), folder / "reconstructions.png")
-    save(image_grid(samples, (8, 8)), folder / "samples.png")
+    save(reconstructions(fit.model, test[:10]), folder / "reconstructions.png")
+    save(samples(fit.model), folder / "samples.png")
     fit.save(folder / "fit")
     print(f"pictures and the fit are in {folder}")
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from .alignment import align_labels
 from .cavi import CAVI
 from .em import EM
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
-from .evaluation import Estimate, active_units, elbo_terms, log_evidence, pareto_k
+from .evaluation import (
+    Estimate,
+    MutationEffects,
+    active_units,
+    bound_perplexity,
+    document_completion,
+    elbo_terms,
+    fitted_topics,
+    fold_in,
+    log_evidence,
+    mutation_effects,
+    mutation_scan,
+    npmi_coherence,
+    pareto_k,
+    split_words,
+)
 from .fit import Fit, load
 from .lr_schedules import iwae_schedule
 from .minibatch import minibatch
 from .objectives import (
     IWAE,
     STL,
+    AuxiliaryELBO,
     BetaELBO,
     CapacityELBO,
     Constant,
@@ -32,6 +49,7 @@ __all__ = [
     "IWAE",
     "STL",
     "SVI",
+    "AuxiliaryELBO",
     "BetaELBO",
     "CapacityELBO",
     "CheckpointError",
@@ -45,6 +63,7 @@ __all__ = [
     "JensenError",
     "Linear",
     "ModelError",
+    "MutationEffects",
     "NonFiniteError",
     "Progress",
     "Renyi",
@@ -52,10 +71,19 @@ __all__ = [
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "active_units",
+    "align_labels",
+    "bound_perplexity",
+    "document_completion",
     "elbo_terms",
+    "fitted_topics",
+    "fold_in",
     "iwae_schedule",
     "load",
     "log_evidence",
     "minibatch",
+    "mutation_effects",
+    "mutation_scan",
+    "npmi_coherence",
     "pareto_k",
+    "split_words",
 ]

@@ -15,13 +15,20 @@ _FLOAT32_INTEGERS = {torch.float32: 2**24, torch.float64: 2**53, torch.float16: 
 
 
 def to_tensor(
-    name: str, value: Any, *, dtype: torch.dtype, device: torch.device, integer: bool = False
+    name: str,
+    value: Any,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    integer: bool = False,
+    missing: bool = False,
 ) -> torch.Tensor:
     """Return `value` as a tensor ``(N, …)`` of `dtype` (int64 if `integer`) on `device`, checked.
 
     Args:
         name: the model's argument, for messages.
         value: a tensor, array, Series, DataFrame, or (nested) list of numbers.
+        missing: whether a NaN stands for a missing value, and passes.
 
     Raises:
         DataError: if it holds no numbers (text, objects, complex), is a scalar, is empty, has a NaN or an infinity,
@@ -33,7 +40,7 @@ def to_tensor(
         raise DataError(f"`{name}` must have the data as its first dimension, got a single number. Pass shape (N, …).")
     if tensor.shape[0] == 0 or tensor.numel() == 0:
         raise DataError(f"`{name}` is empty: its shape is {tuple(tensor.shape)}. Pass at least one datum.")
-    check_finite(name, tensor, columns)
+    check_finite(name, tensor, columns, missing=missing)
     if integer:
         if tensor.is_floating_point() and not torch.equal(tensor, tensor.round()):
             raise DataError(f"`{name}` is declared an integer tensor by the model, but holds numbers with a fraction.")
@@ -47,15 +54,19 @@ def to_tensor(
             )
     cast = tensor.to(device=device, dtype=dtype)
     if tensor.is_floating_point() and torch.finfo(tensor.dtype).max > torch.finfo(dtype).max:
-        check_finite(name, cast, columns, hint=f" after the cast from {_short(tensor.dtype)} to {_short(dtype)}")
+        check_finite(
+            name, cast, columns, missing=missing, hint=f" after the cast from {_short(tensor.dtype)} to {_short(dtype)}"
+        )
     return cast
 
 
-def check_finite(name: str, tensor: torch.Tensor, columns: list[Any] | None = None, hint: str = "") -> None:
-    """Raise a `DataError` that says where the first NaN or infinity is, and how many there are."""
+def check_finite(
+    name: str, tensor: torch.Tensor, columns: list[Any] | None = None, *, missing: bool = False, hint: str = ""
+) -> None:
+    """Raise a `DataError` that says where the first NaN (unless it stands for a missing value) or infinity is."""
     if not tensor.is_floating_point():
         return
-    bad = ~torch.isfinite(tensor)
+    bad = torch.isinf(tensor) if missing else ~torch.isfinite(tensor)
     if not bool(bad.any()):
         return
     count, first = int(bad.sum()), bad.nonzero()[0].tolist()

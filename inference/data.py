@@ -156,8 +156,11 @@ def check_batch(
     signature.check(parts, observed=observed)
     if not parts:
         raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
+    may_miss = getattr(model, "missing", ())
     batch = {
-        name: to_tensor(name, value, dtype=dtype, device=device, integer=name in signature.integers)
+        name: to_tensor(
+            name, value, dtype=dtype, device=device, integer=name in signature.integers, missing=name in may_miss
+        )
         for name, value in parts.items()
     }
     lengths = {name: len(value) for name, value in batch.items()}

@@ -79,11 +79,12 @@ def read_signature(model: Any) -> Signature:
         raise ModelError(f"`model` must be a LatentVariableModel or a callable, got {type(model).__name__}.")
     parameters = [p for p in inspect.signature(program).parameters.values() if p.name != "self"]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    weight = getattr(model, "row_weight", None)  # says how often a row counts: nothing that could be drawn
     return Signature(
         model=getattr(model, "__name__", type(model).__name__),
         names=tuple(p.name for p in named),
         required=tuple(p.name for p in named if p.default is p.empty),
-        observed=tuple(p.name for p in named if p.default is None),
+        observed=tuple(p.name for p in named if p.default is None and p.name != weight),
         integers=frozenset(p.name for p in named if "LongTensor" in str(p.annotation)),
         open_ended=any(p.kind is p.VAR_KEYWORD for p in parameters),
     )

@@ -73,6 +73,8 @@ class Terms:
         num_particles: `K`.
         scale: ``N / B`` as set by the `minibatch` messenger (1.0 outside of one). The terms do not contain it.
         share: the part of the global terms that this process accounts for (1 / world size in a data-parallel run).
+        row_weight: ``(B,)`` how often each datum counts, for a model that names its `row_weight`; None for once. The
+            terms do not contain it.
     """
 
     sites: dict[str, SiteTerms]
@@ -82,6 +84,11 @@ class Terms:
     scale: float = 1.0
     share: float = 1.0
     hooks: dict[str, Any] = field(default_factory=dict)
+    row_weight: torch.Tensor | None = None
+
+    def weighted(self, local: torch.Tensor) -> torch.Tensor:
+        """Local terms ``(K, B)`` or ``(B,)``, each datum's times its weight."""
+        return local if self.row_weight is None else local * self.row_weight
 
     def _sum(self, local: bool, part: Callable[[SiteTerms], torch.Tensor | None]) -> torch.Tensor | None:
         total: torch.Tensor | None = None
@@ -167,7 +174,8 @@ def evaluate(
             given = hook_values(given, structure, hooks)
         out = map_particles(program, run.score, num_particles, None if hook_values else noise, given)
     sites, draws = run.unpack(out, num_particles)
-    return Terms(sites, draws, structure, num_particles, run.scale, share, hooks)
+    weight = batch.get(getattr(program.model_owner, "row_weight", None) or "")
+    return Terms(sites, draws, structure, num_particles, run.scale, share, hooks, weight)
 
 
 def _cuda_devices(batch: Batch) -> list[int]:

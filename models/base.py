@@ -72,6 +72,9 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     Attributes:
         init_arguments: the constructor's arguments by name, defaults included.
         programs: names of the methods that are Pyro programs; extend it if a subclass adds others.
+        row_weight: name of an argument ``(N,)`` that says how often each row counts in a fit, as if the row stood in
+            the data that many times; None for once each. The program itself leaves it alone.
+        missing: names of the arguments in which a NaN stands for a missing value.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -85,6 +88,8 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     """
 
     programs: ClassVar[tuple[str, ...]] = ("model", "guide")
+    row_weight: ClassVar[str | None] = None
+    missing: ClassVar[tuple[str, ...]] = ()
     init_arguments: dict[str, Any]
 
     def __init__(self) -> None:
@@ -127,7 +132,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     def observed(self) -> tuple[str, ...]:
         """Names of the arguments that default to ``None``: observed if given, drawn if not."""
         parameters = inspect.signature(self.model).parameters
-        return tuple(name for name in self.arguments if parameters[name].default is None)
+        return tuple(n for n in self.arguments if parameters[n].default is None and n != self.row_weight)
 
     @property
     def required(self) -> tuple[str, ...]:

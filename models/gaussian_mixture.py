@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -17,16 +16,16 @@ from pyro.ops.indexing import Vindex
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
 from .gaussian_moments import Moments, collect, floored, maximise
+from .mixture import Mixture
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
 
-class GaussianMixture(LatentVariableModel):
+class GaussianMixture(Mixture):
     r"""Clusters of Gaussian shape.
 
     .. math::
@@ -67,21 +66,16 @@ class GaussianMixture(LatentVariableModel):
         torch.Size([10, 3])
     """
 
-    weights: Any  # PyroParams, which read as their constrained values
-    scale_tril: Any
+    scale_tril: Any  # PyroParams, which read as their constrained values
     scale: Any
 
     def __init__(
         self, num_components: int, num_features: int, covariance: str = "full", min_scale: float = 1e-3
     ) -> None:
-        super().__init__()
-        check_positive("num_components", num_components)
-        check_positive("num_features", num_features)
+        super().__init__(num_components, num_features)
         check_positive("min_scale", min_scale)
         check_choice("covariance", covariance, _COVARIANCES)
-        self.num_components, self.num_features = num_components, num_features
         self.covariance, self.min_scale = covariance, min_scale
-        self.weights = PyroParam(torch.full((num_components,), 1.0 / num_components), constraints.simplex)
         self.means = nn.Parameter(torch.randn(num_components, num_features))
         if covariance in ("full", "tied"):
             start = (1.0 + min_scale) * torch.eye(num_features)
@@ -91,16 +85,6 @@ class GaussianMixture(LatentVariableModel):
         else:
             shape = (num_components, num_features) if covariance == "diagonal" else (num_components,)
             self.scale = PyroParam(torch.full(shape, 1.0 + min_scale), constraints.greater_than(min_scale))
-
-    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        with pyro.plate("data", 1 if x is None else len(x)):
-            # p(c)
-            c = pyro.sample("assignment", dist.Categorical(self.weights), infer={"enumerate": "parallel"})
-            # p(x | c)
-            return pyro.sample("x", self.component(c), obs=x)
-
-    def guide(self, x: Tensor | None = None) -> None:
-        """Nothing to sample: the assignment is summed out."""
 
     def component(self, c: Tensor) -> TorchDistributionMixin:
         """The density of `x` given component(s) `c`, of any batch shape."""
@@ -117,22 +101,9 @@ class GaussianMixture(LatentVariableModel):
         if x is not None:
             check_features("x", x, self.num_features)
 
-    def log_joint(self, data: Mapping[str, Tensor]) -> Tensor:
-        r""":math:`\log \pi_k + \log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``."""
+    def component_log_prob(self, x: Tensor) -> Tensor:
         every = self.component(torch.arange(self.num_components, device=self.means.device))
-        return self.weights.log() + every.log_prob(data["x"].unsqueeze(-2))
-
-    def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
-        r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        return self.log_joint(data).logsumexp(-1)
-
-    def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
-        r"""Exact :math:`p(c_n \mid x_n)`, batch shape ``(N,)``."""
-        return {"assignment": torch.distributions.Categorical(logits=self.log_joint(data))}
-
-    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
-        r"""Responsibilities :math:`p(c_n = k \mid x_n)`, ``(N, C)``; their `argmax(-1)` is the hard label."""
-        return self.log_joint(data).softmax(-1)
+        return every.log_prob(x.unsqueeze(-2))
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
         """The components' expected moments, and the log likelihood of all the data, ``()``."""

@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal, constraints
 
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
+from .factor_algebra import condition, posterior_map
 
 
 class LinearGaussian(LatentVariableModel):
@@ -110,8 +111,7 @@ class LinearGaussian(LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        noise = self.scale**2 * torch.eye(self.num_features, dtype=self.weight.dtype, device=self.weight.device)
-        return MultivariateNormal(self.bias, self.weight @ self.weight.mT + noise).log_prob(data["x"])
+        return condition(data["x"], self.weight, self.bias, self._noise).log_prob
 
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
         r"""Exact :math:`p(z_n \mid x_n)`, batch shape ``(N,)``."""
@@ -120,9 +120,12 @@ class LinearGaussian(LatentVariableModel):
 
     def _posterior_map(self) -> tuple[Tensor, Tensor, Tensor]:
         """A, c and S of the exact posterior."""
-        precision = self.weight.mT @ self.weight + self.scale**2 * self.eye
-        weight = torch.linalg.solve(precision, self.weight.mT)
-        return weight, -weight @ self.bias, self.scale**2 * torch.linalg.inv(precision)
+        weight, covariance = posterior_map(self.weight, self._noise)
+        return weight, -weight @ self.bias, covariance
+
+    @property
+    def _noise(self) -> Tensor:
+        return self.scale.square().expand(self.num_features)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def set_exact_guide(self) -> None:

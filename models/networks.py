@@ -68,25 +68,35 @@ class MLP(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    r"""Maps a datum to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent: an `MLP` with two heads.
+    r"""Maps a datum to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent: an `MLP` with two or three heads.
 
     Args:
         in_shape: event shape of the features.
         latent_dim: L.
         hidden: widths of the hidden layers.
         nonlinearity: name of the activation after each hidden layer.
+        context_dim: size of a third output, what a flow over the latent may see of the datum; 0 for none.
     """
 
     def __init__(
-        self, in_shape: Sequence[int], latent_dim: int, hidden: Sequence[int], nonlinearity: str = "tanh"
+        self,
+        in_shape: Sequence[int],
+        latent_dim: int,
+        hidden: Sequence[int],
+        nonlinearity: str = "tanh",
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
-        self.network = MLP(in_shape, (2 * latent_dim,), hidden, nonlinearity)
+        self.sizes = [latent_dim, latent_dim, context_dim]
+        self.network = MLP(in_shape, (2 * latent_dim + context_dim,), hidden, nonlinearity)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(..., *in_shape)`` to location and scale, each ``(..., L)``."""
-        loc, log_scale = self.network(x).chunk(2, dim=-1)
-        return loc, torch.exp(log_scale)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map ``(..., *in_shape)`` to location and scale, each ``(..., L)``, and the context if there is one."""
+        if not self.sizes[2]:
+            loc, log_scale = self.network(x).chunk(2, dim=-1)
+            return loc, torch.exp(log_scale)
+        loc, log_scale, context = self.network(x).split(self.sizes, dim=-1)
+        return loc, torch.exp(log_scale), context
 
 
 def _image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:

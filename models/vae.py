@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
 from .checks import check_positive
+from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP, ConvolutionalDecoder, GaussianEncoder
-from .vae_priors import VampPrior
+from .vae_posteriors import make_posterior
+from .vae_priors import FlowPrior, VampPrior, make_prior
 
 
 class VAE(LatentVariableModel):
@@ -23,7 +26,9 @@ class VAE(LatentVariableModel):
 
     .. math::
         z_n \sim \mathcal N(0, I_L), \quad x_n \mid z_n \sim p(\cdot \mid h_\theta(z_n)), \qquad
-        q_\phi(z_n \mid x_n) = \mathcal N(\mu_\phi(x_n), \operatorname{diag} \sigma_\phi(x_n)^2).
+        q_\phi(z_n \mid x_n) = \mathcal N(\mu_\phi(x_n), \operatorname{diag} \sigma_\phi(x_n)^2),
+
+    or that Gaussian bent by a flow (`posterior`).
 
     =====================  =============================================  ==========================
     symbol                 meaning                                        argument or site
@@ -32,13 +37,16 @@ class VAE(LatentVariableModel):
     :math:`z`              latent, ``(N, L)``, local                      site ``z``
     :math:`h_\theta`       network ``(B, L) -> (B, *output_shape)``       ``decoder``
     :math:`\mu,\sigma`     network ``(B, *feature_shape) -> two (B, L)``  ``encoder``
+    :math:`q(z|x)`         law of z given the encoder's output            ``posterior``
+    :math:`p(z)`           prior, standard normal by default              ``prior``
     :math:`p(\cdot|h)`     distribution of x given the decoder's output   ``likelihood``
     =====================  =============================================  ==========================
 
     Args:
         data_shape: event shape of one datum, or its number of features.
         latent_dim: L.
-        encoder: any module that returns the pair (location, positive scale); default `GaussianEncoder`.
+        encoder: any module that returns the pair (location, positive scale), and, if it likes, a context that a flow
+            may see; default `GaussianEncoder`.
         decoder: any module whose output the likelihood reads (`likelihood.output_shape`); default `MLP`.
         likelihood: ``"bernoulli"``, ``"bernoulli_grey"``, ``"gaussian"`` (learned scale per feature),
             ``"gaussian_fixed"``, ``"categorical"``, or a `Likelihood`.
@@ -46,10 +54,14 @@ class VAE(LatentVariableModel):
         activation: nonlinearity of the default networks.
         scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
         num_categories: of a categorical likelihood: the number of codes.
-        prior: of `z`: None for the standard normal, or a `VampPrior`.
+        prior: of `z`: None for the standard normal, ``"maf"`` or ``"spline"`` for a `FlowPrior`, or such a module or a
+            `VampPrior`.
+        posterior: None for the diagonal Gaussian, ``"planar"``, ``"iaf"`` or ``"spline"`` for that Gaussian bent by a
+            `FlowPosterior`, or a module that maps the encoder's outputs to a distribution over z.
 
     Raises:
-        ValueError: a size is not positive, an unknown name; `check_data` finds data of the wrong shape or range.
+        ValueError: a size is not positive, an unknown name, a `VampPrior` (a mixture of diagonal Gaussians) with a flow
+            posterior; `check_data` finds data of the wrong shape or range.
 
     References: D. Kingma and M. Welling, *Auto-Encoding Variational Bayes*, 2014, https://arxiv.org/abs/1312.6114;
     defaults (tanh, Glorot, output bias at the data's mean) from Y. Burda et al., *Importance Weighted Autoencoders*,
@@ -72,7 +84,8 @@ class VAE(LatentVariableModel):
         activation: str = "tanh",
         scale: float = 1.0,
         num_categories: int | None = None,
-        prior: VampPrior | None = None,
+        prior: str | VampPrior | FlowPrior | None = None,
+        posterior: str | nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
@@ -80,11 +93,16 @@ class VAE(LatentVariableModel):
             check_positive("data_shape, latent_dim and hidden", size)
         self.latent_dim = latent_dim
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
+        if isinstance(prior, VampPrior) and posterior is not None:
+            raise ValueError("`prior` VampPrior mixes diagonal Gaussians: leave `posterior` None, or use a FlowPrior.")
+        width = 2 * latent_dim if encoder is not None or not hidden else hidden[-1]
+        self.posterior = make_posterior(posterior, latent_dim, width)
         if encoder is None:
-            encoder = GaussianEncoder(self.likelihood.feature_shape, latent_dim, hidden, activation)
+            context_dim = getattr(self.posterior, "context_dim", 0)
+            encoder = GaussianEncoder(self.likelihood.feature_shape, latent_dim, hidden, activation, context_dim)
         if decoder is None:
             decoder = MLP((latent_dim,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
-        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.encoder, self.decoder, self.prior = encoder, decoder, make_prior(prior, latent_dim)
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
@@ -99,23 +117,32 @@ class VAE(LatentVariableModel):
     def guide(self, x: Tensor) -> Tensor:
         with pyro.plate("data", len(x)):
             # q(z | x)
-            return pyro.sample("z", dist.Normal(*self.encode(x)).to_event(1))
+            return pyro.sample("z", self.infer(x))
+
+    def infer(self, x: Tensor) -> TorchDistributionMixin:
+        """The guide's distribution of `z`, batch shape ``(B,)`` and event shape ``(L,)``."""
+        return self.posterior(*self.encoder(self.likelihood.features(x)))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale of the guide, each ``(B, L)``."""
-        return self.encoder(self.likelihood.features(x))
+        """Location and scale of the guide, each ``(B, L)``; before the flow, if it has one."""
+        loc, scale, *_ = self.encoder(self.likelihood.features(x))
+        return loc, scale
+
+    def embed(self, x: Tensor) -> Tensor:
+        """One point ``(B, L)`` for each datum: the guide's mean; of a flow, where it takes its Gaussian's mean."""
+        q = self.infer(x)
+        return q.centre if isinstance(q, FlowDistribution) else q.mean
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean of `x` given the latent ``(..., L)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(z))
 
     def reconstruct(self, x: Tensor, num: int | None = None) -> Tensor:
-        r"""Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws of it: ``(num, B, *data_shape)``."""
-        loc, scale = self.encode(x)
+        """Decode what `embed` gives: ``(B, *data_shape)``; with `num`, decode draws: ``(num, B, *data_shape)``."""
         if num is None:
-            return self.decode(loc)
-        z = loc + scale * torch.randn(num, *loc.shape, dtype=loc.dtype, device=loc.device)
-        return self.decode(z.flatten(0, 1)).unflatten(0, (num, len(loc)))
+            return self.decode(self.embed(x))
+        z = self.infer(x).rsample((num,))
+        return self.decode(z.flatten(0, 1)).unflatten(0, (num, len(x)))
 
     def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:

@@ -12,10 +12,11 @@ import torch
 
 from jensen.datasets import Dataset
 
-from .pictures import image_grid, latent_map, mixture_ellipses, reconstructions
+from .pictures import mixture_ellipses
 from .plots import bound_against_time, evidence, posterior_forest, posterior_pair
 from .result import StudyResult
 from .style import save
+from .vae_pictures import latent_map, reconstructions, samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,14 +94,12 @@ def _images(fits: _Fits, posteriors: _Fits, data: Dataset) -> _Pictures:
     assert data.test is not None
     x, y = data.test["x"], data.test["y"]
     first = [int((y == label).nonzero()[0]) for label in range(10)]
-    rows = {"test data": x[first]} | {method: fit.model.reconstruct(x[first]) for method, fit in fits.items()}
-    yield "digits_reconstructions", reconstructions(rows, (8, 8), title="Digits: test images and their reconstructions")
-    for method, fit in fits.items():
-        draws = torch.randn(48, fit.model.latent_dim, generator=torch.Generator().manual_seed(0))
-        name = method.split("(")[0]
+    models = {method: fit.model for method, fit in fits.items()}
+    yield "digits_reconstructions", reconstructions(models, x[first], title="Digits: test images, reconstructed")
+    for method, model in models.items():
         title = f"Digits: samples of the prior, decoded ({method})"
-        yield f"digits_samples_{name}", image_grid(fit.model.decode(draws), (8, 8), title=title)
-    method, fit = next(iter(fits.items()))
-    means = torch.cat([fit.model.encode(batch["x"])[0] for _, batch in data.splits()])
-    labels = torch.cat([batch["y"] for _, batch in data.splits()])
-    yield "digits_latent_map", latent_map(means, labels, title=f"Digits: map of the latent space ({method})")
+        yield f"digits_samples_{method.split('(')[0]}", samples(model, title=title)
+    method, model = next(iter(models.items()))
+    every = {key: torch.cat([batch[key] for _, batch in data.splits()]) for key in ("x", "y")}
+    title = f"Digits: map of the latent space ({method})"
+    yield "digits_latent_map", latent_map(model, every["x"], every["y"], title=title)

@@ -11,13 +11,19 @@ EXAMPLES = {
     "logistic_regression": {},
     "classification": {"picture": "irises.png"},
     "gaussian_mixture": {"picture": "wine.png"},
+    "bayesian_mixture": {"picture": "weights.png"},
+    "hierarchical_vae": {"picture": "layers.png", "particles": 20},
+    "vae_mnist": {"out": "out", "particles": 20},
     "vae_digits": {"out": "out", "particles": 20},
     "compare_methods": {"out": "out"},
 }
 EXPECTED = {
     "logistic_regression": "accuracy on 142 held-out tumours",
     "classification": "accuracy on 45 held-out irises",
+    "bayesian_mixture": "components that keep some weight",
     "gaussian_mixture": "wines of each cultivar in each cluster",
+    "hierarchical_vae": "nats per held-out digit; dimensions in use",
+    "vae_mnist": "pictures are in out",
     "vae_digits": "pictures and the fit are in out",
     "compare_methods": "report: out/guides.html",
 }

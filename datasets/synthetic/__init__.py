@@ -1,7 +1,9 @@
 """Data drawn from known models, returned with the truth they were drawn from (`dataset.truth`)."""
 
+from .alignments import simulated_alignment
 from .factors import linear_gaussian
 from .mixtures import gaussian_mixture, multinomial_mixture, poisson_mixture
+from .purchases import purchases
 from .regression import linear_regression, logistic_regression, poisson_regression
 
 __all__ = [
@@ -12,4 +14,6 @@ __all__ = [
     "multinomial_mixture",
     "poisson_mixture",
     "poisson_regression",
+    "purchases",
+    "simulated_alignment",
 ]

@@ -146,7 +146,8 @@ def check_arguments(case: Case) -> None:
     if not case.model_run.complete:
         return
     for name, value in case.batch.items():
-        if not _is_used(case, name, value):
+        weight = getattr(case.program.model_owner, "row_weight", None)  # for the objective, not for the program
+        if name != weight and not _is_used(case, name, value):
             case.fault(
                 "unused-argument",
                 name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .annealed import BetaELBO, CapacityELBO
+from .auxiliary import AuxiliaryELBO
 from .base import Bound, Objective
 from .elbo import STL, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from .importance import IWAE, DReG, Renyi
@@ -12,6 +13,7 @@ __all__ = [
     "IWAE",
     "OBJECTIVES",
     "STL",
+    "AuxiliaryELBO",
     "BetaELBO",
     "Bound",
     "CapacityELBO",

@@ -142,8 +142,8 @@ class CapacityELBO(_Reweighted):
         negative_kl = self._parts(terms, False, True)
         if negative_kl is None:
             raise ModelError("`CapacityELBO` needs a latent in the plate `data`, and the pair has none.")
-        batch = negative_kl.shape[-1]
-        mean_kl = -negative_kl.mean()
+        batch = negative_kl.shape[-1] if terms.row_weight is None else terms.row_weight.sum()
+        mean_kl = -terms.weighted(negative_kl).sum(-1).mean() / batch
         objective = likelihood - self.gamma * terms.scale * batch * (mean_kl - weight).abs()
         bound = likelihood - terms.scale * batch * mean_kl
         return Bound(objective, objective.detach(), bound.detach())

@@ -16,12 +16,15 @@ __all__ = ["STL", "TraceEnum_ELBO", "TraceMeanField_ELBO", "Trace_ELBO", "total"
 
 
 def total(terms: Terms, local: torch.Tensor | None, shared: torch.Tensor | None) -> torch.Tensor:
-    r"""``mean_k [ global_k + (N / B) sum_b local_kb ]``: the estimate for all `N` data from one mini-batch."""
+    r"""``mean_k [ global_k + (N / B) sum_b local_kb ]``: the estimate for all `N` data from one mini-batch.
+
+    Rows that have a weight count that often.
+    """
     value = None
     if shared is not None:
         value = terms.share * shared.mean()
     if local is not None:
-        part = terms.scale * local.sum(-1).mean()
+        part = terms.scale * terms.weighted(local).sum(-1).mean()
         value = part if value is None else value + part
     if value is None:
         raise ModelError("The model has no site with a density: nothing to fit. Observe a site with `obs=…`.")

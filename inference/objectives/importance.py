@@ -35,6 +35,11 @@ def _unit_weights(terms: Terms, objective: str) -> tuple[torch.Tensor, float, to
                 f"average of joint weights cannot be estimated from a mini-batch. Drop `batch_size`, or use "
                 f"`Trace_ELBO` or `TraceMeanField_ELBO`."
             )
+        if terms.row_weight is not None and terms.structure.select(local=True):
+            raise ModelError(
+                f"`{objective}` weights whole draws, so with global latents a row cannot count more than once: its own "
+                f"latents would have to be drawn as often. Leave the row weights out, or use `Trace_ELBO`."
+            )
         joint = shared if local is None else local.sum(-1) if shared is None else shared + local.sum(-1)
         if joint is None:
             raise ModelError("The model has no site with a density: nothing to fit. Observe a site with `obs=…`.")
@@ -100,7 +105,7 @@ class Renyi(Objective):
     def reduce(self, terms: Terms, weight: torch.Tensor | float) -> Bound:
         log_weights, scale, rest = _unit_weights(terms, type(self).__name__)
         value = self._value(log_weights)
-        bound = scale * value.sum()
+        bound = scale * terms.weighted(value).sum()
         if rest is not None:
             bound = bound + terms.share * rest.mean()
         surrogate = self._surrogate(terms, log_weights, value, scale, bound)
@@ -112,7 +117,7 @@ class Renyi(Objective):
         sites = without_pathwise(terms)
         if not sites:
             return bound
-        signal = (value - self._held_out(log_weights)).detach()
+        signal = terms.weighted(value - self._held_out(log_weights)).detach()
         surrogate = bound
         for site in sites:
             assert site.log_q is not None

@@ -38,10 +38,11 @@ def score_function_surrogate(
     Args:
         terms: the terms.
         sites: the sites without a pathwise gradient.
-        local: ``(K, B)`` learning signal per datum, unscaled, or None.
+        local: ``(K, B)`` learning signal per datum, neither scaled nor weighted, or None.
         shared: ``(K,)`` learning signal of the global terms, or None.
     """
     total = None
+    local = None if local is None else terms.weighted(local)
     coupled = terms.structure.is_coupled
     for site in sites:
         assert site.log_q is not None

@@ -29,18 +29,19 @@ def generated_modules() -> Iterator[list[types.ModuleType]]:
     from torch._inductor.codecache import PyCodeCache
 
     found: list[types.ModuleType] = []
-    load = PyCodeCache.__dict__["load_by_key_path"]
+    holder: Any = PyCodeCache
+    load = holder.__dict__["load_by_key_path"]
 
     def load_and_note(cls: type, *args: Any, **kwargs: Any) -> types.ModuleType:
         module: types.ModuleType = load.__get__(None, cls)(*args, **kwargs)
         found.append(module)
         return module
 
-    PyCodeCache.load_by_key_path = classmethod(load_and_note)  # type: ignore[assignment]
+    holder.load_by_key_path = classmethod(load_and_note)
     try:
         yield found
     finally:
-        PyCodeCache.load_by_key_path = load
+        holder.load_by_key_path = load
 
 
 def hoist_buffers(

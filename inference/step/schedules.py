@@ -9,6 +9,8 @@ from ..objectives.base import Objective
 
 __all__ = ["StepSchedules"]
 
+_SMALLEST_RATE = 1e-20  # torch's Adam, where the rate is a tensor, divides by it: a rate of zero would give NaN
+
 
 class StepSchedules:
     """Weights and rates as pure functions of the step, as numbers for the host and as rows on the device.
@@ -42,7 +44,8 @@ class StepSchedules:
             return self._constant[count]
         steps = range(start, start + count)
         weights = torch.tensor([self.weight(step) for step in steps], dtype=self.dtype, device=self.device)
-        rates = torch.tensor([self.rate(step) for step in steps], dtype=self.dtype, device=self.device)
+        positive = [max(self.rate(step), _SMALLEST_RATE) for step in steps]
+        rates = torch.tensor(positive, dtype=self.dtype, device=self.device)
         if not self.changes:
             self._constant[count] = (weights, rates)
         return weights, rates

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from jensen.inference import ConfigurationError, iwae_schedule
+from jensen.inference import SVI, ConfigurationError, iwae_schedule
 from jensen.inference.lr_schedules import LearningRates
+from jensen.models import BayesianLinearRegression
 
 
 def test_the_constant_rate() -> None:
@@ -75,3 +76,18 @@ def test_what_is_no_schedule_is_refused() -> None:
         LearningRates(0.1, 3, 10)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"`lr_schedule` cannot be made: .*step_size"):
         LearningRates(0.1, lr_scheduler.StepLR, 10)
+
+
+@pytest.mark.parametrize("compile", [False, "trace"])
+@pytest.mark.parametrize("factor", [lambda f: 1.0 - f, lambda f: f], ids=["to zero", "from zero"])
+def test_a_rate_of_zero_stands_still(compile: bool | str, factor: object, float64: None) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(20, 2)
+    data = {"x": x, "y": x.sum(-1)}
+    fits = [
+        SVI(steps=30, lr=0.05, lr_schedule=factor, compile=mode).fit(BayesianLinearRegression(2), data, seed=0)
+        for mode in (compile, False)
+    ]
+    for first, second in zip(*(fit.guide.parameters() for fit in fits), strict=True):
+        assert torch.isfinite(first).all()
+        torch.testing.assert_close(first, second)

@@ -1,0 +1,136 @@
+"""Read aligned sequences in FASTA format, plain or gzipped, with errors that say in which line."""
+
+from __future__ import annotations
+
+__all__ = ["AMINO_ACIDS", "GAP", "Record", "match_columns", "read_fasta"]
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+GAP = "-"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One sequence as it stands in the file.
+
+    Attributes:
+        name: the first word after ``>``.
+        line: number of the header's line, from 1.
+        sequence: its lines, joined.
+        lines: ``(number of the line, number of letters)`` of each.
+    """
+
+    name: str
+    line: int
+    sequence: str
+    lines: tuple[tuple[int, int], ...]
+
+    def line_of(self, position: int) -> int:
+        """The number of the line that holds this letter of the sequence."""
+        for number, length in self.lines:
+            if position < length:
+                return number
+            position -= length
+        return self.lines[-1][0] if self.lines else self.line
+
+
+def read_fasta(path: str | os.PathLike[str]) -> list[Record]:
+    """The sequences of a FASTA file; a gzip file is unpacked in memory, whatever it is called.
+
+    Raises:
+        ValueError: an empty, binary or truncated file, text before the first ``>``, a header without a name or without
+            a sequence; with the number of the line.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path).expanduser()
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: expected a whole gzip file, got {error}; get the file again") from error
+    if b"\0" in content:
+        raise ValueError(f"{path}: expected text in FASTA format, got a binary file")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: expected text in FASTA format, got the byte {content[error.start]:#x}"
+        ) from error
+    found: list[Record] = []
+    header: tuple[str, int] | None = None
+    parts: list[tuple[int, str]] = []
+
+    def close() -> None:
+        if header is None:
+            return
+        name, line = header
+        if not parts:
+            raise ValueError(f"{path}, line {line}: `{name}` has no sequence; write it below the header")
+        lines = tuple((number, len(part)) for number, part in parts)
+        found.append(Record(name, line, "".join(part for _, part in parts), lines))
+
+    for number, raw in enumerate(text.splitlines(), start=1):
+        stripped = raw.strip()
+        if stripped.startswith(">"):
+            close()
+            words = stripped[1:].split()
+            if not words:
+                raise ValueError(f"{path}, line {number}: expected a name after `>`, got none")
+            header, parts = (words[0], number), []
+        elif stripped and not stripped.startswith(";"):
+            if header is None:
+                raise ValueError(
+                    f"{path}, line {number}: expected a header that starts with `>`, got {stripped[:30]!r}; is this a "
+                    "FASTA file?"
+                )
+            parts.append((number, "".join(stripped.split())))
+    close()
+    if not found:
+        raise ValueError(f"{path}: expected at least one sequence in FASTA format, got an empty file")
+    return found
+
+
+def match_columns(path: str | os.PathLike[str], records: list[Record]) -> tuple[list[str], list[list[int]]]:
+    """Sequences without insertions (lower case), ``.`` written as a gap; and where each letter stood.
+
+    In an alignment of equal rows, every column with a lower-case letter in it is an insertion and left out. In unequal
+    rows (a3m) each row leaves out its own lower-case letters, and its ``.``, if it has lower case anywhere in the file.
+
+    Returns:
+        The sequences, of one length, and for each the positions of its letters in the record.
+
+    Raises:
+        ValueError: rows of unequal numbers of match columns; names the line and the sequence.
+    """
+    inserted = any(any(c.islower() for c in record.sequence) for record in records)
+    width = len(records[0].sequence)
+    if all(len(record.sequence) == width for record in records):
+        drop = {k for record in records for k, c in enumerate(record.sequence) if c.islower()} if inserted else set()
+        kept = [k for k in range(width) if k not in drop]
+        if not kept:
+            raise ValueError(
+                f"{path}: every column has a lower-case letter, so all are insertions; write the alignment in upper "
+                "case"
+            )
+        rows = ["".join([record.sequence[k] for k in kept]).replace(".", GAP) for record in records]
+        return rows, [kept] * len(records)
+    sequences, positions = [], []
+    for record in records:
+        left = [k for k, c in enumerate(record.sequence) if not (inserted and (c.islower() or c == "."))]
+        sequences.append("".join([record.sequence[k] for k in left]).replace(".", GAP))
+        positions.append(left)
+        if len(left) != len(positions[0]):
+            raise ValueError(
+                f"{path}, line {record.line}: expected {len(positions[0])} aligned columns, as `{records[0].name}` "
+                f"has, got {len(left)} in `{record.name}`; align the sequences, or write insertions in lower case"
+            )
+    if not positions[0]:
+        raise ValueError(f"{path}: every letter is lower case, an insertion; write the aligned columns in upper case")
+    return sequences, positions

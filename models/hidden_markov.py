@@ -1,0 +1,255 @@
+"""The hidden Markov model with Gaussian or categorical emissions; its states are summed out."""
+
+from __future__ import annotations
+
+__all__ = ["HiddenMarkovModel"]
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.nn import PyroParam
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from .base import LatentVariableModel
+from .checks import check_choice, check_positive
+from .cholesky import FlooredCholesky
+from .gaussian_moments import floored, maximise
+from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, smooth
+from .hmm.checks import check_sequences
+from .hmm.counts import HiddenMarkovStatistics, shares
+from .hmm.start import categorical_start, gaussian_start
+
+
+class HiddenMarkovModel(LatentVariableModel):
+    r"""Sequences driven by a state that cannot be seen. One datum is a sequence.
+
+    .. math::
+        s_1 \sim \mathrm{Categorical}(\pi), \quad s_t \mid s_{t-1} \sim \mathrm{Categorical}(A_{s_{t-1}}), \quad
+        x_t \mid s_t = k \sim \mathcal N(\mu_k, \Sigma_k) \text{ or } \mathrm{Categorical}(\theta_k), \qquad
+        p(x) = \sum_{s_1 \dots s_T} \pi_{s_1} p(x_1 \mid s_1) \prod_{t > 1} A_{s_{t-1} s_t} \, p(x_t \mid s_t).
+
+    ================  ==============================  =========================================================
+    symbol            meaning                         argument, site or attribute
+    ================  ==============================  =========================================================
+    :math:`x`         sequences, padded to T          ``x`` (drawn if None): ``(N, T, D)``, or codes ``(N, T)``
+    :math:`T_n`       their lengths, ``(N,)``         ``lengths`` (all T if None)
+    :math:`s`         states, ``(N, T)``, local       summed out in the density of ``x``
+    :math:`\pi`       first state, ``(C,)``           ``initial``
+    :math:`A`         transitions, ``(C, C)``         ``transition``; row: from, column: to
+    :math:`\mu`       means, ``(C, D)``               ``means``
+    :math:`\Sigma`    covariances                     ``scale``: ``(C, D)`` diagonal; ``scale_tril``: ``(C, D, D)``
+    :math:`\theta`    chances of codes, ``(C, V)``    ``probs``
+    ================  ==============================  =========================================================
+
+    The guide is empty and the density of the site ``x`` is the forward algorithm, so the bound of every objective is
+    the likelihood, and `EM` is Baum-Welch. States have no order: a permutation of them is the same model, and fits from
+    other seeds may number them otherwise. Padding may hold anything, also NaN. A zero in `transition` stays zero.
+
+    Args:
+        num_states: C.
+        num_features: D, for Gaussian emissions. Give this or `num_categories`.
+        num_categories: V, for codes 0, ..., V - 1.
+        covariance: ``"diagonal"`` or ``"full"``.
+        min_scale: floor under every standard deviation, as in `GaussianMixture`.
+        num_steps: T of the sequences that are drawn without `lengths`.
+
+    Raises:
+        ValueError: a size is not positive, none or both kinds of emission are given, `covariance` is unknown;
+            `check_data` finds another shape, a length outside 1, ..., T, NaN in a sequence or an unknown code.
+
+    Reference: L. Rabiner, *A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition*, 1989,
+    https://doi.org/10.1109/5.18626
+
+    Example:
+        >>> model = HiddenMarkovModel(num_states=3, num_features=2)
+        >>> x = model.generate(4, seed=0, lengths=torch.tensor([5, 8, 2, 8]))["x"]
+        >>> model.predict({"x": x, "lengths": torch.tensor([5, 8, 2, 8])}).shape
+        torch.Size([4, 8])
+    """
+
+    missing = ("x",)  # a NaN may stand in the padding; check_data refuses it elsewhere
+    initial: Any  # PyroParams, which read as their constrained values
+    transition: Any
+    scale: Any
+    scale_tril: Any
+    probs: Any
+
+    def __init__(
+        self,
+        num_states: int,
+        num_features: int | None = None,
+        num_categories: int | None = None,
+        covariance: str = "diagonal",
+        min_scale: float = 1e-3,
+        num_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        if (num_features is None) == (num_categories is None):
+            raise ValueError(
+                "Give one of `num_features` (Gaussian emissions) and `num_categories` (codes), got "
+                f"{num_features} and {num_categories}."
+            )
+        sizes = {"num_features": num_features, "num_categories": num_categories}
+        for name, size in {"num_states": num_states, "num_steps": num_steps, **sizes}.items():
+            if size is not None:
+                check_positive(name, size)
+        check_positive("min_scale", min_scale)
+        check_choice("covariance", covariance, ("diagonal", "full"))
+        self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
+        self.covariance, self.min_scale, self.num_steps = covariance, min_scale, num_steps
+        self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), constraints.simplex)
+        change = torch.full((num_states, num_states), 0.2 / num_states) + 0.8 * torch.eye(num_states)
+        self.transition = PyroParam(change, constraints.simplex)
+        if num_categories is not None:
+            rough = 0.5 + torch.rand(num_states, num_categories)
+            self.probs = PyroParam(rough / rough.sum(-1, keepdim=True), constraints.simplex)
+            return
+        self.means = nn.Parameter(torch.randn(num_states, num_features))  # type: ignore[arg-type]
+        start = 1.0 + min_scale
+        if covariance == "full":
+            eye = start * torch.eye(num_features)  # type: ignore[arg-type]
+            self.scale_tril = PyroParam(eye.repeat(num_states, 1, 1), FlooredCholesky(min_scale))
+        else:
+            each = torch.full((num_states, num_features), start)  # type: ignore[arg-type]
+            self.scale = PyroParam(each, constraints.greater_than(min_scale))
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """``x``: the lengths are given, never drawn."""
+        return ("x",)
+
+    def model(self, x: Tensor | None = None, lengths: torch.LongTensor | None = None) -> Tensor:  # type: ignore[override]
+        given = x if x is not None else lengths
+        with pyro.plate("data", 1 if given is None else len(given)):
+            # p(x), summed over the states
+            marginal = self.marginal(x, lengths)
+            if x is not None and lengths is not None:  # what fills the padding is no observation
+                inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
+                x = torch.where(inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), x, 0)
+            return pyro.sample("x", marginal, obs=x)  # type: ignore[no-any-return]
+
+    def guide(self, x: Tensor | None = None, lengths: torch.LongTensor | None = None) -> None:
+        """Nothing to sample: the states are summed out."""
+
+    @property
+    def emission(self) -> Emission:
+        """The states' emissions at the present parameters."""
+        if self.num_categories is not None:
+            return CategoricalEmission(self.probs)
+        return GaussianEmission(self.means, self.scale_tril if self.covariance == "full" else self.scale)
+
+    def marginal(self, x: Tensor | None = None, lengths: Tensor | None = None) -> HiddenMarkov:
+        """The density of sequences of the steps of `x`, else of the longest of `lengths`, else of `num_steps`."""
+        steps = self.num_steps
+        if x is not None:
+            steps = x.shape[1]
+        elif lengths is not None:
+            steps = int(lengths.max())
+        return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths)
+
+    def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
+        check_sequences(x, lengths, self.num_states, self.num_features, self.num_categories)
+
+    # What follows from the forward and backward recursions.
+
+    def _prepare(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkov, Tensor, Tensor | None]:
+        """The density, and the frames and which of them are data, time first."""
+        x, lengths = data["x"], data.get("lengths")
+        self.check_data(x, lengths)
+        marginal = self.marginal(x, lengths)
+        frames, inside = x.transpose(0, 1).contiguous(), marginal.inside(x.shape[:1])
+        if inside is not None:
+            frames = torch.where(inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), frames, 0)
+        return marginal, frames, inside
+
+    def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
+        r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
+        self.check_data(**data)
+        return self.marginal(data["x"], data.get("lengths")).log_prob(data["x"])
+
+    @torch.no_grad()
+    def smooth(self, data: Mapping[str, Tensor]) -> Tensor:
+        r""":math:`p(s_t = k \mid x_n)` given the whole sequence, ``(N, T, C)``; zero in the padding."""
+        marginal, frames, inside = self._prepare(data)
+        log_density = marginal.emission.log_prob(frames)
+        return smooth(marginal.initial, marginal.transition, log_density, inside).states.transpose(0, 1)
+
+    @torch.no_grad()
+    def viterbi(self, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        r"""The most probable path, ``(N, T)``, -1 in the padding, and :math:`\max_s \log p(s, x_n)`, ``(N,)``."""
+        marginal, frames, inside = self._prepare(data)
+        log_density = marginal.emission.log_prob(frames)
+        path, log_p = best_path(marginal.initial, marginal.transition, log_density, inside)
+        return path.mT, log_p
+
+    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+        """The most probable path, ``(N, T)``, -1 in the padding. :meth:`smooth` has each step's probabilities."""
+        return self.viterbi(data)[0]
+
+    @torch.no_grad()
+    def simulate(self, num: int, *, seed: int | None = None, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """As `generate`, with the ``states`` that drove the sequences, ``(num, T)``, -1 in the padding."""
+        fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng()
+        with fork:
+            if seed is not None:
+                torch.manual_seed(seed)
+            states, x = self.marginal(lengths=lengths).draw((num,) if lengths is None else ())
+        return {"x": x, "states": states}
+
+    # Baum-Welch.
+
+    @torch.no_grad()
+    def e_step(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkovStatistics, Tensor]:
+        """Expected counts and moments, and the log likelihood of all sequences, ``()``."""
+        marginal, frames, inside = self._prepare(data)
+        emission = marginal.emission
+        found = smooth(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
+        rows = (
+            (frames.flatten(0, 1), found.states.flatten(0, 1))
+            if inside is None
+            else (frames[inside], found.states[inside])
+        )
+        counts = HiddenMarkovStatistics(found.states[0].sum(0), found.transitions, emission.statistics(*rows))
+        return counts, found.log_evidence.sum()
+
+    @torch.no_grad()
+    def m_step(self, statistics: HiddenMarkovStatistics) -> None:
+        """Set all parameters to the maximiser. What belongs to a state that is never visited stays where it is."""
+        self.initial = shares(statistics.initial, self.initial)
+        self.transition = shares(statistics.transitions, self.transition)
+        if self.num_categories is not None:
+            self.probs = shares(statistics.emission, self.probs)
+            return
+        floor = 1.01 * self.min_scale
+        full = self.covariance == "full"
+        scale = self.scale_tril if full else self.scale
+        _, means, covariance = maximise(statistics.emission, self.means, scale)
+        self.means.copy_(means)
+        if full:
+            self.scale_tril = floored(covariance, floor)
+        else:
+            self.scale = covariance.clamp_min(floor**2).sqrt()
+
+    @torch.no_grad()
+    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
+        """Start at clusters of the frames: by k-means, for codes on the composition of short windows."""
+        x = batch["x"]
+        given = batch.get("lengths")
+        lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
+        if self.num_categories is not None:
+            self.probs = categorical_start(x, lengths, self.num_states, self.num_categories, seed).to(self.probs)
+            stay = torch.eye(self.num_states, dtype=self.probs.dtype, device=x.device)
+            self.initial, self.transition = stay.mean(0), 0.8 * stay + 0.2 / self.num_states
+            return
+        full = self.covariance == "full"
+        start = gaussian_start(x.to(self.means.dtype), lengths, self.num_states, seed, full, 1.01 * self.min_scale)
+        self.means.copy_(start.means)
+        self.initial, self.transition = start.initial, start.transition
+        if full:
+            self.scale_tril = start.scale
+        else:
+            self.scale = start.scale

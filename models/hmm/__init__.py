@@ -1,0 +1,20 @@
+"""The recursions of a hidden Markov model: time comes first in every tensor here, ``(T, N, C)``."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CategoricalEmission",
+    "Emission",
+    "GaussianEmission",
+    "HiddenMarkov",
+    "Smoothed",
+    "best_path",
+    "log_evidence",
+    "smooth",
+]
+
+from .distribution import HiddenMarkov
+from .emissions import CategoricalEmission, Emission, GaussianEmission
+from .evidence import log_evidence
+from .forward_backward import Smoothed, smooth
+from .viterbi import best_path

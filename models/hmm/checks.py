@@ -1,0 +1,75 @@
+"""Whether sequences are what a hidden Markov model can mean."""
+
+from __future__ import annotations
+
+__all__ = ["check_sequences"]
+
+import torch
+from torch import Tensor
+
+
+def check_sequences(
+    x: Tensor | None, lengths: Tensor | None, num_states: int, num_features: int | None, num_categories: int | None
+) -> None:
+    """Raise a `ValueError` that names the argument, what was expected, what came, and what to do."""
+    if lengths is not None:
+        _check_lengths(lengths, x)
+    if x is None:
+        return
+    if num_features is not None and (x.dim() != 3 or x.shape[-1] != num_features):
+        raise ValueError(
+            f"`x` must have shape (N, T, {num_features}): sequences, steps, features of the model; got "
+            f"{tuple(x.shape)}. One sequence is `x[None]`; one feature is `x[..., None]`."
+        )
+    if num_categories is not None and x.dim() != 2:
+        raise ValueError(
+            f"`x` must have shape (N, T): sequences, steps of codes; got {tuple(x.shape)}. One sequence is `x[None]`."
+        )
+    if x.shape[1] == 0:
+        raise ValueError(f"`x` must have one or more steps, got shape {tuple(x.shape)}. Leave empty sequences out.")
+    inside = None
+    if lengths is not None:
+        inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
+    missing = x.isnan() if x.dim() == 2 else x.isnan().any(-1)
+    _refuse(missing, inside, "`x` must be finite up to each sequence's length, got NaN")
+    frames = x.shape[0] * x.shape[1] if lengths is None else int(lengths.sum())
+    if frames < num_states:
+        raise ValueError(
+            f"`x` has {frames} steps in all, fewer than `num_states` = {num_states}. Give more data or ask for fewer "
+            "states."
+        )
+    if num_categories is not None:
+        known = (x >= 0) & (x < num_categories) & (x == x.round())
+        _refuse(~known, inside, f"`x` must hold codes 0, ..., {num_categories - 1}, got {{value:g}}", x)
+
+
+def _check_lengths(lengths: Tensor, x: Tensor | None) -> None:
+    if lengths.dim() != 1 or (x is not None and len(lengths) != len(x)):
+        expected = "N" if x is None else len(x)
+        raise ValueError(f"`lengths` must have shape ({expected},), one a sequence, got {tuple(lengths.shape)}.")
+    if lengths.is_floating_point() and bool((lengths != lengths.round()).any()):
+        raise ValueError("`lengths` must be whole numbers of steps. Pass integers.")
+    most = None if x is None or x.dim() < 2 else x.shape[1]
+    bad = lengths < 1
+    if most is not None:
+        bad = bad | (lengths > most)
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        upto = "1 or more" if most is None else f"1, ..., {most} (the second dimension of `x`)"
+        raise ValueError(
+            f"`lengths` must be {upto}, got {int(lengths[row])} for sequence {row}. Leave empty sequences out, and pad "
+            "`x` to the longest."
+        )
+
+
+def _refuse(bad: Tensor, inside: Tensor | None, message: str, x: Tensor | None = None) -> None:
+    """Raise if anything inside a sequence is bad, and say where."""
+    if inside is not None:
+        bad = bad & inside
+    if bad.any():
+        row, step = bad.nonzero()[0].tolist()
+        value = float("nan") if x is None else x[row, step].item()
+        raise ValueError(
+            f"{message.format(value=value)} in sequence {row}, step {step}. Correct it, or end the sequence before it "
+            "by `lengths`."
+        )

@@ -1,0 +1,96 @@
+"""Probabilistic principal component analysis: factors with one noise scale, and an optimum in closed form."""
+
+from __future__ import annotations
+
+__all__ = ["PPCA"]
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .checks import check_features
+from .factor_algebra import principal_axes
+from .factor_model import FactorModel
+
+
+class PPCA(FactorModel):
+    r"""Principal component analysis as a generative model, with missing values allowed.
+
+    .. math::
+        z_n \sim \mathcal N(0, I_L), \quad x_n \mid z_n \sim \mathcal N(W z_n + \mu, \sigma^2 I_D), \qquad
+        q(z_n \mid x_n) = \mathcal N(A (x_n - \mu) + c, S).
+
+    Where nothing is missing, with eigenvalues :math:`\lambda_1 \ge \dots \ge \lambda_D` and vectors :math:`U` of the
+    data's covariance, the likelihood is highest at
+
+    .. math::
+        \mu = \bar x, \quad \sigma^2 = \frac{1}{D - L} \sum_{l > L} \lambda_l, \quad
+        W = U_L (\Lambda_L - \sigma^2 I)^{1/2}.
+
+    ==============  ==========================  ===============================================
+    symbol          meaning                     argument, site or attribute
+    ==============  ==========================  ===============================================
+    :math:`x`       data, ``(N, D)``            ``x`` (drawn if None); NaN is a missing value
+    :math:`z`       factors, ``(N, L)``, local  site ``z``
+    :math:`W, \mu`  loadings ``(D, L)``, mean   ``weight``, ``bias``
+    :math:`\sigma`  noise scale, ``()``         ``scale``; ``noise`` is :math:`\sigma^2` ``(D,)``
+    :math:`A, c`    guide's map ``(L, D)``      ``guide_weight``, ``guide_bias``
+    :math:`S`       guide's covariance          ``guide_scale``, its Cholesky factor ``(L, L)``
+    ==============  ==========================  ===============================================
+
+    Posterior, evidence, EM and missing values are those of `FactorAnalysis`. `rotate("principal")` turns the factors of
+    a fit to the principal axes.
+
+    Args:
+        num_features: D.
+        latent_dim: L, less than D.
+        min_scale: floor under the noise scale, in the units of `x`.
+
+    Raises:
+        ValueError: a size or `min_scale` is not positive, or `latent_dim` is too large; `check_data` finds the wrong
+            columns; `initialize` a column without a value or no more rows than factors.
+
+    Reference: M. Tipping, C. Bishop, *Probabilistic Principal Component Analysis*, 1999,
+    https://doi.org/10.1111/1467-9868.00196
+
+    Example:
+        >>> x = PPCA(num_features=4, latent_dim=2).generate(50, seed=0)["x"]
+        >>> model = PPCA(num_features=4, latent_dim=2)
+        >>> model.set_optimum({"x": x})
+        >>> bool(torch.allclose(model.bias, x.mean(0)))
+        True
+    """
+
+    def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-3) -> None:
+        super().__init__(num_features, latent_dim, min_scale, torch.ones(()), num_features - 1)
+
+    def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
+        return squares.sum() / counts.sum().clamp_min(1)
+
+    @torch.no_grad()
+    def set_optimum(self, data: Mapping[str, Tensor], correction: int = 0) -> None:
+        r"""Set the parameters to the likelihood's maximum, on principal axes, and the guide to the exact posterior.
+
+        Args:
+            data: ``x`` of shape ``(N, D)`` with nothing missing, N > L.
+            correction: 0 for maximum likelihood; 1 for the covariance over N - 1, as scikit-learn's ``PCA`` has it.
+
+        Raises:
+            ValueError: `x` has missing values (use `EM`), the wrong columns, or too few rows.
+        """
+        x = data["x"].to(self.weight)
+        check_features("x", x, self.num_features)
+        if len(x) <= max(self.latent_dim, correction):
+            raise ValueError(
+                f"`x` must have more rows than `latent_dim` = {self.latent_dim}, got {len(x)}. Use fewer factors."
+            )
+        if bool(x.isnan().any()):
+            raise ValueError("`x` has missing values, with which there is no closed form. Use EM().fit(model, data).")
+        mean = x.mean(0)
+        values, axes, rest = principal_axes(x - mean, self.latent_dim)
+        stretch = len(x) / (len(x) - correction)
+        self._set_noise(stretch * rest / (self.num_features - self.latent_dim))
+        self.weight.copy_(axes * (stretch * values - self.scale**2).clamp_min(0).sqrt())
+        self.bias.copy_(mean)
+        self.set_exact_guide()

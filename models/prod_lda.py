@@ -1,0 +1,148 @@
+"""ProdLDA: topics multiplied rather than mixed, with an amortised logistic-normal guide."""
+
+from __future__ import annotations
+
+__all__ = ["ProdLDA"]
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from .checks import check_positive
+from .networks import MLP
+from .topic_model import TopicModel
+from .word_counts import WordCounts
+
+
+def _norm(size: int, bias: bool) -> nn.BatchNorm1d:
+    """Batch normalisation without a free scale, with which the guide could collapse."""
+    norm = nn.BatchNorm1d(size, eps=1e-3, affine=bias)
+    if bias:
+        norm.weight.requires_grad_(False)
+    return norm
+
+
+class ProdLDA(TopicModel):
+    r"""Topics as a product of experts.
+
+    .. math::
+        z_n \sim \mathcal N(0, \tfrac{1}{\alpha} (1 - \tfrac1K) I_K), \quad \theta_n = \mathrm{softmax}(z_n), \quad
+        x_n \mid \theta_n \sim \mathrm{Multinomial}(T_n, \mathrm{softmax}(\mathrm{BN}(\theta_n^\top \beta))),
+
+    with the Laplace approximation, in the softmax basis, of a :math:`\mathrm{Dirichlet}(\alpha)` over
+    :math:`\theta`, and :math:`q(z_n) = \mathcal N(\mu(x_n), \operatorname{diag} \sigma(x_n)^2)` by a network.
+
+    ==================  ======================================  ==============================
+    symbol              meaning                                 argument, site or attribute
+    ==================  ======================================  ==============================
+    :math:`x`           counts, ``(N, V)``                      ``x`` (drawn if None)
+    :math:`T`           words of a document                     its own; ``total_count`` where drawn
+    :math:`z`           shares before the softmax, ``(N, K)``   site ``z``
+    :math:`\beta`       free weights of words, ``(K, V)``       ``weights``
+    :math:`\alpha`      concentration of the shares             ``alpha``
+    :math:`\mu,\sigma`  networks of log(1 + x)                  ``encoder``, ``loc``, ``log_variance``
+    BN                  batch norm over documents, no scale     ``norm``
+    ==================  ======================================  ==============================
+
+    A word's weights are not probabilities: a document is likely that all its topics agree on. Batch norm makes a
+    document's density depend on its batch while the model trains; afterwards running averages hold, and scores are
+    those of a proper model. Draws from a model that was never fitted are made at the start's averages.
+
+    Args:
+        num_topics: K, at least 2.
+        num_words: V, the size of the vocabulary.
+        alpha: above 0; small: few topics a document.
+        hidden: widths of the encoder.
+        dropout: share of the encoder's last features, and of the topics, that a training step leaves out.
+        total_count: words of each document that is drawn.
+
+    Raises:
+        ValueError: what is not positive, K below 2, `dropout` not in [0, 1); `check_data` finds what is no count, a
+            document without words, or the columns of another vocabulary.
+
+    Reference: A. Srivastava and C. Sutton, *Autoencoding Variational Inference for Topic Models*, 2017,
+    https://arxiv.org/abs/1703.01488
+
+    Example:
+        >>> model = ProdLDA(num_topics=3, num_words=50, total_count=40)
+        >>> model.generate(20, seed=0)["x"].shape
+        torch.Size([20, 50])
+    """
+
+    zeros: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        num_topics: int,
+        num_words: int,
+        alpha: float = 1.0,
+        hidden: Sequence[int] = (100, 100),
+        dropout: float = 0.2,
+        total_count: int = 100,
+    ) -> None:
+        super().__init__(num_topics, num_words, total_count)
+        check_positive("alpha", alpha)
+        if num_topics < 2:
+            raise ValueError(f"`num_topics` must be at least 2 for a logistic normal, got {num_topics}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be in [0, 1), got {dropout!r}.")
+        self.alpha = alpha
+        self.encoder = MLP((num_words,), (hidden[-1],), hidden[:-1], "softplus")
+        self.loc, self.log_variance = (nn.Linear(hidden[-1], num_topics) for _ in range(2))
+        self.loc_norm, self.log_variance_norm = _norm(num_topics, True), _norm(num_topics, True)
+        self.encoder_dropout, self.dropout = nn.Dropout(dropout), nn.Dropout(dropout)
+        self.weights = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_topics, num_words)))
+        self.norm = _norm(num_words, True)
+        self.register_buffer("zeros", torch.zeros(num_topics), persistent=False)
+        deviation = math.sqrt((1 - 1 / num_topics) / alpha)
+        self.register_buffer("scale", torch.full((num_topics,), deviation), persistent=False)
+
+    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        with pyro.plate("data", 1 if x is None else len(x)):
+            # p(z)
+            z = pyro.sample("z", dist.Normal(self.zeros, self.scale).to_event(1))
+            # p(x | z)
+            return pyro.sample("x", WordCounts(self.total_count, self.log_probs(z)), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            # q(z | x)
+            pyro.sample("z", dist.Normal(*self.encode(x)).to_event(1))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale of the guide, each ``(N, K)``."""
+        features = self.encoder_dropout(nn.functional.softplus(self.encoder(x.log1p())))
+        loc = self._normalised(self.loc_norm, self.loc(features))
+        log_variance = self._normalised(self.log_variance_norm, self.log_variance(features))
+        return loc, (0.5 * log_variance).exp()
+
+    def log_probs(self, z: Tensor) -> Tensor:
+        """Log probabilities of the words, ``(N, V)``, given ``(N, K)``."""
+        shares = self.dropout(z.softmax(-1))
+        return self._normalised(self.norm, shares @ self.weights).log_softmax(-1)
+
+    def _normalised(self, norm: nn.BatchNorm1d, value: Tensor) -> Tensor:
+        """Batch norm; a batch of one document has no variance, and is normalised by the running averages."""
+        if len(value) > 1:
+            return norm(value)  # type: ignore[no-any-return]
+        return nn.functional.batch_norm(
+            value, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+
+    @property
+    def topics(self) -> Tensor:
+        r"""Each topic's weight of each word as batch norm scales it, ``(K, V)``; larger is likelier, none is normal."""
+        return (self.weights / (self.norm.running_var + self.norm.eps).sqrt()).detach()
+
+    def proportions(self, x: Tensor) -> Tensor:
+        """Each document's shares of the topics, ``(N, K)``: the softmax of the guide's mean."""
+        return self.encode(x)[0].softmax(-1)
+
+    def word_probs(self, x: Tensor) -> Tensor:
+        """Probabilities of the words of more text like each document, ``(N, V)``, at the guide's mean."""
+        return self.log_probs(self.encode(x)[0]).exp()

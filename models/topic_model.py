@@ -1,0 +1,107 @@
+"""What topic models share: the check of the documents, and the reading of topics."""
+
+from __future__ import annotations
+
+__all__ = ["TopicModel", "check_documents", "top_words"]
+
+import abc
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .base import LatentVariableModel
+from .checks import check_positive
+
+
+def check_documents(name: str, x: Tensor, num_words: int) -> None:
+    """Raise unless `x` holds the counts ``(N, V)`` of documents that have words."""
+    if x.ndim != 2 or x.shape[1] != num_words:
+        raise ValueError(
+            f"`{name}` must have shape (N, {num_words}), one column for each word of the model's vocabulary, got "
+            f"{tuple(x.shape)}. Count the documents with the vocabulary of the training data: "
+            "`count_words(documents, vocabulary)` of `jensen.datasets`."
+        )
+    bad = (x < 0) | (x != x.round())
+    if bad.any():
+        row, column = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"`{name}` must hold counts (whole numbers, 0 or more), got {x[row, column].item():g} in row {row}, column "
+            f"{column}. Give the counts themselves, not their tf-idf weights."
+        )
+    empty = x.sum(-1) == 0
+    if empty.any():
+        first = empty.nonzero()[0].item()
+        raise ValueError(
+            f"`{name}` must hold documents with words, got {int(empty.sum())} with none, the first in row {first}. "
+            "Drop them: `x[x.sum(1) > 0]`."
+        )
+
+
+def top_words(topics: Tensor, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
+    """The words with the largest weights of each topic, largest first.
+
+    Args:
+        topics: weights or probabilities, ``(K, V)``.
+        vocabulary: the V words, in the order of the columns.
+        num: words a topic.
+
+    Raises:
+        ValueError: the vocabulary is not of V words, or `num` is not in 1, ..., V.
+
+    Example:
+        >>> top_words(torch.tensor([[0.1, 0.6, 0.3]]), ["a", "b", "c"], num=2)
+        [['b', 'c']]
+    """
+    if topics.ndim != 2 or len(vocabulary) != topics.shape[1]:
+        raise ValueError(
+            f"`vocabulary` must have one word for each column of `topics`, got {len(vocabulary)} words for topics of "
+            f"shape {tuple(topics.shape)}. Use the vocabulary that counted the training data."
+        )
+    if not 1 <= num <= len(vocabulary):
+        raise ValueError(f"`num` must be in 1, ..., {len(vocabulary)}, got {num}.")
+    return [[vocabulary[word] for word in row] for row in topics.topk(num, -1).indices.tolist()]
+
+
+class TopicModel(LatentVariableModel):
+    """A model of word counts as mixtures of K topics over V words. Abstract.
+
+    Args:
+        num_topics: K.
+        num_words: V.
+        total_count: words of each document that is drawn.
+    """
+
+    def __init__(self, num_topics: int, num_words: int, total_count: int) -> None:
+        super().__init__()
+        check_positive("num_topics", num_topics)
+        check_positive("num_words", num_words)
+        check_positive("total_count", total_count)
+        self.num_topics, self.num_words, self.total_count = num_topics, num_words, total_count
+
+    @property
+    @abc.abstractmethod
+    def topics(self) -> Tensor:
+        """Each topic's weight of each word, ``(K, V)``, as the model's own guide has learned it."""
+
+    @abc.abstractmethod
+    def proportions(self, x: Tensor) -> Tensor:
+        """Each document's shares of the topics, ``(N, K)``, as the model's own guide infers them."""
+
+    def top_words(self, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
+        """The `num` words of largest weight of each topic, by the model's own guide; see :func:`top_words`."""
+        return top_words(self.topics, vocabulary, num)
+
+    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+        if x is not None:
+            check_documents("x", x, self.num_words)
+
+    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+        """Each document's shares of the topics, ``(N, K)``, after a fit by `SVI`; see :meth:`proportions`.
+
+        Raises:
+            ValueError: what is no count, documents without words, another vocabulary's columns.
+        """
+        self.check_data(**data)
+        with torch.no_grad():
+            return self.proportions(data["x"])

@@ -1,0 +1,287 @@
+"""Latent Dirichlet allocation against scipy, scikit-learn, enumeration, and topics it drew itself."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro import poutine
+
+from jensen.inference import CAVI, SVI, Trace_ELBO, TraceMeanField_ELBO, elbo_terms, log_evidence
+from jensen.models import LatentDirichletAllocation, LDACoordinates, top_words
+from jensen.models.document_start import document_start
+from jensen.models.lda_coordinates import document_factor
+from jensen.models.sparse_counts import SparseCounts
+
+GAMMA = torch.distributions.Gamma
+
+
+def planted(num=150, words=30, topics=3, length=80, seed=0):
+    """Documents of topics that own ten words each."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.full((topics, words), 0.002)
+    for k in range(topics):
+        truth[k, k * words // topics : (k + 1) * words // topics] = 1.0
+    truth = truth / truth.sum(-1, keepdim=True)
+    shares = torch.from_numpy(np.random.default_rng(seed).dirichlet([0.2] * topics, num)).to(truth)
+    drawn = torch.multinomial(shares @ truth, length, replacement=True, generator=generator)
+    return torch.zeros(num, words).scatter_add_(1, drawn, torch.ones(num, length)), truth, shares
+
+
+def test_the_density_is_that_of_a_multinomial_and_dirichlets(float64):
+    from scipy.stats import dirichlet, multinomial
+
+    model = LatentDirichletAllocation(3, 5, alpha=0.7, eta=0.4, total_count=12)
+    drawn = model.generate(4, seed=1)
+    beta, theta, x = drawn["topics"], drawn["proportions"], drawn["x"]
+    assert torch.equal(x.sum(-1), torch.full((4,), 12.0))
+    held = poutine.condition(model.model, {"topics": beta, "proportions": theta})
+    trace = poutine.trace(held).get_trace(x)
+    trace.compute_log_prob()
+    for n in range(4):
+        expected = multinomial.logpmf(x[n].numpy(), 12, (theta[n] @ beta).numpy())
+        assert trace.nodes["x"]["log_prob"][n].item() == pytest.approx(expected, rel=1e-10)
+        expected = dirichlet.logpdf(theta[n].numpy(), [0.7] * 3)
+        assert trace.nodes["proportions"]["log_prob"][n].item() == pytest.approx(expected, rel=1e-8)
+    expected = sum(dirichlet.logpdf(row.numpy(), [0.4] * 5) for row in beta)
+    assert trace.nodes["topics"]["log_prob"].sum().item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_rare_words_keep_their_probabilities_in_single_precision():
+    from jensen.models.word_counts import WordCounts
+
+    rare = torch.tensor([1 - 1e-12, 1e-12])
+    found = WordCounts(1, rare.log()).log_prob(torch.tensor([0.0, 1.0]))
+    assert found.item() == pytest.approx(np.log(1e-12), rel=1e-5)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_sparse_products_are_those_of_dense_matrices(fast, float64):
+    x = torch.poisson(torch.full((7, 11), 0.4))
+    x[3] = 0
+    counts = SparseCounts(x)
+    counts.fast = fast and counts.fast
+    left, right = torch.rand(7, 4), torch.rand(4, 11)
+    rows, columns = x.nonzero(as_tuple=True)
+    torch.testing.assert_close(counts.products(left, right), (left @ right)[rows, columns])
+    torch.testing.assert_close(counts.rows_sum(counts.values, right), x @ right.mT)
+    torch.testing.assert_close(counts.columns_sum(counts.values, left), left.mT @ x)
+
+
+def test_a_sweep_is_scikit_learn_s(float64):
+    from sklearn.decomposition import LatentDirichletAllocation as Peer
+
+    x, _, _ = planted(40)
+    peer = Peer(
+        4, doc_topic_prior=0.3, topic_word_prior=0.2, learning_method="batch", max_iter=3, max_doc_update_iter=2000,
+        mean_change_tol=1e-12, random_state=0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer._check_feature_names(x.numpy(), reset=True)
+        peer._init_latent_vars(x.shape[1], dtype=np.float64)
+        start = torch.from_numpy(peer.components_.copy())
+        peer.random_state = np.random.RandomState(0)
+        peer = peer.fit(x.numpy())
+    guide = LDACoordinates(start, 0.3, 0.2, iterations=2000, tolerance=1e-12)
+    for _ in range(3):
+        bound = guide.update({"x": x})
+    torch.testing.assert_close(guide.concentration, torch.from_numpy(peer.components_), rtol=1e-4, atol=1e-6)
+    theta = torch.from_numpy(peer.transform(x.numpy()))
+    torch.testing.assert_close(guide.proportions(x), theta, rtol=0, atol=1e-4)
+    orders = (x.sum(-1) + 1).lgamma().sum() - (x + 1).lgamma().sum()
+    # scikit-learn's is at the documents' factors of the next sweep
+    assert bound.item() - orders.item() == pytest.approx(peer.score(x.numpy()), rel=1e-3)
+    assert bound.item() - orders.item() <= peer.score(x.numpy()) + 1e-6
+
+
+def test_the_bound_is_the_expectation_it_stands_for(float64):
+    """Term by term, with the factors of the words' topics spelled out."""
+    x = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
+    guide = LDACoordinates(GAMMA(2.0, 1.0).sample((2, 3)), 0.6, 0.5, iterations=2000, tolerance=1e-14)
+    gamma = guide.documents(x)
+    bound = guide.update({"x": x})
+    q, p = torch.distributions.Dirichlet(guide.concentration), torch.distributions.Dirichlet(torch.full((2, 3), 0.5))
+    expected = -torch.distributions.kl_divergence(q, p).sum()
+    q, p = torch.distributions.Dirichlet(gamma), torch.distributions.Dirichlet(torch.full((2, 2), 0.6))
+    expected -= torch.distributions.kl_divergence(q, p).sum()
+    log_beta = guide.concentration.digamma() - guide.concentration.sum(-1, keepdim=True).digamma()
+    log_theta = gamma.digamma() - gamma.sum(-1, keepdim=True).digamma()
+    for n, v in itertools.product(range(2), range(3)):
+        scores = log_theta[n] + log_beta[:, v]
+        phi = scores.softmax(0)
+        expected += x[n, v] * (phi * (scores - phi.log())).sum()
+        expected -= (x[n, v] + 1).lgamma()
+    expected += (x.sum(-1) + 1).lgamma().sum()
+    torch.testing.assert_close(bound, expected)
+
+
+def test_the_bound_is_below_the_evidence_by_enumeration(float64):
+    """Two topics, three words: sum over every topic of every token, with the Dirichlets integrated exactly."""
+    x = torch.tensor([[2.0, 1.0, 0.0], [0.0, 2.0, 2.0]])
+    alpha, eta = 0.6, 0.5
+    tokens = [(n, v) for n in range(2) for v in range(3) for _ in range(int(x[n, v]))]
+
+    def log_dirichlet(counts, concentration):
+        counts = counts + concentration
+        total = torch.full_like(counts, concentration)
+        return (counts.lgamma().sum(-1) - counts.sum(-1).lgamma() - total.lgamma().sum(-1) + total.sum(-1).lgamma()).sum()
+
+    terms = []
+    for assignment in itertools.product(range(2), repeat=len(tokens)):
+        documents, words = torch.zeros(2, 2), torch.zeros(2, 3)
+        for (n, v), k in zip(tokens, assignment, strict=True):
+            documents[n, k] += 1
+            words[k, v] += 1
+        terms.append(log_dirichlet(documents, alpha) + log_dirichlet(words, eta))
+    evidence = torch.stack(terms).logsumexp(0) + (x.sum(-1) + 1).lgamma().sum() - (x + 1).lgamma().sum()
+
+    fit = CAVI(steps=200, restarts=3).fit(LatentDirichletAllocation(2, 3, alpha, eta), x)
+    bound = fit.history.bound.iloc[-1]
+    assert evidence - 3 < bound < evidence
+    summed = elbo_terms(fit, num_particles=4_000)
+    assert bound - 5 * summed.stderr < summed.value < evidence + 5 * summed.stderr
+    weighted = log_evidence(fit, num_particles=20_000)
+    assert weighted.value == pytest.approx(evidence.item(), abs=0.15)
+
+
+def test_every_sweep_raises_the_bound(float64):
+    x, _, _ = planted()
+    fit = CAVI(steps=60).fit(LatentDirichletAllocation(5, 30), x, seed=2)
+    assert fit.history.bound.is_monotonic_increasing
+    evidence = log_evidence(fit, num_particles=200)
+    assert evidence.value > fit.history.bound.iloc[-1]
+
+
+@pytest.mark.parametrize("batch_size", [None, 25])
+def test_planted_topics_are_found(batch_size):
+    x, truth, shares = planted()
+    x = torch.cat([x, planted(150, seed=1)[0]])
+    method = CAVI(steps=60 if batch_size is None else 120, batch_size=batch_size, delay=5.0)
+    fit = method.fit(LatentDirichletAllocation(3, 30), x, seed=0)
+    distance = torch.cdist(truth, fit.guide.topics, p=1)
+    order = distance.argmin(1)
+    assert sorted(order.tolist()) == [0, 1, 2]
+    assert distance.min(1).values.max() < 0.15
+    found = fit.guide.proportions(x[:150])[:, order]
+    assert (found - shares).abs().mean() < 0.05
+    names = [str(v) for v in range(30)]
+    words = fit.guide.top_words(names, 10)
+    assert {int(word) for word in words[order[1]]} == set(range(10, 20))
+
+
+def test_one_step_of_rate_one_on_all_data_is_a_sweep(float64):
+    x, _, _ = planted(30)
+    start = GAMMA(5.0, 5.0).sample((3, 30))
+    batch, online = (LDACoordinates(start, 0.1, 0.1) for _ in range(2))
+    first, second = batch.update({"x": x}), online.stochastic_update({"x": x}, len(x), 1.0)
+    torch.testing.assert_close(batch.concentration, online.concentration)
+    torch.testing.assert_close(first, second)
+    half = LDACoordinates(start, 0.1, 0.1)
+    half.stochastic_update({"x": x}, len(x), 0.5)
+    torch.testing.assert_close(half.concentration, (start + batch.concentration) / 2)
+
+
+@pytest.mark.parametrize("encoder", ["fixed point", "network"])
+@pytest.mark.parametrize("objective", [Trace_ELBO(), TraceMeanField_ELBO()])
+def test_svi_finds_the_topics_and_comes_close_to_cavi(encoder, objective):
+    x, truth, _ = planted()
+    exact = CAVI(steps=60).fit(LatentDirichletAllocation(3, 30), x)
+    model = LatentDirichletAllocation(3, 30, encoder=encoder, hidden=(32,))
+    fit = SVI(objective, steps=600, lr=0.02, batch_size=50, compile="trace").fit(model, x)
+    distance = torch.cdist(truth, fit.model.topics, p=1).min(1).values
+    assert distance.max() < 0.2
+    # words' topics are summed out here, so that this bound may lie above CAVI's
+    assert elbo_terms(fit, num_particles=20).value > exact.history.bound.iloc[-1] - 0.6 * len(x)
+    shares = fit.model.predict({"x": x})
+    torch.testing.assert_close(shares.sum(-1), torch.ones(len(x)))
+
+
+def test_each_document_may_have_parameters_of_its_own():
+    x, truth, _ = planted(60)
+    fit = SVI(Trace_ELBO(), steps=400, lr=0.05, guide="normal", compile="trace").fit(LatentDirichletAllocation(3, 30), x)
+    topics = fit.posterior(100)["topics"].mean(0)
+    assert torch.cdist(truth, topics, p=1).min(1).values.max() < 0.5
+
+
+def test_starts(float64):
+    x, _, _ = planted(50)
+    start = document_start(x, 3, seed=0)
+    torch.testing.assert_close(start.sum(0), x.sum(0))
+    assert torch.equal(start, document_start(x, 3, seed=0))
+    few = document_start(x[:2], 3, seed=0)
+    torch.testing.assert_close(few.sum(0), x[:2].sum(0))
+    part = document_start(x, 3, seed=0, max_rows=25)
+    assert part.sum().item() == pytest.approx(x.sum().item(), rel=1e-10)
+
+
+def test_a_word_never_seen_in_training_does_no_harm():
+    x, _, _ = planted(50)
+    x[:, 7] = 0
+    fit = CAVI(steps=20).fit(LatentDirichletAllocation(3, 30, alpha=0.01, eta=1e-3), x)
+    new = torch.zeros(2, 30)
+    new[:, 7] = 4
+    new[1, 3] = 2
+    gamma = fit.guide.documents(new)
+    assert gamma.isfinite().all()
+    torch.testing.assert_close(gamma.sum(-1), 3 * 0.01 + new.sum(-1))
+
+
+def test_the_fixed_point_is_one(float64):
+    x, _, _ = planted(10)
+    words = torch.rand(3, 30)
+    gamma = document_factor(SparseCounts(x), words, 0.2)
+    weights = (gamma.digamma() - gamma.sum(-1, keepdim=True).digamma()).exp()
+    phi = weights[:, :, None] * words
+    phi = phi / phi.sum(1, keepdim=True)
+    torch.testing.assert_close(gamma, 0.2 + (x[:, None] * phi).sum(-1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_topics": 0, "num_words": 5}, "`num_topics` must be positive"),
+        ({"num_topics": 2, "num_words": 0}, "`num_words` must be positive"),
+        ({"num_topics": 2, "num_words": 5, "alpha": 0.0}, "`alpha` must be positive"),
+        ({"num_topics": 2, "num_words": 5, "eta": -1.0}, "`eta` must be positive"),
+        ({"num_topics": 2, "num_words": 5, "encoder": "netwrok"}, "`encoder` must be one of .* Did you mean 'network'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LatentDirichletAllocation(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.ones(4, 6), r"`x` must have shape \(N, 5\), one column for each word .* count_words"),
+        (torch.full((4, 5), 0.5), "`x` must hold counts .* got 0.5 in row 0, column 0.* tf-idf"),
+        (-torch.ones(4, 5), "`x` must hold counts"),
+        (torch.eye(5)[[0, 1, 2]] * torch.tensor([[1.0], [0.0], [0.0]]), "2 with none, the first in row 1. Drop them"),
+    ],
+)
+def test_bad_documents(x, message):
+    model = LatentDirichletAllocation(2, 5)
+    with pytest.raises(ValueError, match=message):
+        CAVI(steps=2).fit(model, x)
+    with pytest.raises(ValueError, match=message):
+        model.predict({"x": x})
+    with pytest.raises(ValueError, match=message):
+        model.coordinate_guide({"x": torch.ones(4, 5)}, 0).proportions(x)
+
+
+def test_bad_vocabularies():
+    with pytest.raises(ValueError, match="`vocabulary` must have one word for each column .* got 2 words"):
+        top_words(torch.ones(2, 3), ["a", "b"])
+    with pytest.raises(ValueError, match=r"`num` must be in 1, ..., 3, got 4"):
+        LatentDirichletAllocation(2, 3).top_words(["a", "b", "c"], 4)
+
+
+def test_the_store_is_not_used():
+    LatentDirichletAllocation(2, 5).guide(torch.ones(3, 5))
+    assert not list(pyro.get_param_store().keys())

@@ -1,0 +1,70 @@
+"""ProdLDA: its density, its prior, its topics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pyro import poutine
+
+from jensen.inference import IWAE, SVI, TraceMeanField_ELBO, elbo_terms, fitted_topics, load
+from jensen.models import ProdLDA
+
+from .test_latent_dirichlet_allocation import planted
+
+
+def test_the_density_is_a_multinomial_s(float64):
+    model = ProdLDA(3, 6, total_count=9).eval()
+    drawn = model.generate(5, seed=0)
+    trace = poutine.trace(poutine.condition(model.model, {"z": drawn["z"]})).get_trace(drawn["x"])
+    trace.compute_log_prob()
+    probs = (drawn["z"].softmax(-1) @ model.weights / (1 + 1e-3) ** 0.5).softmax(-1)
+    for n in range(5):
+        expected = torch.distributions.Multinomial(9, probs[n]).log_prob(drawn["x"][n])
+        torch.testing.assert_close(trace.nodes["x"]["log_prob"][n], expected)
+
+
+def test_the_prior_is_laplace_s_approximation_of_a_dirichlet(float64):
+    """In the softmax basis: mean log a_k less their mean; variance (1 - 2/K) / a_k + sum 1/a_j / K^2."""
+    a, k = 0.4, 5
+    assert torch.allclose(ProdLDA(k, 8, alpha=a).scale.square(), torch.tensor((1 - 2 / k) / a + k / a / k**2))
+
+
+@pytest.mark.parametrize("objective", [TraceMeanField_ELBO(), IWAE(3)])
+def test_planted_topics_are_found(objective, tmp_path):
+    x, _, shares = planted(200, seed=3)
+    model = ProdLDA(3, 30, hidden=(32, 32))
+    fit = SVI(objective, steps=500, lr=0.02, batch_size=50, compile="trace").fit(model, x)
+    words = fit.model.top_words([str(v) for v in range(30)], 8)
+    owners = [{int(word) // 10 for word in row} for row in words]
+    assert sorted(owners, key=str) == [{0}, {1}, {2}]
+    order = [next(k for k in range(3) if owners[k] == {topic}) for topic in range(3)]
+    found = fit.model.predict({"x": x})[:, order]
+    assert (found.argmax(-1) == shares.argmax(-1)).float().mean() > 0.85
+    assert torch.equal(fitted_topics(fit), fit.model.topics)
+    fit.save(tmp_path / "fit")
+    assert torch.equal(load(tmp_path / "fit").model.predict({"x": x}), fit.model.predict({"x": x}))
+    # scored with running averages: a datum's bound does not depend on its neighbours
+    alone = [elbo_terms(fit, x[n : n + 1], num_particles=500, seed=1).value for n in range(3)]
+    together = elbo_terms(fit, x[:3], num_particles=500, seed=1)
+    assert sum(alone) == pytest.approx(together.value, abs=1.0)
+    probs = fit.model.word_probs(x[:4])
+    torch.testing.assert_close(probs.sum(-1), torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_topics": 1, "num_words": 5}, "`num_topics` must be at least 2"),
+        ({"num_topics": 2, "num_words": 5, "alpha": 0.0}, "`alpha` must be positive"),
+        ({"num_topics": 2, "num_words": 5, "dropout": 1.0}, r"`dropout` must be in \[0, 1\), got 1.0"),
+        ({"num_topics": 2, "num_words": 5, "total_count": 0}, "`total_count` must be positive"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ProdLDA(**arguments)
+
+
+def test_documents_without_words():
+    with pytest.raises(ValueError, match="4 with none, the first in row 0"):
+        SVI(TraceMeanField_ELBO(), steps=2).fit(ProdLDA(2, 5), torch.zeros(4, 5))

@@ -57,22 +57,23 @@ def main(steps: int = 500, picture: str = "") -> None:
         from jensen.studies.style import save
 
         scores = fit.model.predict({"x": x})
-        save(draw(weight, names, evidence, scores, data.train["y"], x[hidden], filled[hidden]), picture)
+        arrays = (weight, scores, data.train["y"], x[hidden], filled[hidden])
+        save(draw(names, evidence, *(array.numpy() for array in arrays)), picture)
         print(f"picture: {picture}")
 
 
-def draw(weight, names, evidence, scores, cultivar, truth, imputed):
+def draw(names, evidence, weight, scores, cultivar, truth, imputed):
     from jensen.studies.style import colour, figure, styled
 
     @styled
     def panels():
-        page = figure(10.0, 7.6)
+        page = figure(8.4, 6.4)
         (heat, curve), (chart, gaps) = page.subplots(2, 2)
         image = heat.imshow(weight, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-        heat.set_yticks(range(len(names)), names, fontsize=8)
+        heat.set_yticks(range(len(names)), [name[:20] for name in names], fontsize=8)
         heat.set_xticks(range(weight.shape[1]), [f"{k + 1}" for k in range(weight.shape[1])])
         heat.set(title="Loadings after varimax", xlabel="factor")
-        page.colorbar(image, ax=heat, label="standard deviations")
+        page.colorbar(image, ax=heat, label="standard deviations", aspect=40)
         for index, (make, values) in enumerate(evidence.items()):
             curve.plot(range(1, len(values) + 1), values, "os"[index] + "-", color=colour(index), label=make.__name__)
         curve.set(title="How many factors", xlabel="factors", ylabel="held-out evidence, nats per wine")
@@ -80,10 +81,10 @@ def draw(weight, names, evidence, scores, cultivar, truth, imputed):
         for index in range(3):
             chart.scatter(*scores[cultivar == index, :2].T, s=14, color=colour(index), label=f"cultivar {index}")
         chart.set(title="Wines by their factors", xlabel="factor 1", ylabel="factor 2")
-        chart.legend(fontsize=8)
+        chart.legend(fontsize=8, loc="upper right")
         gaps.axline((0, 0), slope=1, color="#B8B8B8", linewidth=1)
-        gaps.scatter(truth, imputed, s=8, alpha=0.6, color=colour(0))
-        gaps.set(title="Missing values, imputed", xlabel="truth, standard deviations", ylabel="conditional mean")
+        gaps.scatter(truth, imputed, s=6, color=colour(0))
+        gaps.set(title="Imputed values", xlabel="truth, standard deviations", ylabel="conditional mean")
         return page
 
     return panels()

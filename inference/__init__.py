@@ -23,6 +23,7 @@ from .evaluation import (
     split_words,
 )
 from .fit import Fit, load
+from .loss_minimization import LossMinimization
 from .lr_schedules import iwae_schedule
 from .minibatch import minibatch
 from .objectives import (
@@ -62,6 +63,7 @@ __all__ = [
     "Fit",
     "JensenError",
     "Linear",
+    "LossMinimization",
     "ModelError",
     "MutationEffects",
     "NonFiniteError",

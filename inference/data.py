@@ -156,7 +156,7 @@ def check_batch(
     signature.check(parts, observed=observed)
     if not parts:
         raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
-    may_miss = getattr(model, "missing", ())
+    may_miss = getattr(model, "nan_allowed", ())
     batch = {
         name: to_tensor(
             name, value, dtype=dtype, device=device, integer=name in signature.integers, missing=name in may_miss

@@ -143,7 +143,8 @@ def _pair(
         if body["dtype"]:
             program.to(getattr(torch, body["dtype"].removeprefix("torch.")))
         with ready(program, 0):
-            program.structure(batch)
+            if not getattr(model, "scored_by_loss", False):  # then it has no joint density to run
+                program.structure(batch)
         shapes = {name: value.shape for name, value in program.state_dict().items()}
         if shapes == {name: value.shape for name, value in state.items()}:
             break

@@ -37,7 +37,9 @@ __all__ = [
     "ProdLDA",
     "SemiSupervisedVAE",
     "VAE",
+    "VQVAE",
     "VampPrior",
+    "VectorQuantizer",
     "varimax",
     "top_words",
 ]
@@ -72,3 +74,5 @@ from .topic_model import top_words
 from .vae import VAE
 from .vae_posteriors import FlowPosterior
 from .vae_priors import FlowPrior, VampPrior
+from .vector_quantizer import VectorQuantizer
+from .vqvae import VQVAE

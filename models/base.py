@@ -74,7 +74,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         programs: names of the methods that are Pyro programs; extend it if a subclass adds others.
         row_weight: name of an argument ``(N,)`` that says how often each row counts in a fit, as if the row stood in
             the data that many times; None for once each. The program itself leaves it alone.
-        missing: names of the arguments in which a NaN stands for a missing value.
+        nan_allowed: names of the arguments in which a NaN stands for a missing value.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -89,7 +89,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     programs: ClassVar[tuple[str, ...]] = ("model", "guide")
     row_weight: ClassVar[str | None] = None
-    missing: ClassVar[tuple[str, ...]] = ()
+    nan_allowed: ClassVar[tuple[str, ...]] = ()
     init_arguments: dict[str, Any]
 
     def __init__(self) -> None:

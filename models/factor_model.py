@@ -33,7 +33,7 @@ class FactorModel(LatentVariableModel):
         largest: the most factors that the model can mean.
     """
 
-    missing = ("x",)
+    nan_allowed = ("x",)
 
     scale: Any  # PyroParams, which read as their constrained values
     guide_scale: Any

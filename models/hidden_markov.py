@@ -18,9 +18,10 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
 from .gaussian_moments import floored, maximise
-from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, smooth
-from .hmm.checks import check_sequences
+from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations
+from .hmm.checks import check_enough, check_sequences
 from .hmm.counts import HiddenMarkovStatistics, shares
+from .hmm.padding import blank, real_steps
 from .hmm.start import categorical_start, gaussian_start
 
 
@@ -59,7 +60,8 @@ class HiddenMarkovModel(LatentVariableModel):
 
     Raises:
         ValueError: a size is not positive, none or both kinds of emission are given, `covariance` is unknown;
-            `check_data` finds another shape, a length outside 1, ..., T, NaN in a sequence or an unknown code.
+            `check_data` finds another shape, a length outside 1, ..., T, NaN in a sequence or an unknown code;
+            `initialize` finds fewer steps than states.
 
     Reference: L. Rabiner, *A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition*, 1989,
     https://doi.org/10.1109/5.18626
@@ -71,7 +73,7 @@ class HiddenMarkovModel(LatentVariableModel):
         torch.Size([4, 8])
     """
 
-    missing = ("x",)  # a NaN may stand in the padding; check_data refuses it elsewhere
+    nan_allowed = ("x",)  # a NaN may stand in the padding; check_data refuses it elsewhere
     initial: Any  # PyroParams, which read as their constrained values
     transition: Any
     scale: Any
@@ -93,11 +95,10 @@ class HiddenMarkovModel(LatentVariableModel):
                 "Give one of `num_features` (Gaussian emissions) and `num_categories` (codes), got "
                 f"{num_features} and {num_categories}."
             )
-        sizes = {"num_features": num_features, "num_categories": num_categories}
-        for name, size in {"num_states": num_states, "num_steps": num_steps, **sizes}.items():
+        sizes = {"num_states": num_states, "num_features": num_features, "num_categories": num_categories}
+        for name, size in {**sizes, "min_scale": min_scale, "num_steps": num_steps}.items():
             if size is not None:
                 check_positive(name, size)
-        check_positive("min_scale", min_scale)
         check_choice("covariance", covariance, ("diagonal", "full"))
         self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
         self.covariance, self.min_scale, self.num_steps = covariance, min_scale, num_steps
@@ -128,8 +129,7 @@ class HiddenMarkovModel(LatentVariableModel):
             # p(x), summed over the states
             marginal = self.marginal(x, lengths)
             if x is not None and lengths is not None:  # what fills the padding is no observation
-                inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
-                x = torch.where(inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), x, 0)
+                x = blank(x, real_steps(lengths, x.shape[1]))
             return pyro.sample("x", marginal, obs=x)  # type: ignore[no-any-return]
 
     def guide(self, x: Tensor | None = None, lengths: torch.LongTensor | None = None) -> None:
@@ -144,27 +144,21 @@ class HiddenMarkovModel(LatentVariableModel):
 
     def marginal(self, x: Tensor | None = None, lengths: Tensor | None = None) -> HiddenMarkov:
         """The density of sequences of the steps of `x`, else of the longest of `lengths`, else of `num_steps`."""
-        steps = self.num_steps
         if x is not None:
             steps = x.shape[1]
-        elif lengths is not None:
-            steps = int(lengths.max())
+        else:
+            steps = self.num_steps if lengths is None else int(lengths.max())
         return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths)
 
     def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
-        check_sequences(x, lengths, self.num_states, self.num_features, self.num_categories)
-
-    # What follows from the forward and backward recursions.
+        check_sequences(x, lengths, self.num_features, self.num_categories)
 
     def _prepare(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkov, Tensor, Tensor | None]:
         """The density, and the frames and which of them are data, time first."""
         x, lengths = data["x"], data.get("lengths")
-        self.check_data(x, lengths)
         marginal = self.marginal(x, lengths)
-        frames, inside = x.transpose(0, 1).contiguous(), marginal.inside(x.shape[:1])
-        if inside is not None:
-            frames = torch.where(inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), frames, 0)
-        return marginal, frames, inside
+        inside = marginal.inside(x.shape[:1])
+        return marginal, blank(x.transpose(0, 1).contiguous(), inside), inside
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
@@ -174,13 +168,15 @@ class HiddenMarkovModel(LatentVariableModel):
     @torch.no_grad()
     def smooth(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`p(s_t = k \mid x_n)` given the whole sequence, ``(N, T, C)``; zero in the padding."""
+        self.check_data(**data)
         marginal, frames, inside = self._prepare(data)
         log_density = marginal.emission.log_prob(frames)
-        return smooth(marginal.initial, marginal.transition, log_density, inside).states.transpose(0, 1)
+        return expectations(marginal.initial, marginal.transition, log_density, inside).states.transpose(0, 1)
 
     @torch.no_grad()
     def viterbi(self, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         r"""The most probable path, ``(N, T)``, -1 in the padding, and :math:`\max_s \log p(s, x_n)`, ``(N,)``."""
+        self.check_data(**data)
         marginal, frames, inside = self._prepare(data)
         log_density = marginal.emission.log_prob(frames)
         path, log_p = best_path(marginal.initial, marginal.transition, log_density, inside)
@@ -207,13 +203,11 @@ class HiddenMarkovModel(LatentVariableModel):
         """Expected counts and moments, and the log likelihood of all sequences, ``()``."""
         marginal, frames, inside = self._prepare(data)
         emission = marginal.emission
-        found = smooth(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
-        rows = (
-            (frames.flatten(0, 1), found.states.flatten(0, 1))
-            if inside is None
-            else (frames[inside], found.states[inside])
-        )
-        counts = HiddenMarkovStatistics(found.states[0].sum(0), found.transitions, emission.statistics(*rows))
+        found = expectations(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
+        x, share = frames.flatten(0, 1), found.states.flatten(0, 1)
+        if inside is not None:
+            x, share = frames[inside], found.states[inside]
+        counts = HiddenMarkovStatistics(found.states[0].sum(0), found.transitions, emission.statistics(x, share))
         return counts, found.log_evidence.sum()
 
     @torch.no_grad()
@@ -240,6 +234,7 @@ class HiddenMarkovModel(LatentVariableModel):
         x = batch["x"]
         given = batch.get("lengths")
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
+        check_enough(lengths, self.num_states)
         if self.num_categories is not None:
             self.probs = categorical_start(x, lengths, self.num_states, self.num_categories, seed).to(self.probs)
             stay = torch.eye(self.num_states, dtype=self.probs.dtype, device=x.device)

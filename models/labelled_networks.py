@@ -41,7 +41,9 @@ class LabelledMLP(nn.Module):
     ) -> None:
         super().__init__()
         if not hidden:
-            raise ValueError("`hidden` must have at least one layer: without it the label and the datum never interact.")
+            raise ValueError(
+                "`hidden` must have at least one layer: without it the label and the datum never interact."
+            )
         self.in_shape, self.out_shape = tuple(in_shape), tuple(out_shape)
         size, first = math.prod(in_shape), hidden[0]
         joint = nn.init.xavier_uniform_(torch.empty(first, size + num_classes))
@@ -61,7 +63,7 @@ class LabelledMLP(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map ``(..., *in_shape)`` and one-hot ``(..., C)``, whose leading shapes broadcast, to ``(..., *out_shape)``."""
+        """Map ``(..., *in_shape)`` and one-hot ``(..., C)``, leading shapes broadcast, to ``(..., *out_shape)``."""
         if len(self.in_shape) > 1:
             x = x.flatten(-len(self.in_shape))
         output = self.output(self.body(self.of_input(x) + self.of_label(y)))

@@ -47,14 +47,16 @@ class LatentDirichletAllocation(TopicModel):
 
     with free :math:`\rho`, and :math:`s` on the simplex: the softmax of a network, or ten rounds of CAVI's fixed point
     at the present :math:`q(\beta)`. Both cost nothing per document, so that mini-batches and new documents are fine.
-    `SVI(guide="normal")` instead gives each document parameters of its own, a logistic normal, on the full batch.
+    With `encoder=None`, `SVI(guide="normal")` gives each document parameters of its own, a logistic normal, on the full
+    batch.
 
     Args:
         num_topics: K.
         num_words: V, the size of the vocabulary.
         alpha: above 0; small: few topics a document.
         eta: above 0; small: few words a topic.
-        encoder: ``"fixed point"`` or ``"network"``, of the model's own guide.
+        encoder: ``"fixed point"`` or ``"network"``, of the model's own guide; None where another guide is fitted, which
+            freezes this one.
         hidden: widths of the network.
         total_count: words of each document that is drawn.
 
@@ -83,17 +85,18 @@ class LatentDirichletAllocation(TopicModel):
         num_words: int,
         alpha: float = 0.1,
         eta: float = 0.1,
-        encoder: str = "fixed point",
+        encoder: str | None = "fixed point",
         hidden: Sequence[int] = (100,),
         total_count: int = 100,
     ) -> None:
         super().__init__(num_topics, num_words, total_count)
         check_positive("alpha", alpha)
         check_positive("eta", eta)
-        check_choice("encoder", encoder, ("fixed point", "network"))
+        if encoder is not None:
+            check_choice("encoder", encoder, ("fixed point", "network"))
         self.alpha, self.eta = alpha, eta
         self.network = MLP((num_words,), (num_topics,), hidden, "softplus") if encoder == "network" else None
-        self.log_counts = nn.Parameter(torch.randn(num_topics, num_words).mul(0.1))
+        self.log_counts = nn.Parameter(0.1 * torch.randn(num_topics, num_words), requires_grad=encoder is not None)
         self.register_buffer("ones_topics", torch.ones(num_topics), persistent=False)
         self.register_buffer("ones_words", torch.ones(num_topics, num_words), persistent=False)
 

@@ -51,8 +51,8 @@ class LatentFeatures:
         self.keep = (spread > min_std).nonzero().squeeze(-1)
         if not len(self.keep):
             raise ValueError(
-                f"`min_std` must leave at least one latent dimension: the posterior means vary by {spread.max():.3g} at "
-                f"most, got {min_std}. Lower it, or fit `vae` longer: its posterior has collapsed."
+                f"`min_std` must leave at least one latent dimension: the posterior means vary by {spread.max():.3g} "
+                f"at most, got {min_std}. Lower it, or fit `vae` longer: its posterior has collapsed."
             )
 
     @property
@@ -61,8 +61,10 @@ class LatentFeatures:
         return len(self.keep)
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Tensor], generator: torch.Generator | int | None = None) -> dict[str, Tensor]:
-        """The batch with its data replaced by draws ``(B, num_features)``; `generator` or a seed makes them repeatable."""
+    def __call__(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator | int | None = None
+    ) -> dict[str, Tensor]:
+        """The batch with its data replaced by draws ``(B, num_features)``, which a generator or a seed repeats."""
         if self.key not in batch:
             raise ValueError(f"`key`: expected one of {sorted(batch)}, got `{self.key}`")
         x = batch[self.key]

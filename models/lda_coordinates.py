@@ -24,7 +24,12 @@ def expected_log(concentration: Tensor) -> Tensor:
 
 
 def document_factor(
-    counts: SparseCounts, words: Tensor, alpha: float, iterations: int = 200, tolerance: float | None = None
+    counts: SparseCounts,
+    words: Tensor,
+    alpha: float,
+    iterations: int = 200,
+    tolerance: float | None = None,
+    spread: bool = True,
 ) -> Tensor:
     r"""The best :math:`q(\theta_n) = \mathrm{Dirichlet}(\gamma_n)` given the topics, ``(N, K)``, by the fixed point
 
@@ -39,13 +44,18 @@ def document_factor(
         iterations: the most to make.
         tolerance: stop when no document's :math:`\gamma` moves by more than this on average over topics; None for three
             square roots of the type's resolution, 1e-3 in float32.
+        spread: whether to start at all topics alike, or at the one topic that explains the document best.
     """
     if tolerance is None:
         tolerance = 3 * math.sqrt(torch.finfo(words.dtype).eps)
     num_topics = len(words)
     totals = torch.zeros(counts.shape[0], dtype=words.dtype, device=words.device)
     totals = totals.index_add(0, counts.rows, counts.values)
-    gamma = (alpha + totals / num_topics)[:, None].expand(-1, num_topics)
+    if spread:
+        gamma = (alpha + totals / num_topics)[:, None].expand(-1, num_topics)
+    else:
+        scores = counts.rows_sum(counts.values, words.clamp_min(torch.finfo(words.dtype).tiny).log())
+        gamma = alpha + totals[:, None] * scores.softmax(-1)
     for step in range(iterations):
         weights = expected_log(gamma).exp()
         shares = counts.values / counts.products(weights, words).clamp_min(torch.finfo(words.dtype).tiny)
@@ -69,7 +79,10 @@ class LDACoordinates(CoordinateGuide):
         - \sum_n \mathrm{KL}(\theta_n) - \sum_k \mathrm{KL}(\beta_k) + \log \text{orders of the words}.
 
     `update` makes documents' factors from nothing in each sweep (nothing of the size of the data is kept), then the
-    topics', and returns the bound at both. A mini-batch step moves the topics' part of the way, as online LDA does.
+    topics', and returns the bound at both. A document's bound has several maxima, so that a document may be found in
+    a worse one than in the last sweep; where the bound would fall by that, the better of two starts is taken for each
+    document, and if it still would, the topics stay as they are: the ascent has ended. A mini-batch step moves the
+    topics part of the way, as online LDA does.
 
     Args:
         concentration: the start of :math:`\lambda`, ``(K, V)``.
@@ -81,6 +94,7 @@ class LDACoordinates(CoordinateGuide):
     """
 
     concentration: Tensor
+    last: Tensor
 
     def __init__(
         self,
@@ -93,6 +107,8 @@ class LDACoordinates(CoordinateGuide):
         super().__init__()
         self.alpha, self.eta, self.iterations, self.tolerance = alpha, eta, iterations, tolerance
         self.register_buffer("concentration", concentration.clone())
+        # the bound after the last sweep, and how many words it is of
+        self.register_buffer("last", concentration.new_tensor([-math.inf, 0.0]))
         self._counts: tuple[Tensor, SparseCounts, Tensor] | None = None
 
     @property
@@ -117,7 +133,9 @@ class LDACoordinates(CoordinateGuide):
     def documents(self, x: Tensor) -> Tensor:
         r""":math:`\gamma`, ``(N, K)``, of the documents ``(N, V)``."""
         # strided tensors only: as a guide, this runs inside transforms and counters that know no others
-        return document_factor(SparseCounts(x, fast=False), self._words()[0], self.alpha, self.iterations, self.tolerance)
+        return document_factor(
+            SparseCounts(x, fast=False), self._words()[0], self.alpha, self.iterations, self.tolerance
+        )
 
     def forward(self, x: Tensor) -> None:  # type: ignore[override]
         # q(beta)
@@ -129,16 +147,25 @@ class LDACoordinates(CoordinateGuide):
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
         counts, ways = self._prepared(data["x"])
-        gamma, target = self._sweep(counts)
-        self.concentration.copy_(self.eta + target)
-        return self._local_bound(counts, gamma) + ways - self._global_divergence()
+        before, tokens = self.concentration.clone(), counts.values.sum()
+        last = torch.where(self.last[1] == tokens, self.last[0], -math.inf)
+        for careful in (False, True):
+            gamma, target = self._sweep(counts, careful)
+            self.concentration.copy_(self.eta + target)
+            bound = self._local_bounds(counts, gamma).sum() + ways - self._global_divergence()
+            if bound >= last:
+                self.last.copy_(torch.stack([bound, tokens]))
+                return bound
+            self.concentration.copy_(before)
+        return last
 
     @torch.no_grad()
     def stochastic_update(self, batch: Mapping[str, Tensor], data_size: int, rate: float) -> Tensor:
         counts, scale = SparseCounts(batch["x"]), data_size / len(batch["x"])
         gamma, target = self._sweep(counts)
         self.concentration.lerp_(self.eta + scale * target, rate)
-        local = self._local_bound(counts, gamma) + _ways(counts)
+        self.last.fill_(-math.inf)
+        local = self._local_bounds(counts, gamma).sum() + _ways(counts)
         return scale * local - self._global_divergence()
 
     def _prepared(self, x: Tensor) -> tuple[SparseCounts, Tensor]:
@@ -157,21 +184,26 @@ class LDACoordinates(CoordinateGuide):
         largest = logs.max(0).values
         return (logs - largest).exp(), largest
 
-    def _sweep(self, counts: SparseCounts) -> tuple[Tensor, Tensor]:
+    def _sweep(self, counts: SparseCounts, careful: bool = False) -> tuple[Tensor, Tensor]:
         r"""The documents' factors, and the expected counts of each word in each topic, ``(K, V)``, at them."""
         words, _ = self._words()
         gamma = document_factor(counts, words, self.alpha, self.iterations, self.tolerance)
+        if careful:
+            other = document_factor(counts, words, self.alpha, self.iterations, self.tolerance, spread=False)
+            better = self._local_bounds(counts, other) > self._local_bounds(counts, gamma)
+            gamma = torch.where(better[:, None], other, gamma)
         weights = expected_log(gamma).exp()
         shares = counts.values / counts.products(weights, words).clamp_min(torch.finfo(words.dtype).tiny)
         return gamma, words * counts.columns_sum(shares, weights)
 
-    def _local_bound(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
+    def _local_bounds(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
+        """Each document's part of the bound, without the orders of its words, ``(N,)``."""
         words, largest = self._words()
         logs = expected_log(gamma)
         mixed = counts.products(logs.exp(), words).clamp_min(torch.finfo(words.dtype).tiny).log()
         prior = dist.Dirichlet(torch.full_like(gamma, self.alpha), validate_args=False)
-        divergence = kl_divergence(dist.Dirichlet(gamma, validate_args=False), prior).sum()
-        return (counts.values * (mixed + largest[counts.columns])).sum() - divergence
+        divergence = kl_divergence(dist.Dirichlet(gamma, validate_args=False), prior)
+        return (-divergence).index_add(0, counts.rows, counts.values * (mixed + largest[counts.columns]))
 
     def _global_divergence(self) -> Tensor:
         factor = dist.Dirichlet(self.concentration, validate_args=False)

@@ -18,12 +18,35 @@ from .topic_model import TopicModel
 from .word_counts import WordCounts
 
 
-def _norm(size: int, bias: bool) -> nn.BatchNorm1d:
-    """Batch normalisation without a free scale, with which the guide could collapse."""
-    norm = nn.BatchNorm1d(size, eps=1e-3, affine=bias)
-    if bias:
-        norm.weight.requires_grad_(False)
-    return norm
+class _Norm(nn.BatchNorm1d):
+    """Batch norm without a free scale, with which the guide could collapse; a batch of one is left to the averages."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=1e-3)
+        self.weight.requires_grad_(False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        if len(value) > 1:
+            return super().forward(value)
+        state = self.running_mean, self.running_var, self.weight, self.bias
+        return nn.functional.batch_norm(value, *state, eps=self.eps)
+
+    @property
+    def deviation(self) -> Tensor:
+        """What it divides by outside training."""
+        assert self.running_var is not None
+        return (self.running_var + self.eps).sqrt()
+
+
+class _Bias(nn.Module):
+    """What is left of batch norm without it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value + self.bias
 
 
 class ProdLDA(TopicModel):
@@ -59,6 +82,8 @@ class ProdLDA(TopicModel):
         hidden: widths of the encoder.
         dropout: share of the encoder's last features, and of the topics, that a training step leaves out.
         total_count: words of each document that is drawn.
+        batch_norm: whether to normalise; without, only the biases are left, and the objectives of many particles
+            (`IWAE`) are vectorised, which running averages prevent.
 
     Raises:
         ValueError: what is not positive, K below 2, `dropout` not in [0, 1); `check_data` finds what is no count, a
@@ -82,8 +107,9 @@ class ProdLDA(TopicModel):
         num_words: int,
         alpha: float = 1.0,
         hidden: Sequence[int] = (100, 100),
-        dropout: float = 0.2,
+        dropout: float = 0.6,
         total_count: int = 100,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__(num_topics, num_words, total_count)
         check_positive("alpha", alpha)
@@ -94,10 +120,10 @@ class ProdLDA(TopicModel):
         self.alpha = alpha
         self.encoder = MLP((num_words,), (hidden[-1],), hidden[:-1], "softplus")
         self.loc, self.log_variance = (nn.Linear(hidden[-1], num_topics) for _ in range(2))
-        self.loc_norm, self.log_variance_norm = _norm(num_topics, True), _norm(num_topics, True)
+        norm = _Norm if batch_norm else _Bias
+        self.loc_norm, self.log_variance_norm, self.norm = norm(num_topics), norm(num_topics), norm(num_words)
         self.encoder_dropout, self.dropout = nn.Dropout(dropout), nn.Dropout(dropout)
         self.weights = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_topics, num_words)))
-        self.norm = _norm(num_words, True)
         self.register_buffer("zeros", torch.zeros(num_topics), persistent=False)
         deviation = math.sqrt((1 - 1 / num_topics) / alpha)
         self.register_buffer("scale", torch.full((num_topics,), deviation), persistent=False)
@@ -117,27 +143,20 @@ class ProdLDA(TopicModel):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(N, K)``."""
         features = self.encoder_dropout(nn.functional.softplus(self.encoder(x.log1p())))
-        loc = self._normalised(self.loc_norm, self.loc(features))
-        log_variance = self._normalised(self.log_variance_norm, self.log_variance(features))
+        loc = self.loc_norm(self.loc(features))
+        log_variance = self.log_variance_norm(self.log_variance(features))
         return loc, (0.5 * log_variance).exp()
 
     def log_probs(self, z: Tensor) -> Tensor:
         """Log probabilities of the words, ``(N, V)``, given ``(N, K)``."""
         shares = self.dropout(z.softmax(-1))
-        return self._normalised(self.norm, shares @ self.weights).log_softmax(-1)
-
-    def _normalised(self, norm: nn.BatchNorm1d, value: Tensor) -> Tensor:
-        """Batch norm; a batch of one document has no variance, and is normalised by the running averages."""
-        if len(value) > 1:
-            return norm(value)  # type: ignore[no-any-return]
-        return nn.functional.batch_norm(
-            value, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-        )
+        return self.norm(shares @ self.weights).log_softmax(-1)
 
     @property
     def topics(self) -> Tensor:
         r"""Each topic's weight of each word as batch norm scales it, ``(K, V)``; larger is likelier, none is normal."""
-        return (self.weights / (self.norm.running_var + self.norm.eps).sqrt()).detach()
+        weights = self.weights.detach()
+        return weights / self.norm.deviation if isinstance(self.norm, _Norm) else weights
 
     def proportions(self, x: Tensor) -> Tensor:
         """Each document's shares of the topics, ``(N, K)``: the softmax of the guide's mean."""

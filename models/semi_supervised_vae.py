@@ -27,8 +27,8 @@ class SemiSupervisedVAE(LatentVariableModel):
         q_\phi(y, z \mid x) = q_\phi(y \mid x)\, \mathcal N(z; \mu_\phi(x, y), \operatorname{diag} \sigma_\phi(x, y)^2).
 
     Some labels are seen. A datum without one has the evidence :math:`\log p(x)`, a datum with one :math:`\log p(x, y)`:
-    the site ``label`` says that what is seen of `y` is `y`. The guide puts all its mass on a label that is seen, and the
-    sum over the classes is exact, so both of the paper's bounds come out of one expression:
+    the site ``label`` says that what is seen of `y` is `y`. The guide puts all its mass on a label that is seen, and
+    the sum over the classes is exact, so both of the paper's bounds come out of one expression:
 
     .. math:: \mathcal L(x, y) = E_{q(z|x,y)} \Big[\log \frac{p(y)\, p(z)\, p(x|y,z)}{q(z|x,y)}\Big], \qquad
         \mathcal U(x) = \sum_y q(y|x)\, \mathcal L(x, y) + H[q(y|x)].
@@ -150,7 +150,7 @@ class SemiSupervisedVAE(LatentVariableModel):
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     def _clamp(self, logits: Tensor, y: Tensor | None) -> Tensor:
-        """Log-odds ``(B, C)`` of a class that is certain where `y` is not -1. The zeros are exact, their gradients too."""
+        """Log-odds ``(B, C)`` of a class that is certain where `y` is not -1, with exact zeros and gradients."""
         if y is None:
             return logits
         others = self.eye[y.long().clamp_min(0)] == 0
@@ -205,8 +205,8 @@ class SemiSupervisedVAE(LatentVariableModel):
         if self.init_arguments["labelled_fraction"] is None:
             if y is None or not bool((y >= 0).any()):
                 raise ValueError(
-                    "`y` must hold at least one label, got none (-1 stands for a missing one): nothing would tell which "
-                    "class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
+                    "`y` must hold at least one label, got none (-1 stands for a missing one): nothing would tell "
+                    "which class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
                 )
             self.labelled_fraction.copy_((y >= 0).to(self.labelled_fraction.dtype).mean())
         self.likelihood.initialize(x)

@@ -111,7 +111,7 @@ class FlowPrior(nn.Module):
         """Nothing to set: the flow starts near the standard normal."""
 
 
-def make_prior(prior: str | nn.Module | None, latent_dim: int) -> nn.Module | None:
+def make_prior(prior: str | VampPrior | FlowPrior | None, latent_dim: int) -> VampPrior | FlowPrior | None:
     """The prior itself, the flow of this name, or None for the standard normal."""
     if isinstance(prior, str):
         check_choice("prior", prior, ("maf", "spline"))

@@ -32,7 +32,7 @@ class WordCounts(TorchDistribution):
         log_probs: normalised and finite, ``(..., V)``.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  # torch's own interface
     support = constraints.independent(constraints.nonnegative_integer, 1)
 
     def __init__(self, total_count: int, log_probs: Tensor) -> None:

@@ -48,6 +48,7 @@ def alignment_picture(means: Any, shade: Any, label: str, matrix: Any, wild_type
     picture = figure(max(7.5, 1.5 + 0.17 * len(wild_type)), 8.6)
     upper, lower = picture.subplots(2, 1, height_ratios=[1.15, 1.0])
     _map(picture, upper, means, shade, label, "Sequences in latent space")
+    upper.set_aspect("auto")
     title = "Every single mutation of the wild type: log p(mutant) - log p(wild type), in nats"
     _heat(picture, lower, matrix, wild_type, letters, None, title)
     return picture

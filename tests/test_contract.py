@@ -67,7 +67,7 @@ MODELS: dict[str, tuple[Callable[[], LatentVariableModel], Callable[[torch.Tenso
         lambda: LatentDirichletAllocation(2, 3, encoder="network"),
         lambda x: {"x": x.abs().mul(3).round() + 1},
     ),
-    "ProdLDA": (lambda: ProdLDA(2, 3, hidden=(8, 8)), lambda x: {"x": x.abs().mul(3).round() + 1}),
+    "ProdLDA": (lambda: ProdLDA(2, 3, hidden=(8, 8), batch_norm=False), lambda x: {"x": x.abs().mul(3).round() + 1}),
     "linear Gaussian": (lambda: LinearGaussian(3, 2), lambda x: {"x": x}),
     "factor analysis": (lambda: FactorAnalysis(3, 1), lambda x: {"x": x}),
     "PPCA": (lambda: PPCA(3, 2), lambda x: {"x": x}),

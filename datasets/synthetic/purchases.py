@@ -10,15 +10,15 @@ from ..dataset import Dataset
 from .draw import Draw
 
 CATEGORIES = ("vegetables", "meat", "dairy", "bread", "sweets", "drinks", "frozen", "household", "baby", "garden")
-SEGMENTS = ("families", "students", "cooks", "gardeners", "occasional")
+SEGMENTS = ("families", "students", "cooks", "gardeners", "commuters")
 SHARES = (0.32, 0.26, 0.2, 0.08, 0.14)
-VOLUMES = (60.0, 22.0, 40.0, 30.0, 6.0)  # items a month
+VOLUMES = (60.0, 22.0, 40.0, 30.0, 12.0)  # items a month
 _TASTES = (
     (16, 12, 18, 12, 10, 8, 6, 8, 9, 1),
     (4, 5, 8, 10, 18, 24, 26, 4, 0.3, 0.7),
     (34, 24, 14, 10, 3, 9, 1, 4, 0.3, 0.7),
     (14, 6, 8, 8, 5, 8, 4, 9, 1, 37),
-    (9, 8, 16, 24, 12, 18, 6, 6, 0.5, 0.5),
+    (3, 2, 6, 32, 16, 36, 1.5, 2.5, 0.5, 0.5),
 )
 
 
@@ -30,7 +30,7 @@ def purchases(
     .. math:: c_n \sim \mathrm{Categorical}(\pi), \quad v_n \sim \mathrm{LogNormal}(-\sigma^2/2, \sigma), \quad
         x_{nd} \sim \mathrm{Poisson}(v_n V_{c_n} \theta_{c_n d}).
 
-    The segments differ in size (8% to 32%), volume V (6 to 60 items) and tastes. With `volume_spread` 0 this is a
+    The segments differ in size (8% to 32%), volume V (12 to 60 items) and tastes. With `volume_spread` 0 this is a
     Poisson mixture; above it, customers of one segment differ in volume, and only a multinomial mixture, which takes
     the totals as given, fits.
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ModelError
+from ..noise import Noise, NoiseLayout
 from ..terms import Terms, evaluate
 from .chunking import chunk_seed
 from .estimate import Estimate
 from .pareto import psis_k
 from .scoring import Scored, check_count, random_sites, refuse_point_masses, scored
 
+_NUMBERS = 2**23  # of the densities of one piece, at most
 _MUTATION = re.compile(r"([A-Za-z])(\d+)([A-Za-z*-])")
 
 
@@ -159,13 +161,16 @@ def _score(
             )
         drawn = fit.model.generate(half, seed=chunk_seed(seed, 1))
         prior = {site.name: drawn[site.name].unsqueeze(1).to(pair.device) for site in latents}
-        weights, evidence = _weights(pair, row, prior, half, seed)
-        for k, mutant in enumerate(mutants):
-            if torch.equal(mutant, row):
-                continue
-            other, found = _weights(pair, mutant, prior, half, seed)
-            values[k], errors[k] = found - evidence, _error(other - weights)
-            tails[k] = psis_k(other.log())
+        noise = _SharedNoise(pair, half, seed)
+        weights, evidence = _normalized(_log_weights(pair, row.unsqueeze(0), prior, noise)[:, 0])
+        changed = (mutants != row).any(1).nonzero().flatten()
+        size = max(1, min(64, _NUMBERS // (half * len(row) * len(_letters(fit))))) if noise.shared else 1
+        for part in changed.split(size):
+            log_weights = _log_weights(pair, mutants[part], prior, noise)
+            tails[part] = psis_k(log_weights)
+            for k, column in zip(part.tolist(), log_weights.unbind(1), strict=True):
+                other, found = _normalized(column)
+                values[k], errors[k] = found - evidence, _error(other - weights)
     return MutationEffects(names, values, errors, Estimate(float(evidence), _error(weights)), tails)
 
 
@@ -174,21 +179,61 @@ def _error(weights: Tensor) -> float:
     return float(torch.stack([half.var() for half in weights.chunk(2)]).sum().sqrt() / math.sqrt(2 * len(weights)))
 
 
-def _weights(pair: Scored, row: Tensor, prior: dict[str, Tensor], half: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Importance weights of one sequence over their mean, ``(2 half,)``, and the log of that mean.
-
-    The same seed and shapes give every sequence the same base noise.
-    """
-    batch = {"x": row.unsqueeze(0).to(pair.device)}
-    parts = [evaluate(pair.program, batch, num_particles=half, seed=seed)]
-    parts += [evaluate(pair.program, batch, num_particles=half, seed=seed, values=prior)] if prior else parts
-    log_weights = torch.cat([_log_weights(terms) for terms in parts])
+def _normalized(log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights over their mean, and the log of that mean."""
     log_mean = log_weights.logsumexp(0) - math.log(len(log_weights))
     return (log_weights - log_mean).exp(), log_mean
 
 
-def _log_weights(terms: Terms) -> Tensor:
-    """``(K,)``: log p(x, z) over the equal mixture of q(z | x) and p(z)."""
+class _SharedNoise:
+    """The same base noise for every row of a batch, whatever its size.
+
+    Attributes:
+        shared: whether rows of one batch can share it. Otherwise sequences go one by one, from one seed.
+    """
+
+    def __init__(self, pair: Scored, num_particles: int, seed: int) -> None:
+        self.pair, self.num_particles, self.seed = pair, num_particles, seed
+        self.one, two = self._layout(1), self._layout(2)
+        alike = len(self.one.draws) == len(two.draws) and not self.one.opaque
+        self.shared = alike and all(
+            first.kind == second.kind and first.shape[:1] == (1,) and second.shape == (2, *first.shape[1:])
+            for first, second in zip(self.one.draws, two.draws, strict=True)
+        )
+
+    def _layout(self, rows: int) -> NoiseLayout:
+        layout = NoiseLayout()
+        batch = {"x": self.pair.data["x"].to(self.pair.device).expand(rows, -1)}
+        evaluate(self.pair.program, batch, noise=layout, seed=self.seed)
+        return layout
+
+    def __call__(self, rows: int) -> Noise | None:
+        if not self.shared:
+            return None
+        generator = torch.Generator().manual_seed(chunk_seed(self.seed, 0))
+        made: dict[str, list[Tensor]] = {"normal": [torch.empty(self.num_particles, 0)], "uniform": []}
+        made["uniform"].append(made["normal"][0])
+        for draw in self.one.draws:
+            source = torch.randn if draw.kind == "normal" else torch.rand
+            block = source(self.num_particles, *draw.shape, generator=generator, device="cpu")
+            made[draw.kind].append(block.expand(-1, rows, *draw.shape[1:]).reshape(self.num_particles, -1))
+        normal, uniform = (torch.cat(made[kind], 1).to(self.pair.device) for kind in ("normal", "uniform"))
+        return Noise(normal, uniform)
+
+
+def _log_weights(pair: Scored, rows: Tensor, prior: dict[str, Tensor], noise: _SharedNoise) -> Tensor:
+    """``(2 half, B)``: log p(x, z) over the equal mixture of q(z | x) and p(z), at draws of each in turn."""
+    batch, half = {"x": rows.to(pair.device)}, noise.num_particles
+    parts = [evaluate(pair.program, batch, num_particles=half, seed=noise.seed, noise=noise(len(rows)))]
+    if prior:
+        values = {name: value.expand(-1, len(rows), *value.shape[2:]) for name, value in prior.items()}
+        parts.append(evaluate(pair.program, batch, num_particles=half, seed=noise.seed, values=values))
+    else:
+        parts *= 2
+    return torch.cat([_log_weight(terms) for terms in parts])
+
+
+def _log_weight(terms: Terms) -> Tensor:
     log_joint = terms.log_likelihood
     assert log_joint is not None
     log_joint = log_joint.double()
@@ -197,7 +242,7 @@ def _log_weights(terms: Terms) -> Tensor:
         log_p = torch.stack([site.log_p.double() for site in sites if site.log_p is not None]).sum(0)
         log_q = torch.stack([site.log_q.double() for site in sites if site.log_q is not None]).sum(0)
         log_joint = log_joint + log_p - torch.logaddexp(log_p, log_q) + math.log(2.0)
-    return log_joint[:, 0].cpu()
+    return log_joint.cpu()
 
 
 def _letters(fit: Any) -> str:

@@ -128,7 +128,7 @@ def document_completion(
         >>> topics = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
         >>> uniform = torch.ones(2, 3)
         >>> x = torch.tensor([[4.0, 6.0, 0.0], [0.0, 5.0, 5.0]])
-        >>> bool(document_completion(topics, x) < document_completion(uniform, x))
+        >>> document_completion(topics, x).value < document_completion(uniform, x).value
         True
     """
     with torch.no_grad():

@@ -24,7 +24,7 @@ class AuxiliaryELBO(Objective):
     .. math:: \mathcal J = \mathcal L - w \, \frac NB \sum_{b=1}^{B} \ell_\phi(x_b, y_b),
 
     where :math:`\mathcal L` is the wrapped objective's and :math:`\ell` is what the model's method
-    ``auxiliary_loss(**batch) -> (B,)`` returns, in nats and without randomness. The loss is scaled by ``N / B`` like the
+    ``auxiliary_loss(**batch) -> (B,)`` returns, in nats and without randomness. It is scaled by ``N / B`` like the
     local terms of the bound, so mini-batches estimate the full-data objective without bias. It is part of the objective
     only: the bound in the history, and every evidence, stay those of the model.
 
@@ -109,7 +109,7 @@ class AuxiliaryELBO(Objective):
         loss = getattr(program.model_owner, "auxiliary_loss", None)
         if loss is None:
             raise ModelError(
-                f"`AuxiliaryELBO` needs a model with a method `auxiliary_loss(**batch)` that returns one loss per datum, "
+                f"`AuxiliaryELBO` needs a model with a method `auxiliary_loss(**batch)` that returns one loss a datum, "
                 f"and `{type(program.model_owner).__name__}` has none. Add it, or pass the bound itself: "
                 f"{self.objective!r}."
             )

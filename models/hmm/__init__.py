@@ -9,12 +9,12 @@ __all__ = [
     "HiddenMarkov",
     "Smoothed",
     "best_path",
+    "expectations",
     "log_evidence",
-    "smooth",
 ]
 
 from .distribution import HiddenMarkov
 from .emissions import CategoricalEmission, Emission, GaussianEmission
-from .evidence import log_evidence
-from .forward_backward import Smoothed, smooth
+from .evidence import expectations, log_evidence
+from .forward_backward import Smoothed
 from .viterbi import best_path

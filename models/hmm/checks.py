@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["check_sequences"]
+__all__ = ["check_enough", "check_sequences"]
 
-import torch
 from torch import Tensor
+
+from .padding import real_steps
 
 
 def check_sequences(
-    x: Tensor | None, lengths: Tensor | None, num_states: int, num_features: int | None, num_categories: int | None
+    x: Tensor | None, lengths: Tensor | None, num_features: int | None, num_categories: int | None
 ) -> None:
     """Raise a `ValueError` that names the argument, what was expected, what came, and what to do."""
     if lengths is not None:
@@ -29,18 +30,20 @@ def check_sequences(
         raise ValueError(f"`x` must have one or more steps, got shape {tuple(x.shape)}. Leave empty sequences out.")
     inside = None
     if lengths is not None:
-        inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
+        inside = real_steps(lengths, x.shape[1])
     missing = x.isnan() if x.dim() == 2 else x.isnan().any(-1)
     _refuse(missing, inside, "`x` must be finite up to each sequence's length, got NaN")
-    frames = x.shape[0] * x.shape[1] if lengths is None else int(lengths.sum())
-    if frames < num_states:
-        raise ValueError(
-            f"`x` has {frames} steps in all, fewer than `num_states` = {num_states}. Give more data or ask for fewer "
-            "states."
-        )
     if num_categories is not None:
         known = (x >= 0) & (x < num_categories) & (x == x.round())
         _refuse(~known, inside, f"`x` must hold codes 0, ..., {num_categories - 1}, got {{value:g}}", x)
+
+
+def check_enough(lengths: Tensor, num_states: int) -> None:
+    """Raise unless a state can start at a step of its own."""
+    if (steps := int(lengths.sum())) < num_states:
+        raise ValueError(
+            f"`num_states` = {num_states} needs at least as many steps of data, got {steps} in all. Ask for fewer."
+        )
 
 
 def _check_lengths(lengths: Tensor, x: Tensor | None) -> None:

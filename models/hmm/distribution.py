@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .emissions import Emission
 from .evidence import log_evidence
+from .padding import blank, real_steps
 
 
 class HiddenMarkov(TorchDistribution):
@@ -57,8 +58,7 @@ class HiddenMarkov(TorchDistribution):
         """Which steps are data rather than padding, time first, ``(T, N)``, for a batch of this shape."""
         if self.lengths is None:
             return None
-        lengths = self.lengths.expand(shape).reshape(-1)
-        return torch.arange(self.steps, device=lengths.device).unsqueeze(-1) < lengths
+        return real_steps(self.lengths.expand(shape).reshape(-1), self.steps).mT
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The forward algorithm, ``batch_shape``."""
@@ -66,9 +66,8 @@ class HiddenMarkov(TorchDistribution):
         shape = torch.broadcast_shapes(self.batch_shape, value.shape[: value.dim() - events])
         frames = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape).transpose(0, 1)
         mask = self.inside(shape)
-        if mask is not None:  # whatever fills the padding, also NaN, stays out of the arithmetic
-            frames = torch.where(mask.reshape(*mask.shape, *[1] * (events - 1)), frames, 0)
-        found = log_evidence(self.initial, self.transition, self.emission.log_prob(frames), mask)
+        log_density = self.emission.log_prob(blank(frames, mask))
+        found = log_evidence(self.initial, self.transition, log_density, mask)
         return found.reshape(shape)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -91,7 +90,5 @@ class HiddenMarkov(TorchDistribution):
         frames = self.emission.draw(states)
         mask = self.inside(shape)
         if mask is not None:
-            inside = mask.mT
-            states = torch.where(inside, states, -1)
-            frames = torch.where(inside.reshape(*inside.shape, *[1] * (frames.dim() - 2)), frames, 0)
+            states, frames = torch.where(mask.mT, states, -1), blank(frames, mask.mT)
         return states.reshape(*shape, self.steps), frames.reshape(*shape, *self.event_shape)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..clustering import kmeans
 from ..gaussian_moments import floored
+from .padding import real_steps
 
 _WINDOWS, _WIDTH = 5_000, 15
 
@@ -37,7 +38,7 @@ def gaussian_start(x: Tensor, lengths: Tensor, num_states: int, seed: int, full:
         full: whether covariances are full.
         floor: under every standard deviation.
     """
-    inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
+    inside = real_steps(lengths, x.shape[1])
     centres, rows, cluster = kmeans(x[inside], num_states, seed)
     counts = torch.bincount(cluster, minlength=num_states).to(x.dtype)
     residual = rows - centres[cluster]

@@ -76,10 +76,10 @@ def test_a_scan_holds_the_single_mutants(tiny):
 
 def test_common_random_numbers_help(tiny):
     """The paired error is what repeats show, and less than independent draws would have."""
-    runs = [mutation_effects(tiny, "CC", ["C1A"], num_particles=200, seed=seed) for seed in range(60)]
+    runs = [mutation_effects(tiny, "CC", ["C1A"], num_particles=200, seed=seed) for seed in range(30)]
     values = torch.stack([run.value[0] for run in runs])
     claimed = torch.stack([run.stderr[0] for run in runs]).square().mean().sqrt()
-    assert 0.6 < float(values.std() / claimed) < 1.6
+    assert 0.5 < float(values.std() / claimed) < 1.8
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import numpy as np
 import pyro
@@ -76,27 +75,22 @@ def test_a_sweep_is_scikit_learn_s(float64):
     from sklearn.decomposition import LatentDirichletAllocation as Peer
 
     x, _, _ = planted(40)
-    peer = Peer(
-        4, doc_topic_prior=0.3, topic_word_prior=0.2, learning_method="batch", max_iter=3, max_doc_update_iter=2000,
-        mean_change_tol=1e-12, random_state=0,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        peer._check_feature_names(x.numpy(), reset=True)
-        peer._init_latent_vars(x.shape[1], dtype=np.float64)
-        start = torch.from_numpy(peer.components_.copy())
-        peer.random_state = np.random.RandomState(0)
-        peer = peer.fit(x.numpy())
-    guide = LDACoordinates(start, 0.3, 0.2, iterations=2000, tolerance=1e-12)
+    options = {"doc_topic_prior": 0.3, "topic_word_prior": 0.2, "max_doc_update_iter": 2000, "mean_change_tol": 1e-12}
+    peer = Peer(4, max_iter=1, random_state=0, **options).fit(x.numpy())
+    guide = LDACoordinates(torch.from_numpy(peer.components_), 0.3, 0.2, iterations=2000, tolerance=1e-12)
     for _ in range(3):
+        theta = torch.from_numpy(peer.transform(x.numpy()))
+        torch.testing.assert_close(guide.proportions(x), theta, rtol=0, atol=1e-4)
         bound = guide.update({"x": x})
-    torch.testing.assert_close(guide.concentration, torch.from_numpy(peer.components_), rtol=1e-4, atol=1e-6)
-    theta = torch.from_numpy(peer.transform(x.numpy()))
-    torch.testing.assert_close(guide.proportions(x), theta, rtol=0, atol=1e-4)
+        # fit starts documents at random; this is its step from the start that transform has
+        _, expected = peer._e_step(x.numpy(), cal_sstats=True, random_init=False)
+        peer.components_ = 0.2 + expected
+        words = torch.from_numpy(peer.components_)
+        peer.exp_dirichlet_component_ = (words.digamma() - words.sum(-1, keepdim=True).digamma()).exp().numpy()
+        torch.testing.assert_close(guide.concentration, words, rtol=1e-4, atol=1e-5)
+    # scikit-learn's bound is at the documents' factors of the next sweep, and without the orders of the words
     orders = (x.sum(-1) + 1).lgamma().sum() - (x + 1).lgamma().sum()
-    # scikit-learn's is at the documents' factors of the next sweep
-    assert bound.item() - orders.item() == pytest.approx(peer.score(x.numpy()), rel=1e-3)
-    assert bound.item() - orders.item() <= peer.score(x.numpy()) + 1e-6
+    assert bound.item() - orders.item() == pytest.approx(peer.score(x.numpy()), rel=1e-2)
 
 
 def test_the_bound_is_the_expectation_it_stands_for(float64):
@@ -129,7 +123,9 @@ def test_the_bound_is_below_the_evidence_by_enumeration(float64):
     def log_dirichlet(counts, concentration):
         counts = counts + concentration
         total = torch.full_like(counts, concentration)
-        return (counts.lgamma().sum(-1) - counts.sum(-1).lgamma() - total.lgamma().sum(-1) + total.sum(-1).lgamma()).sum()
+        return (
+            counts.lgamma().sum(-1) - counts.sum(-1).lgamma() - total.lgamma().sum(-1) + total.sum(-1).lgamma()
+        ).sum()
 
     terms = []
     for assignment in itertools.product(range(2), repeat=len(tokens)):
@@ -146,14 +142,20 @@ def test_the_bound_is_below_the_evidence_by_enumeration(float64):
     summed = elbo_terms(fit, num_particles=4_000)
     assert bound - 5 * summed.stderr < summed.value < evidence + 5 * summed.stderr
     weighted = log_evidence(fit, num_particles=20_000)
-    assert weighted.value == pytest.approx(evidence.item(), abs=0.15)
+    assert bound < weighted.value < evidence + 0.1  # the factors have one of two modes
+
+    beta = torch.distributions.Dirichlet(torch.full((2, 3), eta)).sample((100_000,))
+    theta = torch.distributions.Dirichlet(torch.full((2, 2), alpha)).sample((100_000,))
+    likelihood = torch.special.xlogy(x, theta @ beta).sum((-1, -2)).exp().mean().log()
+    likelihood = likelihood + (x.sum(-1) + 1).lgamma().sum() - (x + 1).lgamma().sum()
+    assert likelihood.item() == pytest.approx(evidence.item(), abs=0.05)
 
 
 def test_every_sweep_raises_the_bound(float64):
-    x, _, _ = planted()
-    fit = CAVI(steps=60).fit(LatentDirichletAllocation(5, 30), x, seed=2)
+    x, _, _ = planted(60)
+    fit = CAVI(steps=40).fit(LatentDirichletAllocation(5, 30), x, seed=2)
     assert fit.history.bound.is_monotonic_increasing
-    evidence = log_evidence(fit, num_particles=200)
+    evidence = log_evidence(fit, num_particles=20)
     assert evidence.value > fit.history.bound.iloc[-1]
 
 
@@ -187,23 +189,23 @@ def test_one_step_of_rate_one_on_all_data_is_a_sweep(float64):
 
 
 @pytest.mark.parametrize("encoder", ["fixed point", "network"])
-@pytest.mark.parametrize("objective", [Trace_ELBO(), TraceMeanField_ELBO()])
-def test_svi_finds_the_topics_and_comes_close_to_cavi(encoder, objective):
+def test_svi_finds_the_topics_and_comes_close_to_cavi(encoder):
     x, truth, _ = planted()
     exact = CAVI(steps=60).fit(LatentDirichletAllocation(3, 30), x)
     model = LatentDirichletAllocation(3, 30, encoder=encoder, hidden=(32,))
-    fit = SVI(objective, steps=600, lr=0.02, batch_size=50, compile="trace").fit(model, x)
+    fit = SVI(TraceMeanField_ELBO(), steps=200, lr=0.05, batch_size=50, compile="trace").fit(model, x)
     distance = torch.cdist(truth, fit.model.topics, p=1).min(1).values
     assert distance.max() < 0.2
     # words' topics are summed out here, so that this bound may lie above CAVI's
-    assert elbo_terms(fit, num_particles=20).value > exact.history.bound.iloc[-1] - 0.6 * len(x)
+    assert elbo_terms(fit, num_particles=20).value > exact.history.bound.iloc[-1] - 1.0 * len(x)
     shares = fit.model.predict({"x": x})
     torch.testing.assert_close(shares.sum(-1), torch.ones(len(x)))
 
 
 def test_each_document_may_have_parameters_of_its_own():
     x, truth, _ = planted(60)
-    fit = SVI(Trace_ELBO(), steps=400, lr=0.05, guide="normal", compile="trace").fit(LatentDirichletAllocation(3, 30), x)
+    fit = SVI(Trace_ELBO(), steps=250, lr=0.05, guide="normal", compile="trace")
+    fit = fit.fit(LatentDirichletAllocation(3, 30, encoder=None), x)
     topics = fit.posterior(100)["topics"].mean(0)
     assert torch.cdist(truth, topics, p=1).min(1).values.max() < 0.5
 
@@ -259,7 +261,7 @@ def test_bad_arguments(arguments, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.ones(4, 6), r"`x` must have shape \(N, 5\), one column for each word .* count_words"),
+        (torch.ones(4, 6), r"`x` must have shape \(N, 5\), one column for each word .*count_words"),
         (torch.full((4, 5), 0.5), "`x` must hold counts .* got 0.5 in row 0, column 0.* tf-idf"),
         (-torch.ones(4, 5), "`x` must hold counts"),
         (torch.eye(5)[[0, 1, 2]] * torch.tensor([[1.0], [0.0], [0.0]]), "2 with none, the first in row 1. Drop them"),
@@ -276,7 +278,7 @@ def test_bad_documents(x, message):
 
 
 def test_bad_vocabularies():
-    with pytest.raises(ValueError, match="`vocabulary` must have one word for each column .* got 2 words"):
+    with pytest.raises(ValueError, match=r"`vocabulary` must have one word for each column .* got 2 words"):
         top_words(torch.ones(2, 3), ["a", "b"])
     with pytest.raises(ValueError, match=r"`num` must be in 1, ..., 3, got 4"):
         LatentDirichletAllocation(2, 3).top_words(["a", "b", "c"], 4)

@@ -93,9 +93,9 @@ def test_bad_input():
     x = torch.ones(3, 4)
     with pytest.raises(ValueError, match=r"`x` must have shape \(N, 5\)"):
         document_completion(torch.ones(2, 5), x)
-    with pytest.raises(ValueError, match="`topics` must be weights .* none negative"):
+    with pytest.raises(ValueError, match=r"`topics` must be weights .* none negative"):
         document_completion(-torch.ones(2, 4), x)
-    with pytest.raises(ValueError, match="`num_words` must be in 2, ..., 4, got 10"):
+    with pytest.raises(ValueError, match=r"`num_words` must be in 2, ..., 4, got 10"):
         npmi_coherence(torch.ones(2, 4), x)
     with pytest.raises(ValueError, match="`reference` must have shape"):
         npmi_coherence(torch.ones(2, 4), torch.ones(3, 5), num_words=2)

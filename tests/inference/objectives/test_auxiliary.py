@@ -72,15 +72,15 @@ def test_a_fit_follows_the_schedule_and_shows_the_bound(case):
     strong = SVI(AuxiliaryELBO(weight=1e4, objective=IWAE(2)), steps=400, lr=1e-2, progress=False).fit(model, data)
     torch.testing.assert_close(strong.model.bias.detach(), torch.ones(3), atol=0.05, rtol=0)
     eager = SVI(AuxiliaryELBO(IWAE(2)), steps=10, log_every=5, compile=False, progress=False).fit(model, data, seed=1)
-    traced = SVI(AuxiliaryELBO(IWAE(2)), steps=10, log_every=5, compile="trace", progress=False).fit(model, data, seed=1)
+    traced = SVI(AuxiliaryELBO(IWAE(2)), steps=10, log_every=5, compile="trace", progress=False).fit(
+        model, data, seed=1
+    )
     torch.testing.assert_close(torch.tensor(eager.history.loss.values), torch.tensor(traced.history.loss.values))
 
 
 def test_in_a_plain_pyro_svi(case):
     model, data = case
-    svi = pyro.infer.SVI(
-        model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), AuxiliaryELBO(IWAE(2), weight=1e4)
-    )
+    svi = pyro.infer.SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), AuxiliaryELBO(IWAE(2), weight=1e4))
     for _ in range(300):
         svi.step(**data)
     torch.testing.assert_close(model.bias.detach(), torch.ones(3), atol=0.05, rtol=0)
@@ -88,7 +88,7 @@ def test_in_a_plain_pyro_svi(case):
 
 
 def test_configuration_and_errors(case):
-    model, data = case
+    _, data = case
     objective = AuxiliaryELBO(BetaELBO(Linear(0.0, 2.0)), 0.2)
     assert objective.configuration()["bound"]["objective"] == "BetaELBO"
     assert objective.is_scheduled and objective.schedule(1.0) == 2.0 and objective.is_sum_over_data

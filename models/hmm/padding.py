@@ -1,0 +1,20 @@
+"""Which steps are data, and what stands in the others."""
+
+from __future__ import annotations
+
+__all__ = ["blank", "real_steps"]
+
+import torch
+from torch import Tensor
+
+
+def real_steps(lengths: Tensor, steps: int) -> Tensor:
+    """Whether each step is before its sequence's end, ``(N, T)``."""
+    return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+def blank(x: Tensor, inside: Tensor | None) -> Tensor:
+    """`x` with zero where its first two dimensions are not `inside`; whatever was there, also NaN, is gone."""
+    if inside is None:
+        return x
+    return torch.where(inside.reshape(*inside.shape, *[1] * (x.dim() - 2)), x, 0)

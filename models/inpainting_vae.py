@@ -106,7 +106,7 @@ class InpaintingVAE(LatentVariableModel):
 
     def model(self, mask: Tensor, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         if x is None:  # nothing is seen, everything is drawn
-            x, mask = None, torch.zeros_like(mask)
+            mask = torch.zeros_like(mask)
         with pyro.plate("data", len(mask)):
             # p(z | seen pixels, mask)
             z = pyro.sample("z", self.prior(torch.zeros_like(mask) if x is None else x, mask))

@@ -114,16 +114,26 @@ def _compile(module: fx.GraphModule, inputs: Tensors, options: dict[str, Any]) -
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     mode = FakeTensorMode(shape_env=ShapeEnv())
-    with tracing(TracingContext(mode)):
-        examples: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
-        return compile_graph(module, examples, options=options)
+    constants = [*module.parameters(), *module.buffers()]
+    with generated_modules() as modules, torch.no_grad():
+        with tracing(TracingContext(mode)):
+            examples: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
+            compiled = compile_graph(module, examples, options=options)
+        compiled(*[tensor.detach().clone() for tensor in inputs])
+        return hoist_buffers(compiled, modules, constants, inputs)
 
 
 def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -> Runner:
     """Compile the graph so that it updates its first `state` inputs in place; called, it returns them and the rest.
 
-    Random operations left inside keep eager's generator.
+    Random operations left inside keep eager's generator. What the cache cannot give is compiled without it.
+
+    Raises:
+        RuntimeError: if there is no compiler, or it fails.
     """
+    from torch._inductor.exc import InductorError
+    from torch._inductor.utils import fresh_cache
+
     module = updating_inputs(module, state)
     with _quiet():
         keep_scalars(module)
@@ -136,11 +146,11 @@ def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -
             "alignment_asserts": False,
             "scalar_asserts": False,
         }
-        constants = [*module.parameters(), *module.buffers()]
-        with generated_modules() as modules, torch.no_grad():
+        try:
             compiled = _compile(module, inputs, options)
-            compiled(*[tensor.detach().clone() for tensor in inputs])
-            compiled = hoist_buffers(compiled, modules, constants, inputs)
+        except InductorError:  # such as a half-written file that a killed process left in the cache
+            with fresh_cache():
+                compiled = _compile(module, inputs, options)
 
     def run(*inputs: torch.Tensor) -> Any:
         return (*inputs[:state], *compiled(*inputs))

@@ -20,7 +20,7 @@ from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
-from .tracing import trace_step
+from .tracing import trace_step, warn_uncompiled
 from .update import OptimizerState, Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
@@ -199,10 +199,16 @@ class Engine:
         compiled = backend == "inductor" or (
             self.compile == "auto" and backend == "cudagraph" and self.steps * cost.operations > _COMPILE_ON_CUDA
         )
-        if self.device.type == "cuda" and not single and backend in ("inductor", "cudagraph"):
-            self._capture(graph, compiled)
-        elif compiled:
-            self._compile(graph)
+        try:
+            if self.device.type == "cuda" and not single and backend in ("inductor", "cudagraph"):
+                self._capture(graph, compiled)
+            elif compiled:
+                self._compile(graph)
+        except RuntimeError as error:
+            if self.compile != "auto":
+                raise
+            warn_uncompiled(error)
+            self.backend, self.unroll = "trace", 1
         self.compile_seconds = time.perf_counter() - start
 
     def _compile(self, graph: StepGraph) -> None:

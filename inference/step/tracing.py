@@ -14,7 +14,7 @@ from .update import OptimizerState
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["trace_step"]
+__all__ = ["trace_step", "warn_uncompiled"]
 
 
 class _LastSite(Messenger):
@@ -54,6 +54,16 @@ def trace_step(engine: Engine, step: int) -> StepGraph | None:
         )
         return None
     return graph
+
+
+def warn_uncompiled(error: RuntimeError) -> None:
+    """Say that the step is interpreted because `error` kept it from being compiled."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    warnings.warn(
+        "The step could not be compiled, so its trace is interpreted, which is slower but gives the same numbers. "
+        f'`compile="trace"` does so without this warning. Reason: {reason}',
+        stacklevel=6,
+    )
 
 
 def _trace(engine: Engine, step: int) -> StepGraph:

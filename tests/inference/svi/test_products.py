@@ -45,3 +45,14 @@ def test_small_and_double_products_stay(rows: int, dtype: torch.dtype, monkeypat
 def test_other_processors_keep_their_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_prefers_onednn", lambda: False)
     assert routed(trace(layer, inputs(128, torch.float32))) == 0
+
+
+def test_part_of_a_wider_matrix_is_copied_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_prefers_onednn", lambda: True)
+    x, weight, _ = inputs(128, torch.float32)
+    left, wide = weight.t().contiguous(), torch.cat([x, x[:72]])
+    module = trace(lambda a, b: (a @ b[:, :200],), [left, wide])
+    (product,) = [node for node in module.graph.nodes if "jensen.product" in str(node.target)]
+    assert product.args[1].target is torch.ops.aten.clone.default
+    assert product.args[1].meta["val"].is_contiguous()
+    assert torch.allclose(module(left, wide)[0], left @ wide[:, :200], rtol=1e-4, atol=1e-3)

@@ -74,15 +74,13 @@ class _PlanarMaps:
 
     def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``(..., L)``; the log determinant is ``(...)``."""
-        # All maps' inner products at once: w_t z_t = w_t z_0 + sum_{s < t} (w_t u_s) h_s leaves a recursion of scalars.
-        start = (self.w @ z.unsqueeze(-1)).squeeze(-1) + self.b
+        # All maps' inner products at once: w_t z_t = w_t z_0 + sum_{s < t} (w_t u_s) h_s leaves a recursion of (T,).
+        inner = (self.w @ z.unsqueeze(-1)).squeeze(-1) + self.b
         product = self.w @ self.u.mT
         h: list[Tensor] = []
         for t in range(self.b.shape[-1]):
-            inner = start[..., t]
-            for s in range(t):
-                inner = inner + product[..., t, s] * h[s]
-            h.append(torch.tanh(inner))
+            h.append(torch.tanh(inner[..., t]))
+            inner = inner + product[..., t] * h[-1].unsqueeze(-1)
         bends = torch.stack(h, -1)
         log_det = torch.log1p((1.0 - bends * bends) * self.product).sum(-1)
         return z + (bends.unsqueeze(-2) @ self.u).squeeze(-2), log_det

@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="smaller versions of the long ones")
     parser.add_argument("--full", action="store_true", help="the published budgets, where a check has one (on a GPU)")
     parser.add_argument("--steps", type=int, default=None, help="updates of each fit, where a check takes a budget")
+    parser.add_argument("--labels", help="numbers of labels of semi_supervised, comma separated")
     parser.add_argument("--write", action="store_true", help="append the tables to benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
@@ -67,7 +68,7 @@ def main() -> int:
     for name in chosen:
         start = time.perf_counter()
         run = importlib.import_module(f"quality_checks.{name}").run
-        budget = {"full": arguments.full, "steps": arguments.steps}
+        budget = {"full": arguments.full, "steps": arguments.steps, "labels": arguments.labels}
         rows = run(arguments.quick, **{key: budget[key] for key in budget if key in inspect.signature(run).parameters})
         missed += sum(row["met"] is False for row in rows)
         text += [f"\n### {name} ({time.perf_counter() - start:.0f} s)\n", _table(rows)]

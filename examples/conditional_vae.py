@@ -21,6 +21,7 @@ def main(steps: int = 4_000, data: str = "digits", picture: str = "", particles:
     test = {name: value[:500] for name, value in images.test.items()}
     pixels = test["x"].shape[1]
 
+    torch.manual_seed(0)  # of the start of the networks
     model = ConditionalVAE(pixels, latent_dim=8, num_classes=10, hidden=(200,))
     method = SVI(TraceMeanField_ELBO(), steps=steps, lr=1e-3, batch_size=128)
     fit = method.fit(model, images.train, seed=0)

@@ -16,6 +16,7 @@ from jensen.models import VAE, HierarchicalVAE
 
 def main(steps: int = 4_000, picture: str = "", particles: int = 500) -> None:
     data = threshold(digits(test_size=0.2, seed=0)).select("x")
+    torch.manual_seed(0)  # of the start of the networks
     models = {
         "one layer": VAE(64, latent_dim=8, hidden=(100,)),
         "two layers": HierarchicalVAE(64, latent_dims=(16, 8), hidden=(100,), upper_hidden=(50,)),

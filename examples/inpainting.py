@@ -22,6 +22,7 @@ def main(steps: int = 6_000, data: str = "digits", picture: str = "", particles:
 
     masks = RandomMasks(("rectangle", "pixels", "half"))
     images = masks.hide(images, seed=0)  # masks of the held-out images; those of the training are drawn at each step
+    torch.manual_seed(0)  # of the start of the networks
     models = {
         "perceptron": InpaintingVAE((side, side), latent_dim=16, hidden=(200,)),
         "partial convolutions": InpaintingVAE(

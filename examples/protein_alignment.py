@@ -27,6 +27,7 @@ def main(steps: int = 10_000, path: str = "", particles: int = 500, picture: str
     print(f"effective number of training sequences: {data.effective_size:,.0f}")
 
     # The weight of each sequence enters the objective, as if the sequence stood in the data that many times.
+    torch.manual_seed(0)  # of the start of the networks
     model = AlignmentVAE(num_columns=data.train["x"].shape[1])
     method = SVI(TraceMeanField_ELBO(), steps=steps, lr=1e-3, batch_size=128, optimizer_options={"weight_decay": 1e-5})
     fit = method.fit(model, data.train, seed=0)

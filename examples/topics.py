@@ -1,6 +1,7 @@
 """Topics of Reuters news (or, without the `lda` package, of scikit-learn's own documentation), and how good they are.
 
 python examples/topics.py --picture topics.png
+python examples/topics.py --model prodlda
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import importlib
 import inspect
 import pkgutil
 
+import torch
+
 from jensen.datasets import Dataset, reuters, texts
-from jensen.inference import CAVI, document_completion, npmi_coherence
-from jensen.models import LatentDirichletAllocation
+from jensen.inference import CAVI, SVI, TraceMeanField_ELBO, document_completion, npmi_coherence
+from jensen.models import LatentDirichletAllocation, ProdLDA, top_words
 
 
 def documentation() -> Dataset:
@@ -30,42 +33,50 @@ def documentation() -> Dataset:
     )
 
 
-def main(steps: int = 50, topics: int = 20, picture: str = "") -> None:
+def main(steps: int | None = None, model: str = "lda", topics: int = 20, picture: str = "") -> None:
     try:
         data = reuters(test_size=0.2, seed=0)
     except ImportError:
         data = documentation()
     print(data)
     assert data.test is not None
+    train = data.select("x").train
 
-    # Each sweep raises the bound; the factors of the topics are the guide's, those of a document follow from its words.
-    model = LatentDirichletAllocation(num_topics=topics, num_words=data.num_features, alpha=0.1, eta=0.1)
-    fit = CAVI(steps=steps, tolerance=1e-3).fit(model, data.select("x").train, seed=0)
+    if model == "lda":
+        # Each sweep raises the bound; the factors of the topics are the guide's, a document's follow from its words.
+        lda = LatentDirichletAllocation(num_topics=topics, num_words=data.num_features, alpha=0.1, eta=0.1)
+        fit = CAVI(steps=steps or 50, tolerance=1e-3).fit(lda, train, seed=0)
+        found, shares = fit.guide.topics, fit.guide.proportions(train["x"]).mean(0)
+        completion = document_completion(found, data.test["x"], alpha=0.1)
+    else:
+        torch.manual_seed(0)  # of the start of the networks
+        prod_lda = ProdLDA(num_topics=topics, num_words=data.num_features)
+        fit = SVI(TraceMeanField_ELBO(), steps=steps or 1_500, lr=2e-3, batch_size=100).fit(prod_lda, train, seed=0)
+        found, shares = fit.model.topics, fit.model.predict(train).mean(0)
+        completion = document_completion(fit.model.word_probs, data.test["x"])
     print(fit)
 
-    shares = fit.guide.proportions(data.train["x"]).mean(0)
-    words = fit.guide.top_words(data.feature_names, 8)
+    words = top_words(found, data.feature_names, 8)
     for topic in shares.argsort(descending=True).tolist():
         print(f"{shares[topic]:6.1%}  {' '.join(words[topic])}")
-
-    completion = document_completion(fit.guide.topics, data.test["x"], alpha=0.1)
     print(f"perplexity of the unseen halves of {len(data.test['x'])} new documents: {completion} per word")
-    coherence = npmi_coherence(fit.guide.topics, data.train["x"])
-    print(f"coherence of the top words in the training documents (NPMI): {coherence}")
+    print(f"coherence of the top words in the training documents (NPMI): {npmi_coherence(found, train['x'])}")
 
     if picture:
         from jensen.studies.style import save
         from jensen.studies.topic_pictures import topic_bars
 
         order = shares.argsort(descending=True)[:8]
-        title = f"The largest of {topics} topics in {len(data.train['x'])} documents"
-        save(topic_bars(fit.guide.topics[order], data.feature_names, shares[order], title=title), picture)
+        title = f"The largest of {topics} topics in {len(train['x'])} documents"
+        label = "probability" if model == "lda" else "weight"
+        save(topic_bars(found[order], data.feature_names, shares[order], title=title, label=label), picture)
         print(f"picture: {picture}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=50, help="the most sweeps")
+    parser.add_argument("--steps", type=int, help="the most sweeps (50), or updates of ProdLDA (1500)")
+    parser.add_argument("--model", choices=["lda", "prodlda"], default="lda")
     parser.add_argument("--topics", type=int, default=20)
     parser.add_argument("--picture", default="", help="write the largest topics' words to this file")
     main(**vars(parser.parse_args()))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from jensen.datasets import digits, threshold
 from jensen.inference import SVI, TraceMeanField_ELBO, active_units, log_evidence
 from jensen.models import VAE
@@ -19,6 +21,7 @@ def main(steps: int = 3_000, out: str = "runs/vae", particles: int = 1_000) -> N
     data = threshold(digits(test_size=0.2, seed=0)).select("x")
     test = data.test["x"]
 
+    torch.manual_seed(0)  # of the start of the networks
     model = VAE(data_shape=64, latent_dim=8, hidden=(200,))
     fit = SVI(TraceMeanField_ELBO(), steps=steps, lr=2e-3, batch_size=128).fit(model, data.train, seed=0)
     print(fit)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from jensen.datasets import DynamicBinarization, binarize, digits, mnist
 from jensen.inference import SVI, Trace_ELBO, active_units, elbo_terms, log_evidence
 from jensen.models import VAE
@@ -23,6 +25,7 @@ def main(steps: int = 5_000, data: str = "digits", out: str = "runs/vae_mnist", 
     pixels = test["x"].shape[1]
 
     # z1..z8 in one Gaussian, the same bent by splines, and a latent of two dimensions that can be drawn as a plane
+    torch.manual_seed(0)  # of the start of the networks
     models = {
         "diagonal": VAE(pixels, latent_dim=8, hidden=(200,)),
         "spline": VAE(pixels, latent_dim=8, hidden=(200,), posterior="spline"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import math
 
+import torch
+
 from jensen.datasets import digits, mnist, threshold
 from jensen.inference import LossMinimization
 from jensen.models import VQVAE
@@ -18,6 +20,7 @@ def main(steps: int = 5_000, data: str = "digits", picture: str = "") -> None:
     test = images.test["x"][:500]
     pixels = test.shape[1]
 
+    torch.manual_seed(0)  # of the start of the networks
     model = VQVAE(pixels, num_codes=32, codes_per_datum=6, code_dim=8, hidden=(200,))
     method = LossMinimization(steps=steps, lr=1e-3, batch_size=128)
     fit = method.fit(model, images.train, seed=0, validation={"x": test})

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
 
 @styled
 def topic_bars(
-    topics: Any, vocabulary: Sequence[str], shares: Any = None, num: int = 8, columns: int = 4, title: str = "Topics"
+    topics: Any,
+    vocabulary: Sequence[str],
+    shares: Any = None,
+    num: int = 8,
+    columns: int = 4,
+    title: str = "Topics",
+    label: str = "probability",
 ) -> Figure:
-    """Each topic's likeliest words as bars of their probabilities in it.
+    """Each topic's largest words as bars.
 
     Args:
-        topics: probabilities ``(K, V)``.
+        topics: probabilities of the words, or other weights, ``(K, V)``.
         vocabulary: the V words.
         shares: of the topics in the documents, ``(K,)``, to be written above each.
         num: words a topic.
         columns: topics side by side.
         title: above all.
+        label: what the bars are.
     """
     rows = -(-len(topics) // columns)
     picture = figure(2.4 * columns, 0.4 + (0.35 + 0.2 * num) * rows)
@@ -44,5 +51,5 @@ def topic_bars(
         if shares is not None:
             axes.set_title(f"share {float(shares[index]):.0%}", fontsize=8.5, fontweight="normal")
     for axes in grid[-columns:]:
-        axes.set_xlabel("probability", fontsize=8)
+        axes.set_xlabel(label, fontsize=8)
     return picture

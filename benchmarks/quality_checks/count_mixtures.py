@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import mean
 from typing import Any
 
 import torch
@@ -70,15 +71,15 @@ def run(quick: bool) -> list[Row]:
                 "met": worst <= 6,
             }
         )
-        rand, best = min(case[1] for case in found), min(case[2] for case in found)
-        lost = max(case[2] - case[1] for case in found)
+        rand, best = (mean(case[k] for case in found) for k in (1, 2))
+        lost = [case[2] - case[1] for case in found]
         rows.append(
             {
-                "check": f"{name}: smallest adjusted Rand index",
-                "jensen": f"{rand:.3f}; at most {lost:.3f} below the true parameters'",
+                "check": f"{name}: adjusted Rand index, mean over seeds",
+                "jensen": f"{rand:.3f}; below the true parameters' by {mean(lost):.4f}, at most {max(lost):.3f}",
                 "peer": f"{best:.3f}, the true parameters",
-                "target": "at most 0.02 below",
-                "met": lost <= 0.02,
+                "target": "at most 0.01 below",
+                "met": mean(lost) <= 0.01,
             }
         )
         right = sum(case[3] == 5 for case in found)

@@ -159,7 +159,8 @@ class AscentRun:
         if self.updates.monotone and bound < before - slack:
             warnings.warn(
                 f"{self.name}: the bound fell from {before:.8g} to {bound:.8g} at update {self.step}. Each update of "
-                f"`{type(self.updates.program.model_owner).__name__}` must raise it: its closed forms do not agree.",
+                f"`{type(self.updates.program.model_owner).__name__}` must raise it. Its closed forms do not "
+                "agree, or these data need `dtype=torch.float64`.",
                 RuntimeWarning,
                 stacklevel=2,
             )

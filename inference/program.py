@@ -15,6 +15,8 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
 
+from .supported import check_has_evidence
+
 __all__ = ["Program", "Site", "Structure"]
 
 Batch = Mapping[str, torch.Tensor]
@@ -192,9 +194,14 @@ class Program(nn.Module):
             yield
 
     def structure(self, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
-        """The pair's sites, from one eager validated run on `batch`; kept for later batches of the same shapes."""
+        """The pair's sites, from one eager validated run on `batch`; kept for later batches of the same shapes.
+
+        Raises:
+            ModelError: for a model that bounds no evidence (``scored_by_loss``), and whatever the run finds.
+        """
         from .structure import examine_structure
 
+        check_has_evidence(self.model_owner)
         key = tuple((name, tuple(getattr(value, "shape", ()))) for name, value in batch.items())
         key += tuple(tuple(getattr(value, "shape", ())) for value in args)
         if key not in self._structure:

@@ -1,4 +1,4 @@
-"""Which methods a model's closed forms allow."""
+"""Which methods a model allows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jensen.models import CAVIModel, EMModel
 
 from .errors import ModelError
 
-__all__ = ["lacking"]
+__all__ = ["check_has_evidence", "lacking"]
 
 
 def lacking(method: str, model: Any, needed: str) -> ModelError:
@@ -20,3 +20,13 @@ def lacking(method: str, model: Any, needed: str) -> ModelError:
     return ModelError(
         f"{method} needs a model with {needed}, which `{name}` lacks. It can be fitted by {', '.join(suited)}."
     )
+
+
+def check_has_evidence(model: Any) -> None:
+    """Raise a `ModelError` for a model that is scored by its own loss: there is no evidence to bound."""
+    if getattr(model, "scored_by_loss", False):
+        name = type(model).__name__
+        raise ModelError(
+            f"`{name}` has no evidence and no bound on one: its loss compares with no other model's evidence. Fit it "
+            f"by `jensen.inference.LossMinimization`, and score it by `{name}.losses`."
+        )

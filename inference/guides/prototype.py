@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from jensen.inference.errors import ModelError
+from jensen.inference.supported import check_has_evidence
 from jensen.models.drawing import ambient
 from jensen.models.modes import local_parameters
 
@@ -75,8 +76,10 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
     """Run `program` once on `batch`, eagerly, and return its latents with starts near their prior medians.
 
     Raises:
-        ModelError: a discrete latent has no finite support, or a continuous one no bijection from the reals.
+        ModelError: a discrete latent has no finite support, or a continuous one no bijection from the reals; or the
+            model bounds no evidence.
     """
+    check_has_evidence(program)
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     with local_parameters(), ambient(batch, parameters), poutine.block(), InitMessenger(init_to_median):
         trace = poutine.trace(program).get_trace(**batch)

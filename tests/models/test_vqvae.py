@@ -9,6 +9,7 @@ from jensen.datasets import digits, threshold
 from jensen.inference import (
     SVI,
     LossMinimization,
+    ModelError,
     NonFiniteError,
     elbo_terms,
     load,
@@ -154,9 +155,9 @@ def test_its_loss_is_no_evidence(metric):
     x = torch.ones(8, 4)
     model = VQVAE(4, num_codes=3, codes_per_datum=2, hidden=(5,))
     fit = LossMinimization(steps=2).fit(model, x)
-    with pytest.raises(ValueError, match="`VQVAE` has no evidence and no bound on one"):
+    with pytest.raises(ModelError, match="`VQVAE` has no evidence and no bound on one"):
         metric(fit)
-    with pytest.raises(ValueError, match=r"Fit it by `jensen\.inference\.LossMinimization`"):
+    with pytest.raises(ModelError, match=r"Fit it by `jensen\.inference\.LossMinimization`"):
         SVI(steps=2).fit(model, x)
 
 

@@ -76,3 +76,14 @@ def test_models_and_datasets_never_import_what_stands_on_them(repository):
         for path in sorted((repository / package).rglob("*.py")):
             found = re.findall(rf"^\s*(?:from|import) jensen\.(?:{others})\b.*", path.read_text(), re.MULTILINE)
             assert not found, f"{path.relative_to(repository)}: {found[0]}"
+
+
+def test_every_page_has_its_pictures_and_every_model_of_the_readme_its_page(repository):
+    pages = sorted((repository / "docs" / "models").glob("*.md"))
+    for page in pages:
+        images = re.findall(r"\]\((\.\./images/[\w.]+)\)", page.read_text())
+        assert any(image.endswith("_plates.svg") for image in images), page.name
+        assert any(image.endswith(".png") for image in images), page.name
+        assert [image for image in images if not (page.parent / image).is_file()] == []
+    linked = re.findall(r"\(docs/models/(\w+\.md)\)", (repository / "README.md").read_text())
+    assert sorted(linked) == [page.name for page in pages]

@@ -30,7 +30,7 @@ def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_models_and_objectives_of_the_tables_exist() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", README, flags=re.M)
+    rows = re.findall(r"^\| (\[?`.*?) \|", README, flags=re.M)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert {"VAE", "IWAE", "log_evidence"} <= set(named)
     for name in named:

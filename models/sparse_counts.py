@@ -67,4 +67,5 @@ class SparseCounts:
     def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+            warnings.filterwarnings("ignore", message="Sparse invariant checks")  # of torch 2.11, although they are off
             return torch.sparse_csr_tensor(starts, columns, values, tuple(shape), check_invariants=False)

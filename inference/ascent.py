@@ -17,9 +17,9 @@ import torch
 from .ascent_run import AscentRun, Updates
 from .data import Data, MemoryData, as_data
 from .devices import resolve_device, run_on
-from .errors import ConfigurationError, DataError
+from .errors import DataError
 from .fit import Fit
-from .options import check_dtype, check_positive, check_whole, plain
+from .options import check_dtype, check_positive, check_seed, check_whole, plain
 from .progress import Callback
 from .run_state import run_identity
 from .seeding import derive_seed
@@ -91,8 +91,7 @@ class Ascent(abc.ABC):
             NonFiniteError: if the bound stops being finite.
             CheckpointError: if `checkpoint` cannot be written, or holds another run.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigurationError(f"`seed` must be a whole number, got {seed!r}.")
+        check_seed(seed)
         self.check_model(model)
         device, dtype = resolve_device(self.device), self.dtype or torch.get_default_dtype()
         with run_on(device, dtype), torch.no_grad():

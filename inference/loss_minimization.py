@@ -12,9 +12,9 @@ import torch
 
 from .data import MemoryData, as_data
 from .devices import resolve_device, run_on
-from .errors import ConfigurationError, DataError, ModelError
+from .errors import DataError, ModelError
 from .loss_run import LossRun
-from .options import check_dtype, check_positive, check_whole, plain
+from .options import check_dtype, check_positive, check_seed, check_whole, plain
 from .progress import Callback
 from .run_state import run_identity
 from .seeding import derive_seed
@@ -100,8 +100,7 @@ class LossMinimization:
             NonFiniteError: if the loss stops being finite.
             CheckpointError: if `checkpoint` cannot be written, or holds another run.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigurationError(f"`seed` must be a whole number, got {seed!r}.")
+        check_seed(seed)
         if not callable(getattr(model, "losses", None)):
             raise ModelError(
                 f"LossMinimization needs a model with a loss of its own, `losses(**batch)`, which "

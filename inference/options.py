@@ -10,7 +10,7 @@ import torch
 
 from .errors import ConfigurationError
 
-__all__ = ["check_dtype", "check_fraction", "check_positive", "check_whole", "plain"]
+__all__ = ["check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole", "plain"]
 
 
 def check_whole(name: str, value: Any) -> None:
@@ -23,6 +23,12 @@ def check_positive(name: str, value: Any) -> None:
     """Refuse what is not a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
         raise ConfigurationError(f"`{name}` must be a positive, finite number, got {value!r}.")
+
+
+def check_seed(value: Any) -> None:
+    """Refuse what is not a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"`seed` must be a whole number, got {value!r}.")
 
 
 def check_fraction(name: str, value: Any, meaning: str, example: str = "") -> None:

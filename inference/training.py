@@ -17,6 +17,7 @@ from .devices import resolve_device, run_on
 from .distributed import current_shard
 from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
+from .options import check_seed
 from .presentation import presented
 from .progress import Callback
 from .recorder import write_history
@@ -37,8 +38,7 @@ def run_svi(
     callbacks: tuple[Callback, ...],
 ) -> Fit:
     """Run every start and return the best as a `Fit`; see :meth:`jensen.inference.SVI.fit`."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigurationError(f"`seed` must be a whole number, got {seed!r}.")
+    check_seed(seed)
     if svi.patience is not None and validation is None:
         raise ConfigurationError("`patience` watches the bound on validation data: pass `validation=…` to `fit`.")
     for callback in callbacks:

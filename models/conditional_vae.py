@@ -191,9 +191,7 @@ class ConditionalVAE(LatentVariableModel):
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
-        self.likelihood.initialize(batch["x"])
-        if isinstance(self.decoder, _Joined):
-            self.decoder.network.output.bias.copy_(self.likelihood.output_bias(batch["x"]).flatten())
+        self.likelihood.start(batch["x"], self.decoder)
 
 
 class _Joined(nn.Module):
@@ -206,3 +204,7 @@ class _Joined(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Any:
         first = first.flatten(-self.event_dim)
         return self.network(torch.cat([first, second.expand(*first.shape[:-1], second.shape[-1])], -1))
+
+    def set_output_bias(self, bias: Tensor) -> None:
+        """That of the network."""
+        self.network.set_output_bias(bias)

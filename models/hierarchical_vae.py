@@ -127,6 +127,4 @@ class HierarchicalVAE(LatentVariableModel):
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood and the decoder's output bias at the data's marginal distribution."""
-        x = batch["x"]
-        self.likelihood.initialize(x)
-        self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
+        self.likelihood.start(batch["x"], self.decoder)

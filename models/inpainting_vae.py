@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .base import LatentVariableModel
 from .checks import check_positive
 from .likelihoods import Likelihood, make_likelihood
-from .networks import MLP, ConvolutionalDecoder, GaussianEncoder
+from .networks import MLP, GaussianEncoder
 
 
 class InpaintingVAE(LatentVariableModel):
@@ -185,12 +185,7 @@ class InpaintingVAE(LatentVariableModel):
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
-        x = batch["x"]
-        self.likelihood.initialize(x)
-        if isinstance(self.decoder, MLP):
-            self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
-        elif isinstance(self.decoder, ConvolutionalDecoder):
-            self.decoder.bias.copy_(self.likelihood.output_bias(x))
+        self.likelihood.start(batch["x"], self.decoder)
 
 
 class _WithMask(nn.Module):

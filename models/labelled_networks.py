@@ -69,6 +69,10 @@ class LabelledMLP(nn.Module):
         output = self.output(self.body(self.of_input(x) + self.of_label(y)))
         return output.unflatten(-1, self.out_shape) if len(self.out_shape) > 1 else output
 
+    def set_output_bias(self, bias: Tensor) -> None:
+        """Set what it puts out for inputs without effect, ``out_shape``."""
+        self.output.bias.copy_(bias.flatten())
+
 
 class LabelledGaussianEncoder(nn.Module):
     r"""Maps a datum and its one-hot label to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent.

@@ -57,6 +57,12 @@ class Likelihood(nn.Module, abc.ABC):
         """Raise a `ValueError` if `x` has the wrong shape or range."""
         check_shape(name, x, self.data_shape)
 
+    def start(self, x: Tensor, decoder: nn.Module) -> None:
+        """`initialize`, and the output bias of a decoder that has `set_output_bias`, at the data's marginal law."""
+        self.initialize(x)
+        if callable(set_output_bias := getattr(decoder, "set_output_bias", None)):
+            set_output_bias(self.output_bias(x))
+
 
 class Bernoulli(Likelihood):
     r""":math:`x_d \sim \mathrm{Bernoulli}(\operatorname{sigmoid}(h_d))`; `h` are log-odds.

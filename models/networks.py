@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "GaussianEncoder", "MLP", "activation"]
+__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "GaussianEncoder", "MLP", "activation", "split_image_shape"]
 
 import itertools
 import math
@@ -66,6 +66,10 @@ class MLP(nn.Module):
         output = self.output(self.body(x))
         return output.unflatten(-1, self.out_shape) if len(self.out_shape) > 1 else output
 
+    def set_output_bias(self, bias: Tensor) -> None:
+        """Set what it puts out for an input without effect, ``out_shape``."""
+        self.output.bias.copy_(bias.flatten())
+
 
 class GaussianEncoder(nn.Module):
     r"""Maps a datum to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent: an `MLP` with two or three heads.
@@ -99,7 +103,7 @@ class GaussianEncoder(nn.Module):
         return loc, torch.exp(log_scale), context
 
 
-def _image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
+def split_image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
     """``(channels, height, width)`` of an image shape ``(height, width)`` or ``(channels, height, width)``."""
     if len(shape) not in (2, 3) or min(shape[-2:]) < 2**halvings:
         raise ValueError(
@@ -137,7 +141,7 @@ class ConvolutionalEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.event_dim = len(image_shape)
-        self.image_shape = _image_shape("image_shape", image_shape, len(channels))
+        self.image_shape = split_image_shape("image_shape", image_shape, len(channels))
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([self.image_shape[0], *channels]):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation(nonlinearity)]
@@ -175,7 +179,7 @@ class ConvolutionalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.out_shape = tuple(image_shape)
-        last, height, width = _image_shape("image_shape", image_shape, len(channels))
+        last, height, width = split_image_shape("image_shape", image_shape, len(channels))
         sides = _sides(height, width, len(channels))[::-1]
         self.start = (channels[0], *sides[0])
         self.input = nn.Sequential(nn.Linear(latent_dim, math.prod(self.start)), activation(nonlinearity))
@@ -195,3 +199,7 @@ class ConvolutionalDecoder(nn.Module):
         """Map ``(..., L)`` to ``(..., *image_shape)``."""
         start = self.input(z).reshape(-1, *self.start)
         return self.body(start).reshape(*z.shape[:-1], *self.out_shape) + self.bias
+
+    def set_output_bias(self, bias: Tensor) -> None:
+        """Set what it adds to every image, ``image_shape``."""
+        self.bias.copy_(bias)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from .networks import activation
+from .networks import activation, split_image_shape
 
 
 class PartialConv2d(nn.Conv2d):
@@ -91,7 +91,7 @@ class PartialConvolutionalEncoder(nn.Module):
         nonlinearity: str = "elu",
     ) -> None:
         super().__init__()
-        self.image_shape = _image(image_shape, len(channels))
+        self.image_shape = split_image_shape("image_shape", image_shape, len(channels))
         self.event_dim = len(image_shape)
         steps = itertools.pairwise([self.image_shape[0], *channels])
         self.body = nn.ModuleList([PartialConv2d(a, b, 3, stride=2, padding=1) for a, b in steps])
@@ -113,13 +113,3 @@ class PartialConvolutionalEncoder(nn.Module):
         features = torch.cat([x.flatten(1), holes.flatten(1)], -1)
         loc, log_scale = self.output(features).reshape(*batch_shape, -1).chunk(2, dim=-1)
         return loc, torch.exp(log_scale)
-
-
-def _image(shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
-    if len(shape) not in (2, 3) or min(shape[-2:]) < 2**halvings:
-        raise ValueError(
-            f"`image_shape` must be (height, width) or (channels, height, width) with sides of at least {2**halvings} "
-            f"for {halvings} convolutions that halve them, got {tuple(shape)}. Use fewer `channels`."
-        )
-    channels, height, width = shape if len(shape) == 3 else (1, *shape)
-    return channels, height, width

@@ -209,6 +209,4 @@ class SemiSupervisedVAE(LatentVariableModel):
                     "which class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
                 )
             self.labelled_fraction.copy_((y >= 0).to(self.labelled_fraction.dtype).mean())
-        self.likelihood.initialize(x)
-        if isinstance(self.decoder, LabelledMLP):
-            self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
+        self.likelihood.start(x, self.decoder)

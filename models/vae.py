@@ -16,7 +16,7 @@ from .base import LatentVariableModel
 from .checks import check_positive
 from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
-from .networks import MLP, ConvolutionalDecoder, GaussianEncoder
+from .networks import MLP, GaussianEncoder
 from .vae_posteriors import make_posterior
 from .vae_priors import FlowPrior, VampPrior, make_prior
 
@@ -152,10 +152,6 @@ class VAE(LatentVariableModel):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
         x = batch["x"]
-        self.likelihood.initialize(x)
+        self.likelihood.start(x, self.decoder)
         if self.prior is not None:
             self.prior.initialize(self.likelihood.features(x), seed)
-        if isinstance(self.decoder, MLP):
-            self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
-        elif isinstance(self.decoder, ConvolutionalDecoder):
-            self.decoder.bias.copy_(self.likelihood.output_bias(x))

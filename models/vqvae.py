@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .base import LatentVariableModel
 from .checks import check_positive
 from .likelihoods import Likelihood, make_likelihood
-from .networks import MLP, ConvolutionalDecoder
+from .networks import MLP
 from .vector_quantizer import VectorQuantizer, perplexity
 
 
@@ -166,11 +166,7 @@ class VQVAE(LatentVariableModel):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start likelihood and decoder bias at the data's marginal, and the codebook at encoded data."""
         x = batch["x"]
-        self.likelihood.initialize(x)
-        if isinstance(self.decoder, MLP):
-            self.decoder.output.bias.copy_(self.likelihood.output_bias(x).flatten())
-        elif isinstance(self.decoder, ConvolutionalDecoder):
-            self.decoder.bias.copy_(self.likelihood.output_bias(x))
+        self.likelihood.start(x, self.decoder)
         self.quantizer.start(self.encoder(self.likelihood.features(x)).flatten(0, -2), seed)
 
     def finish(self, batch: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ import torch
 from ..errors import ConfigurationError, ModelError
 from ..noise import Noise, NoiseLayout
 from ..program import Batch, Program, Structure
-from ..terms import Terms, evaluate
+from ..terms import Terms
 from .base import Bound, Objective
 from .elbo import TraceEnum_ELBO
 
@@ -92,19 +92,7 @@ class AuxiliaryELBO(Objective):
         weight: torch.Tensor | float = 1.0,
         share: float = 1.0,
     ) -> Bound:
-        terms = evaluate(
-            program,
-            batch,
-            args=args,
-            num_particles=self.num_particles,
-            noise=noise,
-            analytic_kl=self.analytic_kl,
-            detach_guide=self.detach_guide,
-            enumerate_guide=self.enumerate_guide,
-            sum_guide=self.sum_guide,
-            hook_values=self.hook_values,
-            share=share,
-        )
+        terms = self.evaluate(program, batch, args=args, noise=noise, share=share)
         found = self.objective.reduce(terms, weight)
         loss = getattr(program.model_owner, "auxiliary_loss", None)
         if loss is None:

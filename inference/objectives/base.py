@@ -115,7 +115,19 @@ class Objective(ELBO, abc.ABC):
         share: float = 1.0,
     ) -> Bound:
         """Evaluate the pair on a batch and reduce its terms."""
-        terms = evaluate(
+        return self.reduce(self.evaluate(program, batch, args=args, noise=noise, share=share), weight)
+
+    def evaluate(
+        self,
+        program: Program,
+        batch: Batch,
+        *,
+        args: tuple[Any, ...] = (),
+        noise: Noise | NoiseLayout | None = None,
+        share: float = 1.0,
+    ) -> Terms:
+        """The pair's terms on a batch, as this objective needs them."""
+        return evaluate(
             program,
             batch,
             args=args,
@@ -128,7 +140,6 @@ class Objective(ELBO, abc.ABC):
             hook_values=self.hook_values,
             share=share,
         )
-        return self.reduce(terms, weight)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **batch: Any) -> torch.Tensor:
         """``-objective`` as a scalar whose gradient is the estimator. No host synchronisation.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["DynamicBinarization", "binarize", "threshold"]
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .dataset import SPLITS, Batch, Dataset
+from .dataset import Batch, Dataset
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,10 @@ def binarize(dataset: Dataset, *, seed: int = 0, key: str = "x") -> Dataset:
     Raises:
         ValueError: entries of `key` outside [0, 1].
     """
-    transform = DynamicBinarization((key,))
-    drawn = {}
     for split, batch in dataset.splits():
         if key in batch:
             _check_intensities(f"`{key}` of `{split}`", batch[key])
-        drawn[split] = transform(batch, len(SPLITS) * seed + SPLITS.index(split))
-    return replace(dataset, **drawn)  # type: ignore[arg-type]
+    return dataset.draw(DynamicBinarization((key,)), seed=seed)
 
 
 def threshold(dataset: Dataset, *, at: float = 0.5, key: str = "x") -> Dataset:

@@ -97,6 +97,12 @@ class Dataset:
         changed: dict[str, Batch] = {split: f(batch) for split, batch in self.splits()}
         return replace(self, **changed)  # type: ignore[arg-type]
 
+    def draw(self, transform: Callable[[Batch, int], Batch], *, seed: int = 0) -> Dataset:
+        """The data set with a random transform of batches applied once by `seed`, every split with its own stream."""
+        seeds = {split: len(SPLITS) * seed + SPLITS.index(split) for split in SPLITS}
+        drawn = {split: transform(batch, seeds[split]) for split, batch in self.splits()}
+        return replace(self, **drawn)  # type: ignore[arg-type]
+
     def select(self, *keys: str) -> Dataset:
         """The data set with only these keys, for a model that takes only these arguments."""
         unknown = [key for key in keys if key not in self.train]

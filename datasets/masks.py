@@ -5,12 +5,12 @@ from __future__ import annotations
 __all__ = ["RandomMasks"]
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .dataset import SPLITS, Batch, Dataset
+from .dataset import Batch, Dataset
 
 _KINDS = ("rectangle", "pixels", "half")
 
@@ -96,8 +96,7 @@ class RandomMasks:
 
     def hide(self, data: Dataset, *, seed: int = 0) -> Dataset:
         """`data` with masks drawn once by `seed` in every split, each with its own stream: for tests, or to start."""
-        drawn = {split: self(batch, len(SPLITS) * seed + SPLITS.index(split)) for split, batch in data.splits()}
-        return replace(data, **drawn)  # type: ignore[arg-type]
+        return data.draw(self, seed=seed)
 
     def _sides(self, x: Tensor) -> tuple[int, int]:
         pixels = math.prod(x.shape[1:]) if x.ndim == 2 else math.prod(x.shape[-2:])

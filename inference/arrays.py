@@ -70,7 +70,7 @@ def check_finite(
     if not bool(bad.any()):
         return
     count, first = int(bad.sum()), bad.nonzero()[0].tolist()
-    kind = "NaN" if bool(torch.isnan(tensor[tuple(first)])) else "infinity"
+    kind = "a NaN" if bool(torch.isnan(tensor[tuple(first)])) else "an infinity"
     place = f"row {first[0]}"
     if columns is not None:
         place += f", column {columns[first[1]]!r}"
@@ -78,7 +78,7 @@ def check_finite(
         place += f", column {first[1]}" if len(first) == 2 else f", position {tuple(first[1:])}"
     raise DataError(
         f"`{name}` has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} not finite{hint}: "
-        f"the first is a {kind} in {place}. Remove or fill in those rows."
+        f"the first is {kind} in {place}. Remove or fill in those rows."
     )
 
 

@@ -281,7 +281,7 @@ def test_a_nan_stands_for_a_missing_value_where_the_model_says_so() -> None:
 
     gaps, whole = [[1.0, float("nan")], [3.0, 4.0]], [0.0, 1.0]
     assert torch.equal(as_data(Model(), {"x": gaps, "y": whole}).batch()["x"].isnan(), torch.tensor(gaps).isnan())
-    with pytest.raises(DataError, match="`x` has 1 value that is not finite: the first is a infinity in row 0"):
+    with pytest.raises(DataError, match="`x` has 1 value that is not finite: the first is an infinity in row 0"):
         as_data(Model(), {"x": [[float("inf"), float("nan")], [3.0, 4.0]], "y": whole})
     with pytest.raises(DataError, match="`y` has 1 value that is not finite: the first is a NaN in row 1"):
         as_data(Model(), {"x": gaps, "y": [0.0, float("nan")]})

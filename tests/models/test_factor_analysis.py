@@ -310,7 +310,7 @@ def test_bad_input_is_refused(wine: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"`x` has no value in column 7: every entry is missing\. Drop the column"):
         EM().fit(PPCA(13, 2), empty)
     empty[2, 7] = torch.inf
-    with pytest.raises(DataError, match="`x` has 1 value that is not finite: the first is a infinity in row 2"):
+    with pytest.raises(DataError, match="`x` has 1 value that is not finite: the first is an infinity in row 2"):
         EM().fit(PPCA(13, 2), empty)
     with pytest.raises(ValueError, match=r"`x` has missing values, with which there is no closed form\. Use EM"):
         PPCA(13, 2).set_optimum({"x": with_gaps(wine)})

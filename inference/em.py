@@ -13,6 +13,7 @@ from .ascent import Ascent
 from .ascent_run import Updates
 from .data import Data
 from .guides import build_guide
+from .model_start import start_model
 from .program import Program
 from .seeding import derive_seed
 from .supported import lacking
@@ -53,7 +54,7 @@ class EM(Ascent):
 
     def begin(self, model: Any, data: Data, seed: int) -> Updates:
         batch = data.batch()
-        model.initialize(batch, derive_seed(seed, "initialize"))
+        start_model(model, batch, derive_seed(seed, "initialize"))
         return _Steps(model, batch)
 
 

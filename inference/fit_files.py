@@ -41,6 +41,7 @@ def save_fit(fit: Fit, folder: str | Path, data: bool | None) -> Path:
         "status": fit.status,
         "info": fit.info,
         "model": describe_model(fit.model, tensors),
+        "fitted": getattr(fit.model, "fitted", False),
         "guide": describe_guide(fit.guide, fit.model, fit.config),
         "dtype": next((str(p.dtype) for p in fit.program.parameters() if p.is_floating_point()), None),
         "training": sorted(name for name, module in fit.program.named_modules() if module.training),
@@ -99,6 +100,7 @@ def _load(place: Path, model: Any, guide: Any, trust: bool, device: torch.device
         program=program,  # type: ignore[arg-type]
     )
     fit.program.to(device)
+    rebuilt.fitted = body.get("fitted", False)
     for name, module in fit.program.named_modules():
         module.training = name in body["training"]
     return fit

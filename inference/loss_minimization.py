@@ -14,6 +14,7 @@ from .data import MemoryData, as_data
 from .devices import resolve_device, run_on
 from .errors import DataError, ModelError
 from .loss_run import LossRun
+from .model_start import start_model
 from .options import check_dtype, check_positive, check_seed, check_whole, plain
 from .progress import Callback
 from .run_state import run_identity
@@ -86,7 +87,7 @@ class LossMinimization:
         """Fit a copy of `model` to `data`, which are held in memory.
 
         Args:
-            model: a model with `losses`; it is not changed.
+            model: a model with `losses`; it is not changed. One that comes from a fit goes on from its parameters.
             data: a tensor, array, DataFrame, a dict of them or a `Dataset`, ``(N, …)`` each.
             seed: determines the start, the batches and the draws.
             validation: data of the same kind, never trained on: their losses are logged as ``validation_…``.
@@ -116,7 +117,7 @@ class LossMinimization:
                 held_out = as_data(model, validation, dtype=dtype, device=device).batch()
             own = copy.deepcopy(model).to(device=device, dtype=dtype)
             torch.manual_seed(derive_seed(seed, "start"))
-            own.initialize(train.batch(), derive_seed(seed, "start"))
+            start_model(own, train.batch(), derive_seed(seed, "start"))
             run = LossRun(self, own, train, held_out, seed)
             if checkpoint is not None:
                 state = run.program.state_dict()

@@ -1,4 +1,4 @@
-"""The pair at the start of a run: a copy of the model, initialised from the data, and its guide."""
+"""The pair at the start of a run: a copy of the model, started at the data, and its guide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from .data import Data, MemoryData
 from .guides import build_guide
+from .model_start import start_model
 from .presentation import presented
 from .program import Program
 from .seeding import derive_seed
@@ -39,7 +40,7 @@ def starting_pair(
     Args:
         svi: the configuration.
         model: the model, of which a copy is made.
-        data: what the copy is initialised from, if it knows how.
+        data: what the copy starts at, if it knows how and comes from no fit.
         first: one batch, to build the guide on.
         seed: of this start.
         device, dtype: of the parameters.
@@ -49,8 +50,7 @@ def starting_pair(
     if isinstance(own, torch.nn.Module):
         own.to(device=device, dtype=dtype)
         own.train()
-        if callable(initialize := getattr(own, "initialize", None)):
-            initialize(presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
+        start_model(own, presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy

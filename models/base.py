@@ -64,7 +64,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
       on tensor values. An argument with default ``None`` is observed if given and drawn if not.
     - `guide(**batch)` is :math:`q_\phi(z \mid x)` over the model's latents. Without one, fits use an autoguide.
     - `check_data(**batch)` may raise a `ValueError` for data the model cannot mean; `initialize(batch, seed)` may set
-      parameters from data before a fit.
+      parameters from data before the first fit, and `prepare(batch)` what depends on the data of every fit.
 
     `nn.Parameter`, `nn.Module`, `PyroParam` and `PyroSample` attributes all work. All parameters belong to this
     module, never to Pyro's global store, also when a plain `pyro.infer.SVI` fits it.
@@ -75,6 +75,8 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         row_weight: name of an argument ``(N,)`` that says how often each row counts in a fit, as if the row stood in
             the data that many times; None for once each. The program itself leaves it alone.
         nan_allowed: names of the arguments in which a NaN stands for a missing value.
+        fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
+            out. To start anew, build a new model.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -90,6 +92,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     programs: ClassVar[tuple[str, ...]] = ("model", "guide")
     row_weight: ClassVar[str | None] = None
     nan_allowed: ClassVar[tuple[str, ...]] = ()
+    fitted: bool = False
     init_arguments: dict[str, Any]
 
     def __init__(self) -> None:
@@ -146,7 +149,10 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         """Raise a `ValueError` that names the argument if the model cannot mean these data. Default: accept all."""
 
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Set parameters from data before a fit, which calls this on its own copy. Default: leave them as built."""
+        """Set parameters from data before the first fit, which calls this on its own copy. Default: leave them."""
+
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """Take from the data what is no parameter; every fit calls this on its own copy. Default: nothing."""
 
     # Drawing.
 

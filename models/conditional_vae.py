@@ -54,7 +54,7 @@ class ConditionalVAE(LatentVariableModel):
         likelihood: as in `VAE`: a name or a `Likelihood`.
         hidden: widths of the default networks' hidden layers (the decoder's in reverse).
         activation: nonlinearity of the default networks.
-        scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
+        scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
         num_categories: of a categorical likelihood: the number of codes.
         learned_prior: whether the prior of `z` depends on `y`, by a network of its own.
 

@@ -56,7 +56,7 @@ class InpaintingVAE(LatentVariableModel):
         likelihood: ``"bernoulli"``, ``"bernoulli_grey"``, ``"gaussian"``, ``"gaussian_fixed"`` or such a `Likelihood`.
         hidden: widths of the default networks' hidden layers (the decoder's in reverse).
         activation: nonlinearity of the default networks.
-        scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
+        scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
 
     Raises:
         ValueError: a size is not positive, an unknown or categorical likelihood; `check_data` and `complete` find data

@@ -62,7 +62,7 @@ class SemiSupervisedVAE(LatentVariableModel):
             ``"gaussian_fixed"``, ``"categorical"``, or a `Likelihood`.
         hidden: widths of the default networks' hidden layers (the decoder's in reverse).
         activation: nonlinearity of the default networks.
-        scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
+        scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
         num_categories: of a categorical likelihood: the number of codes.
         labelled_fraction: :math:`N_l / N`; None takes it from the data when a fit starts.
 
@@ -195,18 +195,22 @@ class SemiSupervisedVAE(LatentVariableModel):
             )
 
     @torch.no_grad()
-    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start the likelihood and the default decoder's output bias at the data; note the share of labelled data.
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """Note the share of labelled data, unless it was given.
 
         Raises:
             ValueError: not one datum is labelled.
         """
-        x, y = batch["x"], batch.get("y")
-        if self.init_arguments["labelled_fraction"] is None:
+        y = batch.get("y")
+        if y is None or self.init_arguments["labelled_fraction"] is None:
             if y is None or not bool((y >= 0).any()):
                 raise ValueError(
                     "`y` must hold at least one label, got none (-1 stands for a missing one): nothing would tell "
                     "which class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
                 )
             self.labelled_fraction.copy_((y >= 0).to(self.labelled_fraction.dtype).mean())
-        self.likelihood.start(x, self.decoder)
+
+    @torch.no_grad()
+    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
+        """Start the likelihood and the default decoder's output bias at the data's marginal distribution."""
+        self.likelihood.start(batch["x"], self.decoder)

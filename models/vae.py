@@ -52,7 +52,7 @@ class VAE(LatentVariableModel):
             ``"gaussian_fixed"``, ``"categorical"``, or a `Likelihood`.
         hidden: widths of the default networks' hidden layers (the decoder's in reverse).
         activation: nonlinearity of the default networks.
-        scale: of a Gaussian likelihood, in the units of `x`: fixed, or the start of the learned.
+        scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
         num_categories: of a categorical likelihood: the number of codes.
         prior: of `z`: None for the standard normal, ``"maf"`` or ``"spline"`` for a `FlowPrior`, or such a module or a
             `VampPrior`.

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
+from ..model_start import start_model
 from ..program import Program
 from ..signature import Signature, read_signature
 from .agreement import check_agreement
@@ -106,11 +107,11 @@ def _no_guide(**batch: Any) -> None:
 def _build(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Case, str]:
     """Bind the pair; a guide that cannot be built is a finding, and the model is examined alone."""
     faults = list(given.faults)
-    if hasattr(own, "initialize"):
+    if isinstance(own, torch.nn.Module):
         try:
-            own.initialize(given.batch, 0)
+            start_model(own, given.batch, 0)
         except Exception as error:  # whatever the user's method raises is a finding
-            faults.append(Finding("initialize", "", f"`initialize` fails: {first_line(error)}", _INITIALIZE))
+            faults.append(Finding("initialize", "", f"its start at the data fails: {first_line(error)}", _INITIALIZE))
     built, name, automatic = _guide(own, guide, given, signature, faults)
     program = Program(own, _no_guide if built is None else built)
     batch = given.batch

@@ -130,7 +130,7 @@ def test_the_evidence_is_of_the_label_where_it_is_seen(model, x):
 def test_the_auxiliary_loss_is_the_papers(model, x):
     """alpha times the labelled data's mean of -log q(y | x), alpha = 0.1 N; the bound is left alone."""
     y = MIXED.double()
-    model.initialize({"x": x, "y": y}, 0)
+    model.prepare({"x": x, "y": y})
     assert float(model.labelled_fraction) == 0.5
     log_q = model.classifier(x).log_softmax(-1)
     mean = -(log_q[0, 0] + log_q[2, 2] + log_q[4, 1]) / 3
@@ -142,7 +142,7 @@ def test_the_auxiliary_loss_is_the_papers(model, x):
 
 def test_mini_batches_estimate_the_objective_without_bias(model, x):
     y = MIXED.double()
-    model.initialize({"x": x, "y": y}, 0)
+    model.prepare({"x": x, "y": y})
     objective = AuxiliaryELBO(weight=0.7)
 
     def penalty(rows):

@@ -1,0 +1,28 @@
+"""The start of a model's parameters at the data: of a new model, and never again of a fitted one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+__all__ = ["start_model"]
+
+
+def start_model(model: Any, batch: Mapping[str, torch.Tensor], seed: int) -> None:
+    """Start a fit's own copy of a model: `prepare` it for the data, and `initialize` it unless a fit made it.
+
+    The parameters of a fitted model stay as they are: a further fit goes on from them. From here on the copy counts as
+    fitted itself (its `fitted` is True), and so does what is copied from it, or loaded from a folder.
+
+    Args:
+        model: the copy, changed in place. `prepare(batch)` and `initialize(batch, seed)` are optional.
+        batch: all the data, or the first of those too large for memory.
+        seed: of the start.
+    """
+    if callable(prepare := getattr(model, "prepare", None)):
+        prepare(batch)
+    if not getattr(model, "fitted", False) and callable(initialize := getattr(model, "initialize", None)):
+        initialize(batch, seed)
+    model.fitted = True

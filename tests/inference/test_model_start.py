@@ -1,0 +1,102 @@
+"""A model is started at its data once: a fit of a fitted model goes on from where that fit ended."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jensen.inference import CAVI, EM, SVI, AuxiliaryELBO, LossMinimization, load
+from jensen.models import (
+    VAE,
+    VQVAE,
+    BayesianGaussianMixture,
+    FactorAnalysis,
+    GaussianMixture,
+    SemiSupervisedVAE,
+    VampPrior,
+)
+
+X = torch.cat([torch.randn(40, 4, generator=torch.Generator().manual_seed(k)) + 3 * k for k in range(2)])
+OTHER = 2 * torch.randn(60, 4, generator=torch.Generator().manual_seed(9)) - 5
+STILL = {"steps": 1, "lr": 1e-30, "progress": False}
+
+CASES = {
+    "mixture": (lambda: GaussianMixture(2, 4), SVI(steps=20, progress=False), SVI(**STILL)),
+    "mixture, EM then SVI": (lambda: GaussianMixture(2, 4), EM(steps=5, progress=False), SVI(**STILL)),
+    "factors": (lambda: FactorAnalysis(4, 1), SVI(steps=20, progress=False), SVI(**STILL)),
+    "gaussian scales": (
+        lambda: VAE(4, 2, likelihood="gaussian", hidden=(5,)),
+        SVI(steps=20, progress=False),
+        SVI(**STILL),
+    ),
+    "pseudo-inputs": (
+        lambda: VAE(4, 2, likelihood="gaussian", hidden=(5,), prior=VampPrior((4,), 3)),
+        SVI(steps=20, progress=False),
+        SVI(**STILL),
+    ),
+    "codebook": (
+        lambda: VQVAE(4, 6, 2, likelihood="gaussian", hidden=(5,)),
+        LossMinimization(steps=20, progress=False),
+        LossMinimization(**STILL),
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    torch.manual_seed(0)
+    build, first, second = CASES[request.param]
+    return build(), first, second
+
+
+def parameters(model):
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def test_a_fitted_model_stays_where_it_is(case):
+    model, first, second = case
+    fit = first.fit(model, {"x": X}, seed=0)
+    before = parameters(fit.model)
+    further = second.fit(fit.model, {"x": OTHER}, seed=1)
+    assert not model.fitted
+    assert fit.model.fitted
+    torch.testing.assert_close(parameters(further.model), before)
+
+
+def test_and_so_does_one_from_a_folder(case, tmp_path):
+    model, first, second = case
+    fit = first.fit(model, {"x": X}, seed=0)
+    fit.save(tmp_path / "fit")
+    loaded = load(tmp_path / "fit", model=model if model.init_arguments.get("prior") else None)
+    further = second.fit(loaded.model, {"x": OTHER}, seed=1)
+    torch.testing.assert_close(parameters(further.model), parameters(fit.model))
+
+
+def test_a_new_model_starts_at_its_data(case):
+    model, first, _ = case
+    one, other = first.fit(model, {"x": X}, seed=0), first.fit(model, {"x": OTHER}, seed=0)
+    here, there = parameters(one.model), parameters(other.model)
+    assert max(float((here[name] - there[name]).abs().max()) for name in here) > 1.0
+
+
+def test_em_goes_on_uphill():
+    few = EM(steps=3, tolerance=1e-12, progress=False).fit(GaussianMixture(2, 4), {"x": OTHER}, seed=0)
+    more = EM(steps=3, tolerance=1e-12, progress=False).fit(few.model, {"x": OTHER}, seed=5)
+    whole = EM(steps=6, tolerance=1e-12, progress=False).fit(GaussianMixture(2, 4), {"x": OTHER}, seed=0)
+    torch.testing.assert_close(more.history.bound.iloc[-1], whole.history.bound.iloc[-1])
+
+
+def test_what_coordinate_ascent_learns_is_in_its_guide():
+    fit = CAVI(steps=3, progress=False).fit(BayesianGaussianMixture(2, 4), {"x": X}, seed=0)
+    assert not fit.model.fitted
+
+
+def test_the_share_of_labels_is_that_of_each_fit():
+    torch.manual_seed(0)
+    y = (X[:, 0] > 1.5).long()
+    model = SemiSupervisedVAE(4, 2, 2, likelihood="gaussian", hidden=(5,))
+    method = SVI(AuxiliaryELBO(weight=0.1), steps=2, progress=False)
+    first = method.fit(model, {"x": X, "y": y}, seed=0)
+    assert float(first.model.labelled_fraction) == 1.0
+    few = torch.where(torch.arange(len(y)) % 4 == 0, y, -1)
+    assert float(method.fit(first.model, {"x": X, "y": few}, seed=0).model.labelled_fraction) == 0.25

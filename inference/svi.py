@@ -154,8 +154,8 @@ class SVI:
         """Fit a copy of `model` to `data`.
 
         Args:
-            model: a `LatentVariableModel`, or any Pyro program as a callable; it is not changed. A new one is started at
-                the data, one that comes from a fit goes on from its parameters.
+            model: a `LatentVariableModel`, or any Pyro program as a callable; it is not changed. A new one is started
+                at the data, one that comes from a fit goes on from its parameters.
             data: a tensor, array, DataFrame, a dict of them, a `Dataset` or a `DataLoader`, ``(N, …)`` each.
             seed: determines every draw, start and batch of the fit.
             validation: data of the same kind, never trained on: their bound is logged, and watched by `patience`.

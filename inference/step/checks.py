@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["check_first_step", "first_bad_site", "shown"]
 
 _PERTURBATION = 1e-2
-_BATCHES = 16  # how many batches a parameter gets to show a gradient
+_BATCHES = 16  # how many batches a parameter that no term reaches gets: a program may branch on its data
+_MOST = 1024  # how many batches of an epoch one that a term does reach gets: rows that teach it may be rare
 
 
 def check_first_step(engine: Engine, out: Gradients) -> None:
@@ -26,7 +28,9 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
     Raises:
         NonFiniteError: if the bound or a gradient is not finite; names the first bad site or parameter.
         ModelError: if a parameter receives no gradient: not at its initial value, not near it with the annealing done,
-            and not from any of the first batches; names the parameter.
+            and not from other rows; names the parameter. One that a term reaches gets an epoch to show a gradient,
+            for only labelled rows, say, may teach it; and none is asked of it where the rest of its layer learns, for
+            then only zeros went in (`_at_rest`).
     """
     function = engine.function
     if not bool(torch.isfinite(out.bounds).all()):
@@ -47,17 +51,34 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
         for p in engine.state.parameters
     ]
     state = engine.state.with_tensors([*moved, *engine.state.tensors[len(moved) :]])
-    for step in range(1 if engine.feed.shared is not None else min(_BATCHES, engine.steps)):
-        silent = _silent(function, engine.gradients(step, state, annealed=False), silent)
-        if not silent:
-            return
+    unreached: set[str] = set()
+    seen = 0
+    while silent and seen < _batches(engine, bool(silent & unreached)):
+        silent = _silent(function, engine.gradients(seen, state, annealed=False), silent)
+        if seen == 0 and silent:
+            unreached = function.unreached(state.parameters, state.buffers, *engine.inputs(0, annealed=False))
+        silent = silent - _at_rest(function, silent, unreached)
+        seen += 1
+    if not silent:
+        return
     name = next(name for name in function.names if name in silent)
     raise ModelError(
-        f"The parameter `{shown(name)}` receives no gradient from `{function.objective!r}`. Either no term of the "
-        f"bound depends on it (remove it, or freeze it with `requires_grad_(False)`), or this objective "
-        f"cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
+        f"The parameter `{shown(name)}` receives no gradient from `{function.objective!r}` on {seen} "
+        f"batch{'' if seen == 1 else 'es'} of the data. Either no term of the bound depends on it (remove it, or "
+        f"freeze it with `requires_grad_(False)`), or no datum shows its effect (a label that none has), or this "
+        f"objective cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
         f"sites has none in an importance-weighted bound."
     )
+
+
+def _batches(engine: Engine, unreached: bool) -> int:
+    """How many batches the silent parameters are judged on; one where every step sees all the data."""
+    if engine.feed.shared is not None:
+        return 1
+    if unreached:
+        return _BATCHES
+    epoch = math.ceil(engine.function.data_size / (engine.feed.size(0) * engine.function.processes))
+    return min(max(epoch, _BATCHES), _MOST)
 
 
 def shown(name: str) -> str:
@@ -69,6 +90,21 @@ def _silent(function: StepFunction, out: Gradients, names: set[str]) -> set[str]
     """Those of `names` whose gradient is zero everywhere."""
     pairs = zip(function.names, function.unpack(out.gradients), strict=True)
     return {name for name, g in pairs if name in names and g.numel() and not bool((g != 0).any())}
+
+
+def _at_rest(function: StepFunction, silent: set[str], unreached: set[str]) -> set[str]:
+    """Silent parameters that a term reaches, of a layer whose other parameters do get a gradient.
+
+    The layer is then in use and sees: what multiplied its weight was zero in every datum, such as the seen pixels where
+    the masks hide all. A model's own parameters, side by side in no layer, say nothing about each other.
+    """
+    roots = ("", "model_module", "guide_module", "pyro_params")
+    learning = {_owner(name) for name in function.names if name not in silent}.difference(roots)
+    return {name for name in silent - unreached if _owner(name) in learning}
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _constants(function: StepFunction) -> set[str]:

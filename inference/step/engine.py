@@ -126,27 +126,22 @@ class Engine:
             return self.noise.block(start, count)  # type: ignore[no-any-return]
         if size not in self._ragged_noise:
             program, transform = self.function.layouts(self.feed.batch(start))
-            source = NoiseSource(
-                derive_seed(self.seed, "ragged", size),
-                self.function.objective.num_particles,
-                program,
-                transform,
-                self.dtype,
-                self.device,
-            )
-            self._ragged_noise[size] = source
+            seed, particles = derive_seed(self.seed, "ragged", size), self.function.objective.num_particles
+            self._ragged_noise[size] = NoiseSource(seed, particles, program, transform, self.dtype, self.device)
         return self._ragged_noise[size].block(start, count)  # type: ignore[no-any-return]
 
     def gradients(self, step: int, state: StepState | None = None, *, annealed: bool = True) -> Gradients:
         """The eager gradients of one step, as the fit would see them (or with the schedule's final weight)."""
         state = state or self.state
-        batch = self.feed.batch(step)
-        size = len(next(iter(batch.values())))
-        weights, _ = self.schedule(step if annealed else self.steps - 1, 1)
-        noise = self.noise_of(step, size)
-        self.seed_opaque(step)  # last, for the layout of a new size is found by running the program
-        out = self.function(state.parameters, state.buffers, batch, noise, weights[0])
+        out = self.function(state.parameters, state.buffers, *self.inputs(step, annealed))
         return self.shard.reduce(out) if self.shard is not None else out
+
+    def inputs(self, step: int, annealed: bool) -> tuple[dict[str, torch.Tensor], StepNoise, torch.Tensor]:
+        """Batch, noise and annealing weight of one step, to be called right before the program runs."""
+        batch, (weights, _) = self.feed.batch(step), self.schedule(step if annealed else self.steps - 1, 1)
+        noise = self.noise_of(step, len(next(iter(batch.values()))))
+        self.seed_opaque(step)  # last, for the layout of a new size is found by running the program
+        return batch, noise, weights[0]
 
     def seed_opaque(self, step: int) -> None:
         """Seed the generator for draws that cannot be lifted out of the step."""

@@ -144,11 +144,29 @@ class StepFunction:
         leaves = [tensor.detach().requires_grad_() for tensor in packed]
         own = [buffer.clone() for buffer in buffers]
         with torch.enable_grad(), self._swapped(self.unpack(leaves), own):
-            batch = self.transformed(batch, noise)
-            bound = self._bound(batch, None if noise is None else Noise(noise.normal, noise.uniform), weight)
+            bound = self._bound_of(batch, noise, weight)
             gradients = torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
         full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
         return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
+
+    def unreached(
+        self,
+        packed: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        batch: Batch,
+        noise: StepNoise | None,
+        weight: torch.Tensor | float,
+    ) -> set[str]:
+        """Names of the parameters that the objective does not depend on; a gradient that is zero still counts."""
+        leaves = [tensor.detach().requires_grad_() for tensor in self.unpack(packed)]
+        with torch.enable_grad(), self._swapped(leaves, [buffer.clone() for buffer in buffers]):
+            bound = self._bound_of(batch, noise, weight)
+            gradients = torch.autograd.grad(bound.surrogate, leaves, allow_unused=True)
+        return {name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None}
+
+    def _bound_of(self, batch: Batch, noise: StepNoise | None, weight: torch.Tensor | float) -> Bound:
+        given = None if noise is None else Noise(noise.normal, noise.uniform)
+        return self._bound(self.transformed(batch, noise), given, weight)
 
     def transformed(self, batch: Batch, noise: StepNoise | None) -> Batch:
         """The batch as the program sees it at a step with this noise."""

@@ -10,8 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from jensen.inference import IWAE, SVI, BetaELBO, Linear, ModelError, Renyi, Trace_ELBO, TraceMeanField_ELBO
-from jensen.models import VAE, LatentVariableModel
+from jensen.inference import (
+    IWAE,
+    SVI,
+    AuxiliaryELBO,
+    BetaELBO,
+    Linear,
+    ModelError,
+    Renyi,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceMeanField_ELBO,
+)
+from jensen.models import VAE, InpaintingVAE, LatentVariableModel, SemiSupervisedVAE
 
 OPTIONS: dict[str, Any] = {"steps": 4, "lr": 0.01, "device": "cpu", "compile": False}
 
@@ -97,6 +108,78 @@ def test_a_parameter_that_the_first_batch_cannot_teach_is_accepted() -> None:
             Labelled(), {"mark": mark, "x": x}, seed=seed
         )
         assert fit.model.extra.item() != 0.0
+
+
+def test_whether_a_short_fit_starts_does_not_depend_on_its_first_batches() -> None:
+    mark, x = torch.zeros(200), torch.randn(200)
+    mark[7] = 1.0  # one row of 200 teaches `extra`: a batch of 4 holds it once in fifty steps
+    for seed in range(6):
+        fit = SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4, "steps": 2}).fit(
+            Labelled(), {"mark": mark, "x": x}, seed=seed
+        )
+        assert fit.status == "finished"
+    with pytest.raises(ModelError, match=r"`extra` receives no gradient .* on 50 batches of the data.*no datum shows"):
+        SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4}).fit(Labelled(), {"mark": torch.zeros(200), "x": x})
+
+
+@pytest.mark.parametrize("steps", [2, 40])
+def test_an_unused_parameter_of_a_mini_batch_fit_is_named_after_a_few_batches(steps: int) -> None:
+    data = {"x": torch.randn(200)}
+    with pytest.raises(ModelError, match=r"`forgotten` receives no gradient .* on 16 batches of the data"):
+        SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4, "steps": steps}).fit(Pair(unused=True), data)
+
+
+@pytest.mark.parametrize("labelled", [10, 180])
+def test_a_batch_without_a_labelled_or_an_unlabelled_row_starts_a_fit(labelled: int) -> None:
+    x = (torch.rand(200, 16) < 0.3).float()
+    y = torch.where(torch.arange(200) < labelled, torch.arange(200) % 3, -1)
+    objective = AuxiliaryELBO(IWAE(3)) if labelled == 10 else TraceEnum_ELBO()
+    for seed in range(12):
+        model = SemiSupervisedVAE(16, 3, 2, hidden=(8,))
+        svi = SVI(objective, **{**OPTIONS, "batch_size": 10, "steps": 2, "progress": False})
+        assert svi.fit(model, {"x": x, "y": y}, seed=seed).status == "finished"
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+def test_a_layer_into_which_only_zeros_go_is_accepted(batch_size: int | None) -> None:
+    model = InpaintingVAE(16, 2, hidden=(8,))
+    data = {"x": (torch.rand(40, 16) < 0.3).float(), "mask": torch.zeros(40, 16)}
+    fit = SVI(TraceMeanField_ELBO(), **{**OPTIONS, "batch_size": batch_size}).fit(model, data)
+    before, after = model.prior_network.network.state_dict(), fit.model.prior_network.network.state_dict()
+    assert sum(not torch.equal(before[name], after[name]) for name in before) == len(before) - 1
+
+
+class Layer(nn.Module):
+    """A layer that forgets one of its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.forgotten = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x
+
+
+class WithLayer(LatentVariableModel):
+    """The location goes through a layer, rounded or not."""
+
+    def __init__(self, layer: nn.Module, rounded: bool) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(0.4))
+        self.layer, self.rounded = layer, rounded
+
+    def model(self, x: torch.Tensor | None = None) -> torch.Tensor:
+        loc = self.layer(self.loc.expand(1))
+        loc = loc.round() + self.loc if self.rounded else loc
+        with pyro.plate("data", len(x) if x is not None else 1):
+            return pyro.sample("x", dist.Normal(loc.squeeze(), 1.0), obs=x)
+
+
+@pytest.mark.parametrize("model", [WithLayer(Layer(), False), WithLayer(nn.Linear(1, 1), True)], ids=["unused", "flat"])
+def test_a_fault_inside_a_layer_is_still_found(model: Any) -> None:
+    with pytest.raises(ModelError, match=r"`layer\.(forgotten|weight)` receives no gradient"):
+        SVI(Trace_ELBO(), **OPTIONS).fit(model, DATA)
 
 
 class Choice(LatentVariableModel):

@@ -91,7 +91,8 @@ class CapacityELBO(_Reweighted):
     r"""The evidence lower bound with its KL held at a target, ``E_q[log p(x | z)] - gamma |KL - C|``.
 
     `KL` is the mean over the mini-batch, in nats per datum; the penalty is a total over the `N` data like the
-    likelihood. Its absolute value makes the mini-batch estimate biased in the last place, as in the paper.
+    likelihood. Its absolute value makes the mini-batch estimate biased in the last place, as in the paper. Rows with a
+    weight count by it in the mean, and a mini-batch whose rows all weigh 0 adds nothing.
 
     Args:
         capacity: `C` in nats per datum, a number or a schedule (the paper: ``Linear(0, 25, until=1.0)``).
@@ -142,10 +143,11 @@ class CapacityELBO(_Reweighted):
         negative_kl = self._parts(terms, False, True)
         if negative_kl is None:
             raise ModelError("`CapacityELBO` needs a latent in the plate `data`, and the pair has none.")
+        # |KL - C| over the batch as a total, for a batch whose rows all weigh 0 has no mean
         batch = negative_kl.shape[-1] if terms.row_weight is None else terms.row_weight.sum()
-        mean_kl = -terms.weighted(negative_kl).sum(-1).mean() / batch
-        objective = likelihood - self.gamma * terms.scale * batch * (mean_kl - weight).abs()
-        bound = likelihood - terms.scale * batch * mean_kl
+        total_kl = -terms.weighted(negative_kl).sum(-1).mean()
+        objective = likelihood - self.gamma * terms.scale * (total_kl - weight * batch).abs()
+        bound = likelihood - terms.scale * total_kl
         return Bound(objective, objective.detach(), bound.detach())
 
 

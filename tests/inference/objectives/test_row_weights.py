@@ -97,6 +97,26 @@ def test_a_weight_is_a_number_of_copies(objective, data_size):
     assert weighted[2].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_a_batch_of_rows_that_do_not_count_adds_nothing(objective):
+    model = AlignmentVAE(3, 2, hidden=(5,), letters="ACG-")
+    batch = {"x": torch.randint(4, (2, 3)), "weight": torch.zeros(2)}
+    with minibatch(10):
+        found = objective.bound(Program(model), batch, weight=objective.schedule(1.0))
+    assert float(found.bound) == float(found.objective) == 0.0
+    parameters = list(model.parameters())
+    for gradient in torch.autograd.grad(found.surrogate, parameters, allow_unused=True):
+        assert gradient is None or not gradient.any()
+
+
+def test_single_rows_of_weight_0_or_1_are_fitted():
+    data = {"x": torch.randint(4, (8, 3)), "weight": torch.tensor([1.0, 0.0] * 4)}
+    model = AlignmentVAE(3, 2, hidden=(5,), letters="ACG-")
+    for seed in range(3):
+        svi = SVI(CapacityELBO(0.2, 5.0), steps=12, lr=1e-2, batch_size=1, progress=False)
+        assert svi.fit(model, data, seed=seed).status == "finished"
+
+
 @pytest.mark.parametrize("objective", [Trace_ELBO(1), Trace_ELBO(3), IWAE(3), Renyi(0.5, 3)], ids=repr)
 def test_so_it_is_for_the_score_function(objective):
     x = torch.tensor([0.5, -1.0, 2.0, 0.1])

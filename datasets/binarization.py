@@ -38,23 +38,36 @@ class DynamicBinarization:
 
     keys: tuple[str, ...] = ("x",)
 
+    def check(self, batch: Batch) -> None:
+        """Look at intensities before they are drawn from; a fit does so once, and no step reads them back.
+
+        Raises:
+            ValueError: a key the batch lacks; entries that are not intensities in [0, 1].
+        """
+        self._check_keys(batch)
+        for key in self.keys:
+            _check_intensities(f"`{key}`", batch[key])
+
     def __call__(self, batch: Batch, generator: torch.Generator | int | None = None) -> Batch:
         """The batch with `keys` drawn: tensors of 0 and 1, shapes, dtype and device as before.
 
         Args:
-            batch: intensities in [0, 1] under each of `keys`.
+            batch: intensities in [0, 1] under each of `keys`, which `check` verifies and this does not.
             generator: on the device of the batch; or a seed; or None for torch's global generator.
 
         Raises:
             ValueError: a key the batch lacks.
         """
-        for key in self.keys:
-            if key not in batch:
-                raise ValueError(f"`keys`: expected some of {sorted(batch)}, got `{key}`")
+        self._check_keys(batch)
         if isinstance(generator, int):
             device = batch[self.keys[0]].device
             generator = torch.Generator(device).manual_seed(generator)
         return {**batch, **{key: _draw(batch[key], generator) for key in self.keys}}
+
+    def _check_keys(self, batch: Batch) -> None:
+        for key in self.keys:
+            if key not in batch:
+                raise ValueError(f"`keys`: expected some of {sorted(batch)}, got `{key}`")
 
 
 def binarize(dataset: Dataset, *, seed: int = 0, key: str = "x") -> Dataset:
@@ -84,4 +97,7 @@ def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def _check_intensities(name: str, x: Tensor) -> None:
     if not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
         low, high = x.min().item(), x.max().item()
-        raise ValueError(f"{name}: expected floating-point intensities in [0, 1], got {x.dtype} in [{low:g}, {high:g}]")
+        raise ValueError(
+            f"{name}: expected floating-point intensities in [0, 1], got {x.dtype} in [{low:g}, {high:g}]. Rescale it: "
+            f"divide pixels from 0 to 255 by 255, and leave out what centres or standardises."
+        )

@@ -9,9 +9,25 @@ import torch
 from .errors import DataError
 from .seeding import derive_seed
 
-__all__ = ["presented"]
+__all__ = ["check_raw", "presented"]
 
 Tensors = dict[str, torch.Tensor]
+
+
+def check_raw(transform: Any, batch: Tensors, what: str) -> None:
+    """Let the transform look at the data before it is applied, if it has a `check`: once, not at every step.
+
+    Raises:
+        DataError: if the transform cannot use the data.
+    """
+    check = getattr(transform, "check", None)
+    if not callable(check):
+        return
+    try:
+        check(batch)
+    except ValueError as error:
+        name = getattr(transform, "__name__", type(transform).__name__)
+        raise DataError(f"The transform `{name}` cannot use the {what}: {error}") from error
 
 
 def presented(transform: Any, model: Any, batch: Tensors, seed: int) -> Tensors:

@@ -47,7 +47,9 @@ class SVI:
         clip_norm: clip the global gradient norm to this.
         average: decay of an exponential moving average of the parameters, which is what the fit then returns.
         drop_last: leave out the ragged last batch of each epoch.
-        transform: applied to each batch at every step, such as `jensen.datasets.DynamicBinarization()`.
+        transform: applied to each batch at every step, such as `jensen.datasets.DynamicBinarization()`. If it has a
+            method ``check(batch)`` that raises ValueError for data it cannot mean, a fit calls that once, before the
+            first step, on the data in memory (of streamed data on the first batch) and on the validation data.
         compile: ``"auto"`` (traced, and compiled where the steps repay it; a CUDA graph on a GPU), ``"trace"``,
             ``"inductor"``, ``"cudagraph"``, or False (eager). All give the same numbers up to rounding.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ….

@@ -18,7 +18,7 @@ from .distributed import current_shard
 from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
 from .options import check_seed
-from .presentation import presented
+from .presentation import check_raw, presented
 from .progress import Callback
 from .recorder import write_history
 from .seeding import derive_seed
@@ -58,8 +58,11 @@ def run_svi(
             held_out = as_data(model, validation, dtype=dtype, device=device, check=check).batch()
             if lacking := [name for name in train.names if name not in held_out]:
                 raise DataError(f"`validation` must hold what the training data hold, and lacks `{lacking[0]}`.")
+            check_raw(svi.transform, held_out, "validation data")
             held_out = presented(svi.transform, model, held_out, seed)
         batch_size = None if isinstance(train, LoaderData) else train.check_batch_size(svi.batch_size)
+        raw = train.tensors if isinstance(train, MemoryData) else train.head(batch_size or train.size)
+        check_raw(svi.transform, raw, "training data")
         _keep_threads(stack, svi.threads)
         outcomes: list[Outcome] = []
         failure: NonFiniteError | None = None

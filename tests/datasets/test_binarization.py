@@ -59,6 +59,17 @@ def test_bad_input():
         threshold(digits(), key="image")
 
 
+@pytest.mark.parametrize(
+    "x", [torch.tensor([[0.0, 255.0]]), torch.tensor([[-0.5, 0.5]]), torch.tensor([[0.5, float("nan")]])], ids=str
+)
+def test_check_refuses_what_is_no_intensity(x):
+    DynamicBinarization().check({"x": torch.tensor([[0.0, 0.3, 1.0]])})
+    with pytest.raises(ValueError, match=r"`x`: expected floating-point intensities in \[0, 1\], got .* divide pixels"):
+        DynamicBinarization().check({"x": x})
+    with pytest.raises(ValueError, match="`keys`: expected some of"):
+        DynamicBinarization(("image",)).check({"x": x})
+
+
 def test_a_compiled_step_can_supply_its_noise():
     from jensen.inference.noise import NoiseLayout, record_noise, replay_noise
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from jensen.datasets import DynamicBinarization
 from jensen.inference import SVI, DataError, Trace_ELBO, TraceMeanField_ELBO
 from jensen.inference import data as data_module
+from jensen.models import VAE
 
 OPTIONS: dict[str, Any] = {"steps": 16, "lr": 0.05, "log_every": 4, "device": "cpu", "compile": "trace"}
 
@@ -116,3 +117,50 @@ def test_a_transform_that_the_model_cannot_read_is_refused(vae: Any) -> None:
     model, data = vae
     with pytest.raises(DataError, match="`VAE` cannot use the transformed data"):
         SVI(Trace_ELBO(), transform=lambda batch, _: {"x": batch["x"] + 0.5}, **OPTIONS).fit(model, data)
+
+
+class Counted:
+    """A transform that counts how often it is asked to look at the data, and how often it is applied."""
+
+    def __init__(self) -> None:
+        self.looked: list[int] = []
+        self.applied = 0
+
+    def check(self, batch: dict[str, torch.Tensor]) -> None:
+        self.looked.append(len(batch["x"]))
+
+    def __call__(self, batch: dict[str, torch.Tensor], generator: Any = None) -> dict[str, torch.Tensor]:
+        self.applied += 1
+        return batch
+
+
+def _raw(kind: str, x: torch.Tensor) -> Any:
+    if kind == "memory":
+        return {"x": x}
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=4)
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("memory", 12), ("loader", 4)])
+def test_a_transform_looks_at_the_data_once(kind: str, seen: int) -> None:
+    transform, x = Counted(), torch.rand(12, 6).round()
+    options: dict[str, Any] = {"steps": 8, "batch_size": 4, "compile": False, "restarts": 2, "progress": False}
+    SVI(TraceMeanField_ELBO(), transform=transform, **options).fit(VAE(6, 2, hidden=(4,)), _raw(kind, x))
+    assert transform.looked == [seen]
+    assert transform.applied >= 16
+    transform.looked.clear()
+    SVI(TraceMeanField_ELBO(), transform=transform, **options).fit(
+        VAE(6, 2, hidden=(4,)), _raw(kind, x), validation={"x": x[:5]}
+    )
+    assert sorted(transform.looked) == sorted([5, seen])
+
+
+@pytest.mark.parametrize("kind", ["memory", "loader"])
+@pytest.mark.parametrize(("scale", "shift"), [(255.0, 0.0), (1.0, -0.5)])
+def test_data_that_cannot_be_binarised_are_refused_before_the_fit(kind: str, scale: float, shift: float) -> None:
+    x = torch.linspace(0.0, 1.0, 6).repeat(12, 1)
+    svi = SVI(TraceMeanField_ELBO(), steps=4, batch_size=4, transform=DynamicBinarization(), progress=False)
+    expected = r"`DynamicBinarization` cannot use the {} data: `x`: expected floating-point intensities in \[0, 1\]"
+    with pytest.raises(DataError, match=expected.format("training")):
+        svi.fit(VAE(6, 2, hidden=(4,)), _raw(kind, scale * x + shift))
+    with pytest.raises(DataError, match=expected.format("validation")):
+        svi.fit(VAE(6, 2, hidden=(4,)), _raw(kind, x), validation={"x": scale * x + shift})

@@ -37,6 +37,10 @@ class Data(abc.ABC):
     def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """The data at `index` ``(B,)`` as a batch; all of them when it is None."""
 
+    def effective_size(self, weight: str | None) -> float:
+        """How many data a fit counts: `N`, or the sum of the argument `weight` where rows in memory have one."""
+        return self.size
+
     def check_batch_size(self, batch_size: int | None) -> int:
         """Return the batch size to use: `N` for None.
 
@@ -72,6 +76,9 @@ class MemoryData(Data):
 
     def head(self, num: int = 1) -> dict[str, torch.Tensor]:
         return {name: value[:num] for name, value in self.tensors.items()}
+
+    def effective_size(self, weight: str | None) -> float:
+        return float(self.tensors[weight].double().sum()) if weight in self.tensors else self.size
 
     def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if index is None:

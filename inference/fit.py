@@ -45,7 +45,9 @@ class Fit:
         config: the method's whole configuration, JSON-able.
         model: the fitted copy of the model.
         guide: the fitted guide (the model's own method, a module or a callable); None for methods without one.
-        history: a pandas table, one row per logging interval; bounds in nats, bigger is better.
+        history: a pandas table, one row per logging interval; bounds in nats, bigger is better. `bound_per_datum` is
+            `bound` over `N`; for a model with a `row_weight`, whose bound counts each row by its weight, over the
+            weights' sum (over `N` if they were streamed).
         seed: the run's seed.
         data: the training data by argument name, ``(N, …)`` each; None if they were streamed or not saved.
         data_size: `N`.

@@ -19,10 +19,10 @@ class Recorder:
     """Keep each step's bounds on the device until a row is due; then read them once.
 
     Args:
-        data_size: `N`, for the per-datum column.
+        data_size: what the per-datum column divides by: `N`, or the sum of the rows' weights.
     """
 
-    def __init__(self, data_size: int) -> None:
+    def __init__(self, data_size: float) -> None:
         self.data_size = data_size
         self.rows: list[dict[str, Any]] = []
         self._pending: list[torch.Tensor] = []

@@ -112,7 +112,7 @@ class Run:
             dtype=dtype,
             shard=shard,
         )
-        self.recorder = Recorder(data.size)
+        self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
         self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * svi.steps))
         self.best: StepState | None = None
         self.step, self.seconds, self.step_seconds, self.begin = 0, 0.0, 0.0, 0.0

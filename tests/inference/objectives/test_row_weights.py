@@ -18,6 +18,7 @@ from jensen.inference import (
     Renyi,
     Trace_ELBO,
     TraceMeanField_ELBO,
+    elbo_terms,
     log_evidence,
     minibatch,
 )
@@ -139,6 +140,26 @@ def test_fits_with_weights_find_the_weighted_frequencies():
     # scores are those of the rows: no weights, given or not
     plain, weighted = log_evidence(fit, {"x": data["x"]}, num_particles=20), log_evidence(fit, num_particles=20)
     assert weighted.value == plain.value
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_bound_per_datum_is_a_weighted_mean(batch_size):
+    x, weight = torch.randint(4, (4, 3)), torch.tensor([3.0, 0.5, 0.25, 2.25])
+    svi = SVI(TraceMeanField_ELBO(), steps=20, lr=1e-2, batch_size=batch_size, log_every=5, progress=False)
+    fit = svi.fit(AlignmentVAE(3, 2, hidden=(5,), letters="ACG-"), {"x": x, "weight": weight}, seed=0)
+    torch.testing.assert_close(torch.tensor(fit.history["bound_per_datum"]), torch.tensor(fit.history["bound"]) / 6.0)
+    assert f"{fit.history['bound'].iloc[-1] / 6.0:.4f} nats per datum" in str(fit)
+
+
+def test_equal_weights_leave_the_bound_per_datum_as_it_is():
+    model, x = AlignmentVAE(3, 2, hidden=(5,), letters="ACG-"), torch.randint(4, (40, 3))
+    svi = SVI(TraceMeanField_ELBO(), steps=400, lr=1e-2, log_every=400, average=0.99, progress=False)
+    plain, weighted = svi.fit(model, {"x": x}), svi.fit(model, {"x": x, "weight": torch.full((40,), 0.1)})
+    terms = elbo_terms(weighted)
+    assert weighted.history["bound_per_datum"].iloc[-1] == pytest.approx(terms.value / 40, rel=0.05)
+    assert weighted.history["bound_per_datum"].iloc[-1] == pytest.approx(
+        plain.history["bound_per_datum"].iloc[-1], rel=0.05
+    )
 
 
 def test_joint_importance_weights_refuse_row_weights():

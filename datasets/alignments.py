@@ -163,7 +163,7 @@ def _encode(path: Path, records: list[Record], unknown: str) -> np.ndarray:
     if unknown == "gap":
         for letter in AMBIGUOUS:
             table[ord(letter)] = len(AMINO_ACIDS)
-    text = "".join(rows).encode("ascii", errors="replace")
+    text = "".join(rows).encode("ascii")
     x = table[np.frombuffer(text, dtype=np.uint8)].reshape(len(rows), -1)
     bad = np.argwhere(x == 255)
     if len(bad):

@@ -40,11 +40,11 @@ class Record:
 
 
 def read_fasta(path: str | os.PathLike[str]) -> list[Record]:
-    """The sequences of a FASTA file; a gzip file is unpacked in memory, whatever it is called.
+    """The sequences of a FASTA file in UTF-8; a gzip file is unpacked in memory, whatever it is called.
 
     Raises:
         ValueError: an empty, binary or truncated file, text before the first ``>``, a header without a name or without
-            a sequence; with the number of the line.
+            a sequence, a letter outside ASCII in a sequence; with the number of the line.
         FileNotFoundError: no such file.
     """
     path = Path(path).expanduser()
@@ -57,11 +57,11 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Record]:
     if b"\0" in content:
         raise ValueError(f"{path}: expected text in FASTA format, got a binary file")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # Windows puts a mark of the byte order first
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}, line {line}: expected text in FASTA format, got the byte {content[error.start]:#x}"
+            f"{path}, line {line}: expected text in FASTA format, got the byte {error.object[error.start]:#x}"
         ) from error
     found: list[Record] = []
     header: tuple[str, int] | None = None
@@ -90,7 +90,14 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Record]:
                     f"{path}, line {number}: expected a header that starts with `>`, got {stripped[:30]!r}; is this a "
                     "FASTA file?"
                 )
-            parts.append((number, "".join(stripped.split())))
+            letters = "".join(stripped.split())
+            if not letters.isascii():
+                foreign = next(letter for letter in letters if not letter.isascii())
+                raise ValueError(
+                    f"{path}, line {number}: expected letters of ASCII in a sequence, got {foreign!r} in "
+                    f"`{header[0]}`; correct the file"
+                )
+            parts.append((number, letters))
     close()
     if not found:
         raise ValueError(f"{path}: expected at least one sequence in FASTA format, got an empty file")

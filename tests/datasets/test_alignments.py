@@ -36,6 +36,13 @@ def test_reads_sequences_over_several_lines(tmp_path, name):
     assert data.train["weight"].tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("name", ["family.fasta", "family.fasta.gz"])
+def test_a_mark_of_the_byte_order_is_not_text(tmp_path, name):
+    data = protein_alignment(write(tmp_path, "\ufeff>\u00e9l\u00e8ve\r\nACD\r\n>two\r\nACY\r\n", name), **KEEP_ALL)
+    assert data.names == ("\u00e9l\u00e8ve", "two")
+    assert data.sequences() == ["ACD", "ACY"]
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -57,6 +64,8 @@ def test_insertions_are_left_out(tmp_path, rows, expected):
         ("\n \n", "got an empty file"),
         ("ACD\n>one\nACD\n", "line 1: expected a header that starts with `>`, got 'ACD'"),
         (">one\nACD\n>\nACD\n", "line 3: expected a name"),
+        (">one\nAC\nDE\n>two\nAC\n\u00e9E\n", "line 6: expected letters of ASCII in a sequence, got '\u00e9' in `two`"),
+        (">one\nACd\n>two\nAC\u00c9\n", "line 4: expected letters of ASCII"),
         (">one\n>two\nACD\n", "line 1: `one` has no sequence"),
         (">one\nACD\n>two\nAC\n", "line 3: expected 3 aligned columns, as `one` has, got 2 in `two`"),
         (">one\nAC\nDE\n>two\nAC\nDX\n", "line 6: expected the letters .*, got 'X' in `two`; pass unknown=\"gap\""),
@@ -76,9 +85,10 @@ def test_truncated_missing_and_wrong_arguments(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(b">one\nACD\n" * 100)[:-9])
     with pytest.raises(ValueError, match="expected a whole gzip file"):
         protein_alignment(path)
-    path.write_bytes(b">one\nAC\xff\n")
-    with pytest.raises(ValueError, match="line 2: expected text in FASTA format, got the byte 0xff"):
-        protein_alignment(path)
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + b">one\nAC\xff\n")
+        with pytest.raises(ValueError, match="line 2: expected text in FASTA format, got the byte 0xff"):
+            protein_alignment(path)
     monkeypatch.setenv("JENSEN_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"msa/nowhere.fasta and .*JENSEN_DATA"):
         protein_alignment("nowhere.fasta")

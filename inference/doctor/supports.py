@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["covers", "support_of", "support_text"]
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -116,7 +117,17 @@ def support_text(support: Any) -> str:
 def _base(support: Any) -> Any:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    return support
+    return _around(support) if type(support).__name__ == "MixtureSameFamilyConstraint" else support
+
+
+def _around(mixture: Any) -> Any:
+    """The support of a mixture's components; of intervals that differ, the one around them all."""
+    base = copy.copy(_base(mixture.base_constraint))
+    for name, widest in (("lower_bound", torch.amin), ("upper_bound", torch.amax)):
+        bound = getattr(base, name, None)
+        if isinstance(bound, torch.Tensor) and bound.dim() > mixture.event_dim:  # (…, components, event)
+            setattr(base, name, widest(bound, -1 - mixture.event_dim))
+    return base
 
 
 def _bounds(support: Any) -> tuple[Any, Any] | None:

@@ -13,7 +13,15 @@ from pyro.infer.autoguide import AutoNormal
 from rich.console import Console
 
 from jensen.inference.doctor import Report, examine
-from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture, LatentVariableModel, LinearGaussian
+from jensen.inference.doctor.supports import covers, support_text
+from jensen.models import (
+    VAE,
+    BayesianLogisticRegression,
+    GaussianMixture,
+    LatentVariableModel,
+    LinearGaussian,
+    VampPrior,
+)
 
 
 class LogisticRegression(LatentVariableModel):
@@ -35,6 +43,7 @@ SOUND = {
     "mixture": (lambda: GaussianMixture(3, 2), "TraceEnum_ELBO"),
     "linear": (lambda: LinearGaussian(4, 2), "TraceMeanField_ELBO"),
     "vae": (lambda: VAE(16, 2, hidden=(8,)), "TraceMeanField_ELBO"),
+    "vamp": (lambda: VAE(16, 2, hidden=(8,), prior=VampPrior((16,), 3)), "Trace_ELBO"),
 }
 
 
@@ -178,3 +187,25 @@ def test_plain_programs_and_guides_are_taken_as_they_are():
     assert (report.guide, report.parameters[0].name, report.parameters[0].owner) == ("guide", "loc", "pyro.param")
     assert examine(model, lambda program: guide, torch.randn(9)).ok
     assert examine(model, "lowrank", torch.randn(9)).ok
+
+
+def mixture(components):
+    return dist.MixtureSameFamily(dist.Categorical(torch.ones(3)), components).support
+
+
+@pytest.mark.parametrize(
+    ("components", "text", "holds_all_reals", "holds_the_unit_interval"),
+    [
+        (dist.Normal(torch.zeros(3, 2), 1.0).to_event(1), "real", True, True),
+        (dist.LogNormal(torch.zeros(3), 1.0), "positive", False, True),
+        (dist.Uniform(torch.zeros(3), torch.tensor([0.5, 1.0, 2.0])), "(0, 2)", False, True),
+        (dist.Uniform(torch.zeros(3, 2), torch.tensor([[0.1], [0.2], [0.5]])).to_event(1), "(0, 0.5)", False, False),
+    ],
+    ids=["normal", "lognormal", "uniform", "uniform-vector"],
+)
+def test_a_mixture_has_the_support_of_its_components(components, text, holds_all_reals, holds_the_unit_interval):
+    support = mixture(components)
+    assert support_text(support) == text
+    assert covers(support, dist.Normal(0.0, 1.0).support) is holds_all_reals
+    assert covers(support, dist.Uniform(0.0, 1.0).support) is holds_the_unit_interval
+    assert covers(support, support)

@@ -22,7 +22,7 @@ from .pareto import psis_k
 from .scoring import Scored, check_count, random_sites, refuse_point_masses, scored
 
 _NUMBERS = 2**23  # of the densities of one piece, at most
-_MUTATION = re.compile(r"([A-Za-z])(\d+)([A-Za-z*-])")
+_MUTATION = re.compile(r"([A-Za-z-])(\d+)([A-Za-z*-])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,8 @@ def mutation_effects(
     Args:
         fit: of a model with `letters` and one site ``x`` of codes, such as `AlignmentVAE`.
         wild_type: its aligned sequence, a string or codes ``(D,)``.
-        mutations: such as ``"A23G"`` (wild-type letter, position, new letter); ``"A23G:L30V"`` has both.
+        mutations: such as ``"A23G"`` (wild-type letter, position, new letter); ``"A23G:L30V"`` has both. A gap is
+            ``-``, before the position (an insertion) or after it (a deletion).
         positions: the number that each column goes by, ``(D,)``; by default 1, ..., D.
         num_particles: K, draws of the latent for each mutant (rounded up to an even number).
         seed: of the draws.
@@ -101,7 +102,8 @@ def mutation_effects(
 
     Raises:
         ModelError: if the model has no `letters`, or the guide is a point mass.
-        DataError: a mutation that cannot be read, a position that is no column, a wild-type letter that is not there.
+        DataError: a mutation that cannot be read, a position that is no column or is there twice, a wild-type letter
+            that is not there.
 
     Reference: A. Riesselman, J. Ingraham and D. Marks, *Deep generative models of genetic variation capture the effects
     of mutations*, 2018, https://doi.org/10.1038/s41592-018-0138-4.
@@ -271,6 +273,7 @@ def _codes(fit: Any, wild_type: str | Tensor, letters: str) -> Tensor:
 
 def _mutate(row: Tensor, text: str, letters: str, column: dict[int, int]) -> Tensor:
     mutant = row.clone()
+    places = set()
     for part in text.split(":"):
         match = _MUTATION.fullmatch(part.strip())
         if match is None:
@@ -281,6 +284,9 @@ def _mutate(row: Tensor, text: str, letters: str, column: dict[int, int]) -> Ten
                 f"`mutations`: {text!r} is at position {place}, which is no column of the model; they go by "
                 f"{min(column)} to {max(column)}. Pass `positions` if yours have other numbers."
             )
+        if place in places:
+            raise DataError(f"`mutations`: {text!r} changes position {place} twice. Keep one of the two.")
+        places.add(place)
         if new not in letters:
             raise DataError(f"`mutations`: {text!r} puts in {new!r}, which is not in the alphabet {letters!r}.")
         there = letters[int(row[column[place]])]

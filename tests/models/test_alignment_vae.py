@@ -74,6 +74,17 @@ def test_a_scan_holds_the_single_mutants(tiny):
         one["A1G"]
 
 
+@pytest.mark.parametrize("wild_type", ["-C", "A-"])
+def test_the_names_of_a_scan_are_mutations(tiny, wild_type):
+    scan = mutation_scan(tiny, wild_type, num_particles=40, seed=4, gaps=True)
+    again = mutation_effects(tiny, wild_type, scan.names, num_particles=40, seed=4)
+    assert again.names == scan.names
+    torch.testing.assert_close(again.value, scan.value)
+    both = mutation_effects(tiny, "-C", ["-1A:C2-"], num_particles=4_000, seed=4)  # from -C to A-
+    expected = exact(tiny.model, torch.tensor([0, 2])) - exact(tiny.model, torch.tensor([2, 1]))
+    assert abs(both.value[0] - expected) < 5 * both.stderr[0]
+
+
 def test_common_random_numbers_help(tiny):
     """The paired error is what repeats show, and less than independent draws would have."""
     runs = [mutation_effects(tiny, "CC", ["C1A"], num_particles=200, seed=seed) for seed in range(30)]
@@ -91,6 +102,8 @@ def test_common_random_numbers_help(tiny):
         ("AA", ["A3C"], "is at position 3, which is no column of the model; they go by 1 to 2"),
         ("AA", ["A1W"], "puts in 'W', which is not in the alphabet"),
         ("AA", ["1A"], 'expected such as "A23G"'),
+        ("AA", ["A1C:A1-"], "'A1C:A1-' changes position 1 twice"),
+        ("AA", ["A1C:A2C:A1C"], "changes position 1 twice"),
         ("AA", "A1C", "must be a list"),
         (torch.tensor([0, 7]), ["A1C"], "must be one sequence"),
     ],

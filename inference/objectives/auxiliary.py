@@ -33,7 +33,8 @@ class AuxiliaryELBO(Objective):
         weight: `w`; for `SemiSupervisedVAE` the paper's is 0.1.
 
     Raises:
-        ConfigurationError: if `objective` is not an objective, or `weight` negative or not finite.
+        ConfigurationError: if `objective` is not an objective or has such a loss itself, or `weight` is negative or not
+            finite.
         ModelError: if the model has no `auxiliary_loss`, or it returns another shape than ``(B,)``.
 
     Reference: D. Kingma, D. Rezende, S. Mohamed and M. Welling, *Semi-supervised Learning with Deep Generative Models*,
@@ -50,10 +51,16 @@ class AuxiliaryELBO(Objective):
             raise ConfigurationError(
                 f"`objective` must be a jensen objective such as `TraceEnum_ELBO()`, got {objective!r}."
             )
+        if isinstance(wrapped, AuxiliaryELBO):
+            raise ConfigurationError(
+                f"`objective` must be a plain bound, for the model declares one loss and it is added once, got "
+                f"{wrapped!r}. Pass its bound, {wrapped.objective!r}, with the `weight` that the loss is to have."
+            )
         if not (math.isfinite(weight) and weight >= 0.0):
             raise ConfigurationError(f"`weight` must be finite and not negative, got {weight!r}.")
         super().__init__(wrapped.num_particles)
-        self.objective, self.weight = wrapped, float(weight)
+        self.objective: Objective = wrapped
+        self.weight = float(weight)
         self.analytic_kl, self.detach_guide = wrapped.analytic_kl, wrapped.detach_guide
         self.enumerate_guide, self.sum_guide = wrapped.enumerate_guide, wrapped.sum_guide
 

@@ -97,6 +97,8 @@ def test_configuration_and_errors(case):
         AuxiliaryELBO(weight=-1.0)
     with pytest.raises(ConfigurationError, match="`objective` must be a jensen objective"):
         AuxiliaryELBO("IWAE")
+    with pytest.raises(ConfigurationError, match=r"must be a plain bound, .* Pass its bound, IWAE\(num_particles=3\)"):
+        AuxiliaryELBO(AuxiliaryELBO(IWAE(3), 0.5), 0.2)
     with pytest.raises(ModelError, match="needs a model with a method `auxiliary_loss"):
         AuxiliaryELBO(IWAE()).bound(Program(LinearGaussian(3, 2)), data)
     with pytest.raises(ModelError, match=r"`auxiliary_loss` must return one loss per datum, shape \(6,\), got \(\)"):

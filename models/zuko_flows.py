@@ -29,7 +29,8 @@ def zuko_flow(kind: str, features: int, context_dim: int, transforms: int, hidde
         flow = zuko.flows.NSF(features, context_dim, passes=2 if features > 1 else None, **options)
     with torch.no_grad():
         for map_ in flow.transform.transforms:
-            *_, last = (part for part in map_.modules() if isinstance(part, nn.Linear))
-            last.weight.mul_(0.01)
-            last.bias.mul_(0.01)
+            # A map of one feature is conditioned on the context alone, by zuko's own Linear; without one it is free.
+            *_, last = (part for part in map_.modules() if next(part.parameters(recurse=False), None) is not None)
+            for parameter in last.parameters():
+                parameter.mul_(0.01)
     return flow.transform

@@ -190,6 +190,45 @@ def test_a_flow_prior_is_a_density_and_is_drawn_from(kind):
     assert ((draws.mean(0) - mean).abs() < 5 * draws.std(0) / 20_000**0.5 + 5e-3).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_density_of_one_latent_integrates_to_one_and_is_that_of_the_draws(kind):
+    """Both sides of the change of variables: the mass on a grid, and the mean of draws against the grid's."""
+    q = bent(kind, latent_dim=1)(torch.tensor([0.3]), torch.tensor([0.8]), torch.randn(3))
+    start = torch.linspace(-9.0, 9.0, 20_001)[:, None]
+    value, log_det = q.transform.call_and_ladj(start)
+    density = (q._base(start) - log_det).exp().detach()
+    value = value.detach().squeeze(-1)
+    assert (value.diff() > 0).all()
+    torch.testing.assert_close(torch.trapezoid(density, value), torch.ones(()), atol=1e-4, rtol=0)
+    if kind != "planar":
+        torch.testing.assert_close(q.log_prob(value[:, None]).exp().detach(), density)
+    z = q.rsample((20_000,)).detach()
+    assert abs(z.mean() - torch.trapezoid(density * value, value)) < 5 * z.std() / 20_000**0.5
+
+
+@pytest.mark.parametrize("kind", ["maf", "spline"])
+def test_a_flow_prior_of_one_latent_is_a_density(kind):
+    prior = FlowPrior(1, kind)
+    with torch.no_grad():
+        line = torch.linspace(-9.0, 9.0, 20_001)
+        normal = torch.distributions.Normal(0.0, 1.0).log_prob(line)
+        assert (prior().log_prob(line[:, None]) - normal)[line.abs() < 2].abs().max() < 0.3  # starts near the normal
+        for parameter in prior.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        density = prior().log_prob(line[:, None]).exp()
+        draws = prior().expand((20_000,)).rsample()
+    assert (density.log() - normal).abs().max() > 0.3
+    torch.testing.assert_close(torch.trapezoid(density, line), torch.ones(()), atol=1e-4, rtol=0)
+    assert abs(draws.mean() - torch.trapezoid(density * line, line)) < 5 * draws.std() / 20_000**0.5
+
+
+@pytest.mark.parametrize(("posterior", "prior"), [("planar", "maf"), ("iaf", "spline"), ("spline", "maf")])
+def test_fits_with_one_latent(posterior, prior):
+    model = VAE(5, 1, hidden=(8,), posterior=posterior, prior=prior)
+    fit = SVI(Trace_ELBO(), steps=10, compile="trace", progress=False).fit(model, DATA, seed=0)
+    assert torch.isfinite(torch.tensor(log_evidence(fit, DATA, num_particles=20).value))
+
+
 @pytest.mark.parametrize("kind", ["maf", "spline"])
 def test_a_fit_with_a_flow_prior(kind):
     model = VAE(5, 2, hidden=(8,), prior=FlowPrior(2, kind, hidden=(8,)))

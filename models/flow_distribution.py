@@ -48,7 +48,10 @@ class FlowDistribution(TorchDistribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw ``(*sample_shape, ..., L)`` with its pathwise gradient."""
-        noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.carry(torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device))
+
+    def carry(self, noise: Tensor) -> Tensor:
+        """The draw that standard normal noise ``(*sample_shape, ..., L)`` becomes."""
         start = self.loc + self.scale * noise
         value, log_det = self.transform.call_and_ladj(start)
         self._drawn = value, self._base(start) - log_det
@@ -75,9 +78,8 @@ class InvertedFlowDistribution(FlowDistribution):
     def centre(self) -> Tensor:
         return self.transform.inv(self.loc)
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw ``(*sample_shape, ..., L)`` with its pathwise gradient."""
-        noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+    def carry(self, noise: Tensor) -> Tensor:
+        """The draw that standard normal noise ``(*sample_shape, ..., L)`` becomes."""
         return self.transform.inv(self.loc + self.scale * noise)
 
     def log_prob(self, value: Tensor) -> Tensor:

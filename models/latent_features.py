@@ -8,22 +8,27 @@ import copy
 import hashlib
 from collections.abc import Mapping
 
+import pyro
 import torch
+from pyro.distributions import Independent, Normal
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from .flow_distribution import FlowDistribution
 from .vae import VAE
 
 
 class LatentFeatures:
     r"""A transform of batches, :math:`x \to z \sim q_\phi(z \mid x)`, drawn afresh each time a batch is presented.
 
-    Dimensions of `z` that a fitted `VAE` does not use are left out. This is the first half of M1+M2: fit a `VAE` (M1),
+    The law is the guide's own, with its flow if it has one. Dimensions of `z` that a fitted `VAE` does not use are left
+    out. This is the first half of M1+M2: fit a `VAE` (M1),
     then ``SVI(…, transform=LatentFeatures(m1, x)).fit(m2, data)``, where M2 has `num_features` Gaussian features.
 
     Args:
         vae: the fitted autoencoder; a copy is kept, and not trained further.
         x: data ``(N, *data_shape)`` on which to see which dimensions are used.
-        min_std: keep the dimensions whose posterior mean varies by more than this over the data, in prior sds.
+        min_std: keep the dimensions of `vae.embed` that vary by more than this over the data, in prior sds.
         key: which tensor of the batch; the others pass through.
 
     Attributes:
@@ -47,7 +52,7 @@ class LatentFeatures:
     def __init__(self, vae: VAE, x: Tensor, min_std: float = 0.1, key: str = "x") -> None:
         self.vae = copy.deepcopy(vae).eval().requires_grad_(False)
         self.min_std, self.key = min_std, key
-        spread = torch.cat([self.vae.encode(rows)[0] for rows in x.split(4096)]).std(0)
+        spread = torch.cat([self.vae.embed(self._shown(rows)) for rows in x.split(4096)]).std(0)
         self.keep = (spread > min_std).nonzero().squeeze(-1)
         if not len(self.keep):
             raise ValueError(
@@ -64,24 +69,45 @@ class LatentFeatures:
     def __call__(
         self, batch: Mapping[str, Tensor], generator: torch.Generator | int | None = None
     ) -> dict[str, Tensor]:
-        """The batch with its data replaced by draws ``(B, num_features)``, which a generator or a seed repeats."""
+        """The batch with its data replaced by draws ``(B, num_features)``, which a generator or a seed repeats.
+
+        The autoencoder computes in its own precision; the draws have that of the data, if these are floating.
+        """
         if self.key not in batch:
             raise ValueError(f"`key`: expected one of {sorted(batch)}, got `{self.key}`")
         x = batch[self.key]
-        loc, scale = (part.index_select(-1, self.keep.to(x.device)) for part in self._on(x).encode(x))
         if isinstance(generator, int):
             generator = torch.Generator(x.device).manual_seed(generator)
-        noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
-        return {**batch, self.key: loc + scale * noise}
+        with pyro.validation_enabled(False):  # it looks at values, and a traced step may not
+            z = self._draw(self.vae.infer(self._shown(x)), generator)
+        return {**batch, self.key: z.to(x.dtype) if x.is_floating_point() else z}
 
     @torch.no_grad()
     def mean(self, x: Tensor) -> Tensor:
-        """The posterior means of the dimensions kept, ``(N, num_features)``: what to classify."""
-        return self._on(x).encode(x)[0].index_select(-1, self.keep.to(x.device))
+        """The points of `vae.embed` in the dimensions kept, ``(N, num_features)``: what to classify."""
+        z = self._kept(self.vae.embed(self._shown(x)))
+        return z.to(x.dtype) if x.is_floating_point() else z
 
-    def _on(self, x: Tensor) -> VAE:
-        """The autoencoder, on the device of `x`."""
-        return self.vae.to(x.device)
+    def _draw(self, q: TorchDistributionMixin, generator: torch.Generator | None) -> Tensor:
+        """A draw of `q` in the dimensions kept, ``(B, num_features)``, whose noise is the generator's."""
+        if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+            loc, scale = self._kept(q.base_dist.loc), self._kept(q.base_dist.scale)
+            return loc + scale * torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+        if isinstance(q, FlowDistribution):  # the flow reads every dimension, so that all are drawn
+            loc = q.loc
+            noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+            return self._kept(q.carry(noise))
+        with torch.random.fork_rng(enabled=generator is not None):  # a law of one's own takes no generator
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+            return self._kept(q.sample())
+
+    def _kept(self, z: Tensor) -> Tensor:
+        return z.index_select(-1, self.keep.to(z.device))
+
+    def _shown(self, x: Tensor) -> Tensor:
+        """`x` in the autoencoder's precision; the autoencoder goes to the device of `x`."""
+        return x.to(self.vae.to(x.device).zeros.dtype)
 
     def __repr__(self) -> str:
         digest = hashlib.sha256()

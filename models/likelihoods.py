@@ -111,6 +111,10 @@ class Gaussian(Likelihood):
         scale: :math:`\sigma`, in the units of `x`; the start of a learned one.
         learn: whether each feature's scale is a parameter, or all are fixed at `scale`.
         min_scale: floor under a learned scale.
+
+    Raises:
+        ValueError: `scale` is not positive; `initialize` finds entries that are the same in all rows, where the density
+            under a learned scale has no bound.
     """
 
     def __init__(
@@ -138,7 +142,22 @@ class Gaussian(Likelihood):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         if self.fixed_scale is None:
+            if len(x) > 1:
+                _refuse_constant(x)
             self.log_scale.copy_(x.std(0, correction=0).clamp_min(self.min_scale).log())
+
+
+def _refuse_constant(x: Tensor) -> None:
+    """Raise a `ValueError` that names the entries that are the same in all rows."""
+    constant = (x.amax(0) == x.amin(0)).nonzero().tolist()
+    if constant:
+        named = [str(index[0] if len(index) == 1 else tuple(index)) for index in constant[:3]]
+        more = ", ..." if len(constant) > 3 else ""
+        raise ValueError(
+            f"`x` is constant in {len(constant)} of its {x[0].numel()} entries ({', '.join(named)}{more}), which sets "
+            "no scale for them: under a learned scale their density has no bound. Drop them, or fix the scale: "
+            'likelihood="gaussian_fixed" with a `scale` in the units of `x`.'
+        )
 
 
 class Categorical(Likelihood):

@@ -61,7 +61,8 @@ class VAE(LatentVariableModel):
 
     Raises:
         ValueError: a size is not positive, an unknown name, a `VampPrior` (a mixture of diagonal Gaussians) with a flow
-            posterior; `check_data` finds data of the wrong shape or range.
+            posterior; `check_data` finds data of the wrong shape or range, a fit entries that are constant under
+            ``"gaussian"``.
 
     References: D. Kingma and M. Welling, *Auto-Encoding Variational Bayes*, 2014, https://arxiv.org/abs/1312.6114;
     defaults (tanh, Glorot, output bias at the data's mean) from Y. Burda et al., *Importance Weighted Autoencoders*,

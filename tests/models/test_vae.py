@@ -8,6 +8,7 @@ from pyro import poutine
 from torch import nn
 from torch.distributions import Categorical, Normal
 
+from jensen.inference import SVI
 from jensen.models import VAE
 from jensen.models.likelihoods import Bernoulli, Gaussian
 
@@ -75,6 +76,25 @@ def test_start_is_the_data_marginal():
     model.initialize({"x": real}, 0)
     torch.testing.assert_close(model.decoder.output.bias.detach(), real.mean(0))
     torch.testing.assert_close(model.likelihood.scale.detach(), real.std(0, correction=0), atol=2e-3, rtol=0)
+
+
+def test_constant_entries_are_refused_under_a_learned_scale():
+    torch.manual_seed(0)
+    x = torch.randn(30, 6)
+    x[:, 4] = 0.1  # its standard deviation rounds to more than 0
+    model = VAE(6, 2, likelihood="gaussian", hidden=(3,))
+    message = r"`x` is constant in 1 of its 6 entries \(4\), .* Drop them, .* likelihood=\"gaussian_fixed\""
+    with pytest.raises(ValueError, match=message):
+        model.initialize({"x": x}, 0)
+    with pytest.raises(ValueError, match=message):
+        SVI(steps=2, progress=False, compile=False).fit(model, x)
+    image = torch.randn(30, 2, 3)
+    image[:, 1] = image[:, 0, :1] = 2.0
+    with pytest.raises(ValueError, match=r"in 4 of its 6 entries \(\(0, 0\), \(1, 0\), \(1, 1\), \.\.\.\)"):
+        VAE((2, 3), 2, likelihood="gaussian", hidden=(3,)).initialize({"x": image}, 0)
+    model.initialize({"x": x[:1]}, 0)  # one row varies nowhere, and says nothing about scales
+    for rows in (x, x[:1]):
+        VAE(6, 2, likelihood="gaussian_fixed", scale=0.5, hidden=(3,)).initialize({"x": rows}, 0)
 
 
 def test_categorical_reads_codes():

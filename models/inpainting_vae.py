@@ -59,8 +59,8 @@ class InpaintingVAE(LatentVariableModel):
         scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
 
     Raises:
-        ValueError: a size is not positive, an unknown or categorical likelihood; `check_data` and `complete` find data
-            or masks of the wrong shape or range.
+        ValueError: a size is not positive, an unknown or categorical likelihood or one that does not factorise over
+            pixels; `check_data` and `complete` find data or masks of the wrong shape or range.
 
     References: O. Ivanov, M. Figurnov and D. Vetrov, *Variational Autoencoder with Arbitrary Conditioning*, 2019,
     https://arxiv.org/abs/1806.02382; the bound is that of K. Sohn, H. Lee and X. Yan, *Learning Structured Output
@@ -96,6 +96,7 @@ class InpaintingVAE(LatentVariableModel):
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale)
         if (self.likelihood.feature_shape, self.likelihood.output_shape) != (self.data_shape, self.data_shape):
             raise ValueError("`likelihood` must read one decoder output for each pixel, as Bernoulli and Gaussian do.")
+        _check_factorises(self.likelihood)
         if prior_network is None:
             prior_network = _WithMask(GaussianEncoder((2, *self.data_shape), latent_dim, hidden, activation))
         if encoder is None:
@@ -122,6 +123,7 @@ class InpaintingVAE(LatentVariableModel):
 
     def prior(self, x: Tensor, mask: Tensor) -> dist.Independent:
         """p(z | seen pixels, mask), batch shape ``(B,)`` and event shape ``(L,)``; hidden values are not read."""
+        x, mask = self._as_parameters(x, mask)
         seen = torch.where(mask > 0.5, self.likelihood.features(x), torch.zeros_like(x))
         return dist.Normal(*self.prior_network(seen, mask)).to_event(1)
 
@@ -143,7 +145,7 @@ class InpaintingVAE(LatentVariableModel):
             noise: draw the hidden pixels, instead of taking their means given z.
 
         Returns:
-            ``(num_draws, B, *data_shape)``.
+            ``(num_draws, B, *data_shape)``, in the model's precision.
 
         Raises:
             ValueError: data or mask of the wrong shape or range, or `num_draws` is not positive.
@@ -153,7 +155,7 @@ class InpaintingVAE(LatentVariableModel):
         self._check_mask(mask)
         if x.shape != mask.shape:
             raise ValueError(f"`mask` must have the shape of `x`, {tuple(x.shape)}, got {tuple(mask.shape)}.")
-        mask = mask.to(x.dtype)
+        x, mask = self._as_parameters(x, mask)
         seen = torch.where(mask > 0.5, x, torch.zeros_like(x))
         self.likelihood.check("x", seen)
         with torch.random.fork_rng(enabled=seed is not None):
@@ -165,7 +167,13 @@ class InpaintingVAE(LatentVariableModel):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the mean of q(z | x) with every pixel seen: ``(B, *data_shape)``."""
-        return self.decode(self.encoder(self.likelihood.features(x), torch.ones_like(x))[0])
+        x, seen = self._as_parameters(x, torch.ones_like(x))
+        return self.decode(self.encoder(self.likelihood.features(x), seen)[0])
+
+    def _as_parameters(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Data in the precision of the model, as a fit makes them: booleans, bytes and other floats."""
+        like = next(self.parameters())
+        return tuple(value.to(like.dtype) for value in given)
 
     def _check_mask(self, mask: Tensor) -> None:
         if tuple(mask.shape[1:]) != self.data_shape:
@@ -186,6 +194,18 @@ class InpaintingVAE(LatentVariableModel):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
         self.likelihood.start(batch["x"], self.decoder)
+
+
+@torch.no_grad()
+def _check_factorises(likelihood: Likelihood) -> None:
+    """Raise unless the pixels are independent given the decoder's output, so that the hidden ones stand alone."""
+    like = next(likelihood.parameters(), torch.zeros(()))
+    law = likelihood(like.new_zeros(1, *likelihood.data_shape))
+    if not isinstance(law, dist.Independent) or law.base_dist.batch_shape != (1, *likelihood.data_shape):
+        raise ValueError(
+            "`likelihood` must factorise over pixels, so that the hidden ones can be scored without the seen ones; "
+            f"`{type(likelihood).__name__}` is a law of the whole image. Use a Bernoulli or a Gaussian one."
+        )
 
 
 class _WithMask(nn.Module):

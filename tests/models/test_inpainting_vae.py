@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d
 
 from jensen.datasets import RandomMasks, digits, threshold
 from jensen.inference import SVI, Trace_ELBO, TraceMeanField_ELBO, elbo_terms, log_evidence
-from jensen.models import InpaintingVAE, PartialConv2d, PartialConvolutionalEncoder
+from jensen.models import AutoregressiveBernoulli, InpaintingVAE, PartialConv2d, PartialConvolutionalEncoder
 
 
 def test_partial_convolution_without_holes_is_a_convolution():
@@ -116,6 +116,23 @@ def test_hidden_values_are_not_read_and_seen_ones_are_kept(likelihood):
     assert model.generate(5, mask=mask, seed=0)["x"].shape == x.shape
 
 
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool, torch.float64])
+def test_data_and_masks_of_any_type_are_read_in_the_models(kind, partial):
+    torch.manual_seed(0)
+    model = InpaintingVAE((8, 8), 3, hidden=(9,))
+    if partial:
+        model.prior_network = PartialConvolutionalEncoder((8, 8), 3, channels=(4,))
+    x = (torch.rand(5, 8, 8) < 0.4).float()
+    mask = RandomMasks()({"x": x}, 0)["mask"]
+    expected = model.complete(x, mask, num_draws=2, seed=1)
+    for given in ((x.to(kind), mask), (x, mask.to(kind)), (x.to(kind), mask.to(kind))):
+        found = model.complete(*given, num_draws=2, seed=1)
+        assert found.dtype == torch.float32 and torch.equal(found, expected)
+        assert torch.equal(model.prior(*given).mean, model.prior(x, mask).mean)
+    assert torch.equal(model.reconstruct(x.to(kind)), model.reconstruct(x))
+
+
 @pytest.mark.parametrize("objective", [Trace_ELBO(3), TraceMeanField_ELBO(2)])
 def test_fresh_masks_are_drawn_alike_in_all_modes(float64, objective):
     torch.manual_seed(0)
@@ -162,6 +179,10 @@ def test_digits_are_completed_better_than_by_the_mean():
         (lambda m, x: SVI().fit(m, {"x": x, "mask": x - 1}), r"`mask` must hold 1 \(seen\) or 0 \(hidden\), got -1"),
         (lambda m, x: SVI().fit(m, {"x": x}), "`InpaintingVAE` also needs `mask`"),
         (lambda m, x: InpaintingVAE(4, 2, likelihood="categorical"), "`likelihood` must be a Bernoulli or a Gaussian"),
+        (
+            lambda m, x: InpaintingVAE((4, 4), 2, likelihood=AutoregressiveBernoulli((4, 4))),
+            "`likelihood` must factorise over pixels.* `AutoregressiveBernoulli` is a law of the whole image",
+        ),
         (lambda m, x: InpaintingVAE(4, 0), "must be positive, got 0"),
         (lambda m, x: PartialConvolutionalEncoder((3, 3), 2), r"`image_shape` must be \(height, width\)"),
     ],

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .base import LatentVariableModel
 from .checks import check_features, check_labels, check_positive
 from .likelihoods import Likelihood, make_likelihood
+from .network_checks import check_latent
 from .networks import MLP, GaussianEncoder
 
 
@@ -128,6 +129,7 @@ class ConditionalVAE(LatentVariableModel):
         with pyro.plate("data", len(y)):
             # q(z | x, y)
             loc, scale = self.encoder(self.likelihood.features(x), self.code(y))
+            check_latent("encoder", (loc, scale), self.latent_dim)
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     def code(self, y: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .base import LatentVariableModel
 from .checks import check_positive
 from .likelihoods import Likelihood, make_likelihood
+from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
 
 
@@ -103,6 +104,7 @@ class InpaintingVAE(LatentVariableModel):
             encoder = _WithMask(GaussianEncoder((2, *self.data_shape), latent_dim, hidden, activation))
         if decoder is None:
             decoder = MLP((latent_dim,), self.data_shape, tuple(hidden)[::-1], activation)
+        check_image_network("decoder", decoder, self.likelihood, latent_dim)
         self.prior_network, self.encoder, self.decoder = prior_network, encoder, decoder
 
     def model(self, mask: Tensor, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
@@ -119,13 +121,16 @@ class InpaintingVAE(LatentVariableModel):
         with pyro.plate("data", len(x)):
             # q(z | x, mask)
             loc, scale = self.encoder(self.likelihood.features(x), mask)
+            check_latent("encoder", (loc, scale), self.latent_dim)
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     def prior(self, x: Tensor, mask: Tensor) -> dist.Independent:
         """p(z | seen pixels, mask), batch shape ``(B,)`` and event shape ``(L,)``; hidden values are not read."""
         x, mask = self._as_parameters(x, mask)
         seen = torch.where(mask > 0.5, self.likelihood.features(x), torch.zeros_like(x))
-        return dist.Normal(*self.prior_network(seen, mask)).to_event(1)
+        loc, scale = self.prior_network(seen, mask)
+        check_latent("prior_network", (loc, scale), self.latent_dim)
+        return dist.Normal(loc, scale).to_event(1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean of `x` given the latent ``(..., L)``."""

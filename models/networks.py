@@ -105,6 +105,8 @@ class GaussianEncoder(nn.Module):
 
 def split_image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
     """``(channels, height, width)`` of an image shape ``(height, width)`` or ``(channels, height, width)``."""
+    if halvings < 1:
+        raise ValueError("`channels` must hold at least one number of channels, one for each convolution, got none.")
     if len(shape) not in (2, 3) or min(shape[-2:]) < 2**halvings:
         raise ValueError(
             f"`{name}` must be (height, width) or (channels, height, width) with sides of at least {2**halvings} for "
@@ -127,9 +129,11 @@ class ConvolutionalEncoder(nn.Module):
         latent_dim: L.
         channels: number of channels after each convolution; each halves the sides, rounded up.
         nonlinearity: name of the activation after each convolution.
+        num_categories: C, if the image is one of codes: the input then is one-hot, ``(*image_shape, C)``, and its last
+            dimension becomes channels.
 
     Raises:
-        ValueError: not an image shape, or sides too short for that many halvings.
+        ValueError: not an image shape, no `channels`, or sides too short for that many halvings.
     """
 
     def __init__(
@@ -138,21 +142,27 @@ class ConvolutionalEncoder(nn.Module):
         latent_dim: int,
         channels: Sequence[int] = (32, 64),
         nonlinearity: str = "elu",
+        num_categories: int | None = None,
     ) -> None:
         super().__init__()
-        self.event_dim = len(image_shape)
-        self.image_shape = split_image_shape("image_shape", image_shape, len(channels))
+        self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
+        self.event_dim = len(image_shape) + (num_categories is not None)
+        self.planes = split_image_shape("image_shape", image_shape, len(channels))
         layers: list[nn.Module] = []
-        for before, after in itertools.pairwise([self.image_shape[0], *channels]):
+        for before, after in itertools.pairwise([self.planes[0] * (num_categories or 1), *channels]):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation(nonlinearity)]
         self.body = nn.Sequential(*layers)
-        side = _sides(*self.image_shape[1:], len(channels))[-1]
+        side = _sides(*self.planes[1:], len(channels))[-1]
         self.output = nn.Linear(math.prod([*channels[-1:], *side]), 2 * latent_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(..., *image_shape)`` to location and scale, each ``(..., L)``."""
+        """Map ``(..., *image_shape)``, or ``(..., *image_shape, C)``, to location and scale, each ``(..., L)``."""
         batch_shape = x.shape[: x.ndim - self.event_dim]
-        features = self.body(x.reshape(-1, *self.image_shape)).flatten(1)
+        if self.num_categories is None:
+            x = x.reshape(-1, *self.planes)
+        else:
+            x = x.reshape(-1, *self.planes, self.num_categories).movedim(-1, 2).flatten(1, 2)
+        features = self.body(x).flatten(1)
         loc, log_scale = self.output(features).reshape(*batch_shape, -1).chunk(2, dim=-1)
         return loc, torch.exp(log_scale)
 
@@ -165,9 +175,10 @@ class ConvolutionalDecoder(nn.Module):
         image_shape: ``(height, width)`` or ``(channels, height, width)`` of the output; any sides, odd ones too.
         channels: number of channels before each transposed convolution; each doubles the sides.
         nonlinearity: name of the activation.
+        num_categories: C, if the image is one of codes: the output then is ``(*image_shape, C)``, log-odds.
 
     Raises:
-        ValueError: not an image shape, or sides too short for that many doublings.
+        ValueError: not an image shape, no `channels`, or sides too short for that many doublings.
     """
 
     def __init__(
@@ -176,10 +187,13 @@ class ConvolutionalDecoder(nn.Module):
         image_shape: Sequence[int],
         channels: Sequence[int] = (64, 32),
         nonlinearity: str = "elu",
+        num_categories: int | None = None,
     ) -> None:
         super().__init__()
-        self.out_shape = tuple(image_shape)
-        last, height, width = split_image_shape("image_shape", image_shape, len(channels))
+        self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
+        self.out_shape = self.image_shape if num_categories is None else (*self.image_shape, num_categories)
+        self.planes = split_image_shape("image_shape", image_shape, len(channels))
+        last, height, width = self.planes[0] * (num_categories or 1), *self.planes[1:]
         sides = _sides(height, width, len(channels))[::-1]
         self.start = (channels[0], *sides[0])
         self.input = nn.Sequential(nn.Linear(latent_dim, math.prod(self.start)), activation(nonlinearity))
@@ -196,10 +210,12 @@ class ConvolutionalDecoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_shape))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map ``(..., L)`` to ``(..., *image_shape)``."""
-        start = self.input(z).reshape(-1, *self.start)
-        return self.body(start).reshape(*z.shape[:-1], *self.out_shape) + self.bias
+        """Map ``(..., L)`` to ``(..., *image_shape)``, or ``(..., *image_shape, C)``."""
+        image = self.body(self.input(z).reshape(-1, *self.start))
+        if self.num_categories is not None:
+            image = image.unflatten(1, (self.planes[0], self.num_categories)).movedim(2, -1)
+        return image.reshape(*z.shape[:-1], *self.out_shape) + self.bias
 
     def set_output_bias(self, bias: Tensor) -> None:
-        """Set what it adds to every image, ``image_shape``."""
+        """Set what it adds to every image, ``image_shape`` or ``(*image_shape, C)``."""
         self.bias.copy_(bias)

@@ -15,6 +15,7 @@ from .base import LatentVariableModel
 from .checks import check_positive
 from .labelled_networks import LabelledGaussianEncoder, LabelledMLP
 from .likelihoods import Likelihood, make_likelihood
+from .network_checks import check_latent
 from .networks import MLP
 
 
@@ -147,6 +148,7 @@ class SemiSupervisedVAE(LatentVariableModel):
             c = pyro.sample("y", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
             # q(z | x, y)
             loc, scale = self.encoder(features, self.eye[c.long()])
+            check_latent("encoder", (loc, scale), self.latent_dim)
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     def _clamp(self, logits: Tensor, y: Tensor | None) -> Tensor:

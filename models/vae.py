@@ -16,6 +16,7 @@ from .base import LatentVariableModel
 from .checks import check_positive
 from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
+from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
 from .vae_posteriors import make_posterior
 from .vae_priors import FlowPrior, VampPrior, make_prior
@@ -61,8 +62,8 @@ class VAE(LatentVariableModel):
 
     Raises:
         ValueError: a size is not positive, an unknown name, a `VampPrior` (a mixture of diagonal Gaussians) with a flow
-            posterior; `check_data` finds data of the wrong shape or range, a fit entries that are constant under
-            ``"gaussian"``.
+            posterior, a part built for other sizes; `check_data` finds data of the wrong shape or range; a fit finds
+            entries that are constant under ``"gaussian"``, or networks of one's own that put out other sizes.
 
     References: D. Kingma and M. Welling, *Auto-Encoding Variational Bayes*, 2014, https://arxiv.org/abs/1312.6114;
     defaults (tanh, Glorot, output bias at the data's mean) from Y. Burda et al., *Importance Weighted Autoencoders*,
@@ -103,7 +104,10 @@ class VAE(LatentVariableModel):
             encoder = GaussianEncoder(self.likelihood.feature_shape, latent_dim, hidden, activation, context_dim)
         if decoder is None:
             decoder = MLP((latent_dim,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
-        self.encoder, self.decoder, self.prior = encoder, decoder, make_prior(prior, latent_dim)
+        check_image_network("encoder", encoder, self.likelihood, latent_dim)
+        check_image_network("decoder", decoder, self.likelihood, latent_dim)
+        self.encoder, self.decoder = encoder, decoder
+        self.prior = make_prior(prior, latent_dim, self.likelihood.feature_shape)
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
@@ -122,7 +126,9 @@ class VAE(LatentVariableModel):
 
     def infer(self, x: Tensor) -> TorchDistributionMixin:
         """The guide's distribution of `z`, batch shape ``(B,)`` and event shape ``(L,)``."""
-        return self.posterior(*self.encoder(self.likelihood.features(x)))
+        outputs = self.encoder(self.likelihood.features(x))
+        check_latent("encoder", outputs, self.latent_dim)
+        return self.posterior(*outputs)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(B, L)``; before the flow, if it has one."""

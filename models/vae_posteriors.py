@@ -46,7 +46,7 @@ class FlowPosterior(nn.Module):
         hidden: widths of the hidden layers of the autoregressive or coupling networks (planar maps have none).
 
     Raises:
-        ValueError: an unknown kind, or a size that is not positive.
+        ValueError: an unknown kind, or a size that is not positive; a call, a context of another size.
 
     References: D. Rezende and S. Mohamed, *Variational Inference with Normalizing Flows*, 2015,
     https://arxiv.org/abs/1505.05770; D. Kingma et al., *Improving Variational Inference with Inverse Autoregressive
@@ -74,7 +74,7 @@ class FlowPosterior(nn.Module):
         count = (10 if kind == "planar" else 2) if transforms is None else transforms
         for size in (latent_dim, context_dim, count, *hidden):
             check_positive("latent_dim, context_dim, transforms and hidden", size)
-        self.context_dim = context_dim
+        self.latent_dim, self.context_dim = latent_dim, context_dim
         self.flow: Any  # context (..., context_dim) -> the bijection, which gives value and log determinant at once
         if kind == "planar":
             self.flow = PlanarFlow(latent_dim, context_dim, count)
@@ -85,6 +85,12 @@ class FlowPosterior(nn.Module):
         """The guide of each datum, from location and scale ``(..., L)`` and context ``(..., context_dim)``."""
         if context is None:
             context = torch.cat([loc, scale.log()], -1)
+        if context.shape[-1] != self.context_dim:
+            raise ValueError(
+                f"`encoder` must give this flow a context of size `context_dim` = {self.context_dim} (its third output;"
+                f" without one, location and log scale), got {context.shape[-1]}. Use posterior=FlowPosterior("
+                f"{self.latent_dim}, context_dim={context.shape[-1]})."
+            )
         return FlowDistribution(self.flow(context), loc, scale)
 
 
@@ -93,6 +99,8 @@ def make_posterior(posterior: str | nn.Module | None, latent_dim: int, context_d
     if posterior is None:
         return GaussianPosterior()
     if isinstance(posterior, nn.Module):
+        if isinstance(posterior, FlowPosterior) and posterior.latent_dim != latent_dim:
+            raise ValueError(f"`posterior` must have latent_dim={latent_dim}, got {posterior.latent_dim}.")
         return posterior
     check_choice("posterior", posterior, ("planar", "iaf", "spline"))
     return FlowPosterior(latent_dim, context_dim, posterior)

@@ -111,9 +111,21 @@ class FlowPrior(nn.Module):
         """Nothing to set: the flow starts near the standard normal."""
 
 
-def make_prior(prior: str | VampPrior | FlowPrior | None, latent_dim: int) -> VampPrior | FlowPrior | None:
-    """The prior itself, the flow of this name, or None for the standard normal."""
+def make_prior(
+    prior: str | VampPrior | FlowPrior | None, latent_dim: int, feature_shape: Sequence[int]
+) -> VampPrior | FlowPrior | None:
+    """The prior itself, checked against the sizes of the model, the flow of this name, or None for a standard normal.
+
+    Raises:
+        ValueError: an unknown name, or a prior of another latent size or feature shape.
+    """
     if isinstance(prior, str):
         check_choice("prior", prior, ("maf", "spline"))
         return FlowPrior(latent_dim, prior)
+    if isinstance(prior, FlowPrior) and prior.latent_dim != latent_dim:
+        raise ValueError(f"`prior` must have latent_dim={latent_dim}, got {prior.latent_dim}.")
+    if isinstance(prior, VampPrior) and (found := tuple(prior.pseudo_inputs.shape[1:])) != tuple(feature_shape):
+        raise ValueError(
+            f"`prior` must have feature_shape={tuple(feature_shape)}, what the encoder sees of a datum, got {found}."
+        )
     return prior

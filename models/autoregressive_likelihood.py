@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .checks import check_positive
+from .checks import check_positive, check_widths
 from .likelihoods import Bernoulli, Likelihood
 
 
@@ -50,6 +50,7 @@ class AutoregressiveBernoulli(Likelihood):
         super().__init__(data_shape)
         size = math.prod(self.data_shape)
         window = size if window is None else window
+        check_widths("hidden", hidden)
         for value in (*self.data_shape, *hidden, window):
             check_positive("data_shape, hidden and window", value)
         place = torch.arange(size)

@@ -17,6 +17,7 @@ from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 from torch import Tensor
 
+from .checks import check_count
 from .drawing import ambient, draw_data
 from .modes import local_parameters, own_parameters
 
@@ -171,8 +172,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         Raises:
             ValueError: `num` is not positive, an input is missing, unknown or not of `num` rows.
         """
-        if num < 1:
-            raise ValueError(f"`num` must be a positive number of data to draw, got {num}.")
+        check_count("num", num, "data to draw")
         if unknown := [name for name in inputs if name not in self.arguments]:
             raise ValueError(f"`{unknown[0]}` is not an argument of the model; it takes {list(self.arguments)}.")
         if missing := [name for name in self.required if name not in inputs]:

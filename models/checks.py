@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["check_choice", "check_features", "check_labels", "check_positive", "check_shape"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_features",
+    "check_labels",
+    "check_positive",
+    "check_shape",
+    "check_widths",
+]
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 from torch import Tensor
@@ -32,14 +41,31 @@ def check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
         raise ValueError(f"`{name}` must have shape ({expected}), got {tuple(value.shape)}.")
 
 
-def check_features(name: str, value: Tensor, num_features: int) -> None:
-    """Raise unless `value` is a matrix with this many columns."""
-    if value.ndim != 2 or value.shape[1] != num_features:
+def check_widths(name: str, value: object) -> None:
+    """Raise unless the constructor's argument is a sequence of sizes, of which there may be none."""
+    if not isinstance(value, Iterable):
         raise ValueError(
-            f"`{name}` must have shape (N, {num_features}), one column a feature of the model, got "
-            f"{tuple(value.shape)}. Build the model with num_features={value.shape[-1] if value.ndim else 0} or "
-            "select the columns."
+            f"`{name}` must be a sequence of sizes, one for each layer, got {value!r}. Write ({value!r},)."
         )
+
+
+def check_count(name: str, value: object, what: str) -> None:
+    """Raise unless the argument is a whole positive number; `what` says of what."""
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"`{name}` must be a positive whole number of {what}, got {value!r}.")
+
+
+def check_features(name: str, value: Tensor, num_features: int, argument: str = "num_features") -> None:
+    """Raise unless `value` is a matrix with this many columns, which the constructor calls `argument`."""
+    if value.ndim == 2 and value.shape[1] == num_features:
+        return
+    cure = "Reshape it: a row a datum, a column a feature."
+    if value.ndim == 2:
+        cure = f"Build the model with {argument}={value.shape[1]} or select the columns."
+    raise ValueError(
+        f"`{name}` must have shape (N, {num_features}), one column a feature of the model, got {tuple(value.shape)}. "
+        f"{cure}"
+    )
 
 
 def check_labels(name: str, value: Tensor, num_classes: int = 2) -> None:

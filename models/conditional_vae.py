@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_features, check_labels, check_positive
+from .checks import check_count, check_features, check_labels, check_positive, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
 from .networks import MLP, GaussianEncoder
@@ -91,6 +91,7 @@ class ConditionalVAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
             check_positive("data_shape, latent_dim and hidden", size)
         if (num_classes is None) == (num_covariates is None):
@@ -159,6 +160,7 @@ class ConditionalVAE(LatentVariableModel):
         Raises:
             ValueError: as `LatentVariableModel.generate`; a label out of range.
         """
+        check_count("num", num, "data to draw")
         if "y" in inputs:
             inputs["y"] = self._rows(inputs["y"], num)
         return super().generate(num, seed=seed, **inputs)
@@ -180,7 +182,7 @@ class ConditionalVAE(LatentVariableModel):
 
     def _check_y(self, y: Tensor) -> None:
         if self.num_classes is None:
-            check_features("y", y, self.code_dim)
+            check_features("y", y, self.code_dim, "num_covariates")
         else:
             check_labels("y", y, self.num_classes)
 

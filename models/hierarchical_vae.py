@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_positive, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP, GaussianEncoder
 
@@ -77,6 +77,8 @@ class HierarchicalVAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         if len(latent_dims) != 2:
             raise ValueError(f"`latent_dims` must be two sizes (L1, L2), from the data upwards, got {latent_dims!r}.")
+        check_widths("hidden", hidden)
+        check_widths("upper_hidden", upper_hidden)
         for size in (*self.data_shape, *latent_dims, *hidden, *upper_hidden):
             check_positive("data_shape, latent_dims, hidden and upper_hidden", size)
         lower, upper = latent_dims

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_count, check_positive, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
@@ -89,6 +89,7 @@ class InpaintingVAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
             check_positive("data_shape, latent_dim and hidden", size)
         if likelihood == "categorical":
@@ -155,8 +156,7 @@ class InpaintingVAE(LatentVariableModel):
         Raises:
             ValueError: data or mask of the wrong shape or range, or `num_draws` is not positive.
         """
-        if num_draws < 1:
-            raise ValueError(f"`num_draws` must be a positive number of completions, got {num_draws}.")
+        check_count("num_draws", num_draws, "completions")
         self._check_mask(mask)
         if x.shape != mask.shape:
             raise ValueError(f"`mask` must have the shape of `x`, {tuple(x.shape)}, got {tuple(mask.shape)}.")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice
+from .checks import check_choice, check_widths
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -145,6 +145,7 @@ class ConvolutionalEncoder(nn.Module):
         num_categories: int | None = None,
     ) -> None:
         super().__init__()
+        check_widths("channels", channels)
         self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
         self.event_dim = len(image_shape) + (num_categories is not None)
         self.planes = split_image_shape("image_shape", image_shape, len(channels))
@@ -190,6 +191,7 @@ class ConvolutionalDecoder(nn.Module):
         num_categories: int | None = None,
     ) -> None:
         super().__init__()
+        check_widths("channels", channels)
         self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
         self.out_shape = self.image_shape if num_categories is None else (*self.image_shape, num_categories)
         self.planes = split_image_shape("image_shape", image_shape, len(channels))

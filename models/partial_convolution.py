@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from .checks import check_widths
 from .networks import activation, split_image_shape
 
 
@@ -80,7 +81,7 @@ class PartialConvolutionalEncoder(nn.Module):
         nonlinearity: name of the activation after each convolution.
 
     Raises:
-        ValueError: not an image shape, or sides too short for that many halvings.
+        ValueError: not an image shape, no `channels`, or sides too short for that many halvings.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class PartialConvolutionalEncoder(nn.Module):
         nonlinearity: str = "elu",
     ) -> None:
         super().__init__()
+        check_widths("channels", channels)
         self.image_shape = split_image_shape("image_shape", image_shape, len(channels))
         self.event_dim = len(image_shape)
         steps = itertools.pairwise([self.image_shape[0], *channels])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_positive, check_widths
 from .labelled_networks import LabelledGaussianEncoder, LabelledMLP
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
@@ -103,6 +103,7 @@ class SemiSupervisedVAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
             check_positive("data_shape, latent_dim and hidden", size)
         if num_classes < 2:

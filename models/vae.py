@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_positive, check_widths
 from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
@@ -91,6 +91,7 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
             check_positive("data_shape, latent_dim and hidden", size)
         self.latent_dim = latent_dim

@@ -12,7 +12,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive
+from .checks import check_choice, check_positive, check_widths
 from .flow_distribution import FlowDistribution
 from .planar_flow import PlanarFlow
 from .zuko_flows import zuko_flow
@@ -72,6 +72,7 @@ class FlowPosterior(nn.Module):
         super().__init__()
         check_choice("kind", kind, ("planar", "iaf", "spline"))
         count = (10 if kind == "planar" else 2) if transforms is None else transforms
+        check_widths("hidden", hidden)
         for size in (latent_dim, context_dim, count, *hidden):
             check_positive("latent_dim, context_dim, transforms and hidden", size)
         self.latent_dim, self.context_dim = latent_dim, context_dim

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive
+from .checks import check_choice, check_positive, check_widths
 from .flow_distribution import InvertedFlowDistribution
 from .zuko_flows import zuko_flow
 
@@ -96,6 +96,7 @@ class FlowPrior(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("kind", kind, ("maf", "spline"))
+        check_widths("hidden", hidden)
         for size in (latent_dim, transforms, *hidden):
             check_positive("latent_dim, transforms and hidden", size)
         self.latent_dim = latent_dim

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_positive, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP
 from .vector_quantizer import VectorQuantizer, perplexity
@@ -96,6 +96,7 @@ class VQVAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
         for size in (*self.data_shape, codes_per_datum, *hidden):
             check_positive("data_shape, codes_per_datum and hidden", size)
         check_positive("commitment", commitment)

@@ -99,7 +99,8 @@ def test_generate_draws_independent_data_in_the_plate():
 @pytest.mark.parametrize(
     ("num", "inputs", "message"),
     [
-        (0, {}, "`num` must be a positive number of data to draw, got 0"),
+        (0, {}, "`num` must be a positive whole number of data to draw, got 0"),
+        (2.5, {}, r"`num` must be a positive whole number of data to draw, got 2\.5"),
         (5, {}, "`x` must be given to draw from this model"),
         (5, {"z": torch.zeros(5)}, "`z` is not an argument of the model"),
         (5, {"x": torch.zeros(4, 3)}, "`x` must have `num` = 5 rows, got 4"),

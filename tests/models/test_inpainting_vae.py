@@ -175,7 +175,7 @@ def test_digits_are_completed_better_than_by_the_mean():
         (lambda m, x: m.complete(x, torch.ones(3, 4)), r"`mask` must have the shape of `x`, \(2, 4\), got \(3, 4\)"),
         (lambda m, x: m.complete(x, torch.full((2, 4), 0.5)), r"`mask` must hold 1 \(seen\) or 0 \(hidden\), got 0.5"),
         (lambda m, x: m.complete(x + 2, torch.ones(2, 4)), r"`x` must lie in \[0, 1\]"),
-        (lambda m, x: m.complete(x, torch.ones(2, 4), num_draws=0), "`num_draws` must be a positive number"),
+        (lambda m, x: m.complete(x, torch.ones(2, 4), num_draws=0), "`num_draws` must be a positive whole number"),
         (lambda m, x: SVI().fit(m, {"x": x, "mask": x - 1}), r"`mask` must hold 1 \(seen\) or 0 \(hidden\), got -1"),
         (lambda m, x: SVI().fit(m, {"x": x}), "`InpaintingVAE` also needs `mask`"),
         (lambda m, x: InpaintingVAE(4, 2, likelihood="categorical"), "`likelihood` must be a Bernoulli or a Gaussian"),

@@ -103,6 +103,8 @@ def test_bad_shapes():
     for build in (ConvolutionalEncoder, PartialConvolutionalEncoder):
         with pytest.raises(ValueError, match="`channels` must hold at least one number of channels"):
             build((8, 8), 2, channels=())
+        with pytest.raises(ValueError, match=r"`channels` must be a sequence of sizes, .* got 8\. Write \(8,\)\."):
+            build((8, 8), 2, channels=8)
     with pytest.raises(ValueError, match="`channels` must hold at least one number of channels"):
         ConvolutionalDecoder(2, (8, 8), channels=())
     with pytest.raises(ValueError, match="`image_shape` must be"):

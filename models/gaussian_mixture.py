@@ -19,7 +19,7 @@ from torch.distributions import constraints
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
-from .gaussian_moments import Moments, collect, floored, maximise
+from .gaussian_moments import Moments, collect, floored, maximise, total_variance
 from .mixture import Mixture
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
@@ -116,10 +116,10 @@ class GaussianMixture(Mixture):
         self.weights = weights
         self.means.copy_(means)
         floor = 1.01 * self.min_scale
-        if self.covariance == "full":
-            self.scale_tril = floored(covariance, floor)
-        elif self.covariance == "tied":
-            self.scale_tril = floored((weights[:, None, None] * covariance).sum(0), floor)
+        if self.covariance in ("full", "tied"):
+            spread = total_variance(weights, means, covariance)
+            shared = covariance if self.covariance == "full" else (weights[:, None, None] * covariance).sum(0)
+            self.scale_tril = floored(shared, floor, spread)
         elif self.covariance == "diagonal":
             self.scale = covariance.clamp_min(floor**2).sqrt()
         else:
@@ -180,6 +180,4 @@ class GaussianMixture(Mixture):
             scatter = (outer.sum(0) + prior_rows * torch.diag(pooled)) / (len(rows) + prior_rows)
         else:
             scatter = (outer + prior_rows * torch.diag(pooled)) / total[:, :, None]
-        factor = torch.linalg.cholesky(scatter)
-        diagonal = factor.diagonal(dim1=-2, dim2=-1)
-        self.scale_tril = factor + torch.diag_embed(diagonal.clamp_min(1.01 * self.min_scale) - diagonal)
+        self.scale_tril = floored(scatter, 1.01 * self.min_scale)

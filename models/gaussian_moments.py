@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Moments", "collect", "floored", "maximise"]
+__all__ = ["Moments", "collect", "floored", "maximise", "total_variance"]
 
 import math
 from dataclasses import dataclass
@@ -104,14 +104,40 @@ def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Te
     return weights, means + scale * average, scale.square() * spread
 
 
-def floored(covariance: Tensor, smallest: float) -> Tensor:
+def total_variance(weights: Tensor, means: Tensor, covariance: Tensor) -> Tensor:
+    r"""The trace of :math:`\sum_k \pi_k (\Sigma_k + (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top)`, ``()``.
+
+    After an M step it is that of the data, whatever the responsibilities were. Arguments as :func:`maximise` has them.
+    """
+    own = covariance.diagonal(dim1=-2, dim2=-1) if covariance.dim() == 3 else covariance
+    return (weights[:, None] * (own + (means - weights @ means).square())).sum()
+
+
+def floored(covariance: Tensor, smallest: float, spread: Tensor | None = None) -> Tensor:
     r"""Cholesky factors ``(…, D, D)`` of covariances whose standard deviations are at least `smallest` in every
     direction.
 
     Raising the eigenvalues that are smaller is the maximum of the likelihood under that constraint, so EM with it is
-    still monotone.
+    still monotone. A covariance that is singular in its dtype (collinear columns) has a higher floor,
+    :math:`\max(10, D)\,\epsilon` times `spread`; one that stays the same from step to step keeps EM monotone.
+
+    Args:
+        covariance: ``(…, D, D)``.
+        smallest: in units of a standard deviation.
+        spread: a variance of the data, ``()``; None takes the largest eigenvalue of all the covariances.
     """
     values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
-    lifted = (vectors * values.clamp_min(smallest**2).unsqueeze(-2)) @ vectors.mT
-    low = (values < smallest**2).any(-1)[..., None, None]
-    return torch.linalg.cholesky(torch.where(low, 0.5 * (lifted + lifted.mT), covariance))
+    rounding = max(10, values.shape[-1]) * torch.finfo(values.dtype).eps
+    largest = values[..., -1:]
+    singular = values[..., :1] < rounding * largest
+    floor = torch.where(singular, rounding * torch.maximum(largest.amax() if spread is None else spread, largest), 0.0)
+    floor = floor.clamp_min(smallest**2)
+    low = values < floor
+    if not bool(low.any()):
+        return torch.linalg.cholesky(covariance)
+    # Of the root, not of the product, which may be singular in this dtype.
+    root = torch.linalg.qr(torch.maximum(values, floor).sqrt().unsqueeze(-1) * vectors.mT, mode="r").R
+    lifted = root.mT * root.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    low = low.any(-1)[..., None, None]
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return torch.where(low, lifted.tril(), torch.linalg.cholesky(torch.where(low, eye, covariance)))

@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture as Peer
 
 from jensen.inference import EM, SVI, TraceEnum_ELBO
 from jensen.models import GaussianMixture
+from jensen.models.gaussian_moments import floored
 
 COVARIANCES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
 
@@ -94,6 +95,31 @@ def test_a_constant_column_meets_the_floor(covariance: str, float64: None) -> No
     assert torch.isfinite(fit.model.log_evidence({"x": x})).all()
     if covariance == "diagonal":
         torch.testing.assert_close(fit.model.scale[:, 1].detach(), torch.full((3,), 0.0101))
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_collinear_columns_are_fitted(covariance: str, scale: float, dtype: torch.dtype) -> None:
+    z = scale * torch.randn(300, 1, dtype=torch.float64)
+    x = torch.cat([z, 2 * z, -z], 1)
+    fit = EM(steps=30, dtype=dtype).fit(GaussianMixture(2, 3, covariance), x)
+    bound = torch.tensor(fit.history.bound.tolist(), dtype=torch.float64)
+    slack = 1_000 * torch.finfo(dtype).eps * bound.abs().clamp_min(len(x))
+    assert (bound.diff() > -slack[1:]).all()
+    one = EM(steps=5, dtype=dtype).fit(GaussianMixture(1, 3, covariance), x).model.scale_tril.detach().double()
+    largest = torch.linalg.svdvals(one.reshape(3, 3))[0].square()
+    torch.testing.assert_close(largest, 6 * z.var(correction=0), rtol=1e-4, atol=0)
+
+
+def test_a_singular_component_has_a_floor_and_the_others_none() -> None:
+    healthy, line = torch.tensor([[1e-3, 0.0], [0.0, 2e-3]]), torch.tensor([[4.0, 8.0], [8.0, 16.0]])
+    factor = floored(torch.stack([healthy, line]), 1e-4, torch.tensor(1e4)).double()
+    torch.testing.assert_close(factor[0] @ factor[0].mT, healthy.double(), rtol=1e-6, atol=0)
+    floor = 10 * torch.finfo(torch.float32).eps * 1e4
+    values = torch.linalg.eigvalsh(factor[1] @ factor[1].mT)
+    torch.testing.assert_close(values, torch.tensor([floor, 20.0], dtype=torch.float64), rtol=1e-4, atol=0)
+    assert (factor.diagonal(dim1=-2, dim2=-1) > 0).all() and (factor.triu(1) == 0).all()
 
 
 def test_a_component_without_data_stays(float64: None) -> None:

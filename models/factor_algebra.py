@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Conditional", "FactorMoments", "collect", "condition", "posterior_map", "principal_axes", "row_groups"]
+__all__ = [
+    "Conditional",
+    "FactorMoments",
+    "cholesky",
+    "collect",
+    "condition",
+    "posterior_map",
+    "principal_axes",
+    "row_groups",
+    "wide",
+]
 
 import itertools
 import math
@@ -31,6 +41,11 @@ class Conditional(NamedTuple):
     log_prob: Tensor
 
 
+def wide(x: Tensor) -> Tensor:
+    """The same in float64, where the device has it."""
+    return x if x.device.type == "mps" else x.double()
+
+
 def condition(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, observed: Tensor | None = None) -> Conditional:
     r"""Posterior and evidence under :math:`z \sim \mathcal N(0, I), x \mid z \sim \mathcal N(W z + \mu, \Psi)`.
 
@@ -52,14 +67,14 @@ def condition(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, observed: 
     eye = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
     if observed is None:
         residual, log_noise, count = x - bias, (2 * math.pi * noise).log().sum(), None
-        tril = torch.linalg.cholesky(eye + weight.mT @ scaled)
+        tril = cholesky(eye + weight.mT @ scaled)
         loc = torch.cholesky_solve((residual @ scaled).mT, tril).mT
     else:
         residual = torch.where(observed, x, bias) - bias
         count = observed.to(weight.dtype)
         log_noise = count @ (2 * math.pi * noise).log()
         outer = (weight.unsqueeze(-1) * scaled.unsqueeze(-2)).flatten(1)
-        tril = torch.linalg.cholesky(eye + (count @ outer).unflatten(-1, eye.shape))
+        tril = cholesky(eye + (count @ outer).unflatten(-1, eye.shape))
         loc = torch.cholesky_solve((residual @ scaled).unsqueeze(-1), tril).squeeze(-1)
     error = (residual - loc @ weight.mT).square()
     square = (error if count is None else error * count) @ noise.reciprocal() + loc.square().sum(-1)
@@ -71,7 +86,7 @@ def posterior_map(weight: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     r"""A and S of :math:`z \mid x \sim \mathcal N(A (x - \mu), S)` where nothing is missing, ``(L, D)``, ``(L, L)``."""
     scaled = weight / noise.unsqueeze(-1)
     eye = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
-    tril = torch.linalg.cholesky(eye + weight.mT @ scaled)
+    tril = cholesky(eye + weight.mT @ scaled)
     return torch.cholesky_solve(scaled.mT, tril), torch.cholesky_inverse(tril)
 
 
@@ -114,20 +129,22 @@ class FactorMoments(NamedTuple):
     def regression(self) -> tuple[Tensor, Tensor]:
         r"""The best :math:`(W, \mu - \text{centre})`, ``(D, L + 1)``, and the squares left, ``(D,)``."""
         if self.design is None:
-            best = torch.cholesky_solve(self.cross.mT, torch.linalg.cholesky(self.latent)).mT
+            best = torch.cholesky_solve(self.cross.mT, cholesky(self.latent)).mT
         else:
             eye = torch.eye(self.cross.shape[1], dtype=self.cross.dtype, device=self.cross.device)
             design = torch.where((self.counts > 0)[:, None, None], self.design, eye)
-            best = torch.cholesky_solve(self.cross.unsqueeze(-1), torch.linalg.cholesky(design)).squeeze(-1)
+            best = torch.cholesky_solve(self.cross.unsqueeze(-1), cholesky(design)).squeeze(-1)
         return best, (self.squares - (best * self.cross).sum(-1)).clamp_min(0)
 
 
 def collect(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> tuple[FactorMoments, Tensor]:
-    """The moments of all rows, and their log evidence, ``()``.
+    """The moments of all rows, and their log evidence, ``()``; in float64, a group of rows at a time.
 
-    Rows with nothing missing cost O(N D L) time and add O(D L) memory to the data; the others O(N (D L^2 + L^3)) time
-    and O(D L^2) memory, with a bounded working space for both.
+    The M step takes small noise from the difference of large sums, which float32 does not hold. Rows with nothing
+    missing cost O(N D L) time and add O(D L) memory to the data; the others O(N (D L^2 + L^3)) time and O(D L^2)
+    memory, with a bounded working space for both.
     """
+    weight, bias, noise = wide(weight), wide(bias), wide(noise)
     features, latents = weight.shape
     latent = weight.new_zeros(latents + 1, latents + 1)
     design: Tensor | None = None
@@ -135,7 +152,7 @@ def collect(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> tuple[Fac
     cross = weight.new_zeros(features, latents + 1)
     squares, counts, total = torch.zeros_like(bias), torch.zeros_like(bias), weight.new_zeros(())
     for _, rows, observed in row_groups(x, latents):
-        found = condition(rows, weight, bias, noise, observed)
+        found = condition(wide(rows), weight, bias, noise, observed)
         extended = torch.nn.functional.pad(found.loc, (0, 1), value=1.0)
         total = total + found.log_prob.sum()
         cross += found.residual.mT @ extended
@@ -160,15 +177,33 @@ def collect(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> tuple[Fac
     return FactorMoments(bias.clone(), latent, design, cross, squares, counts), total
 
 
+def cholesky(matrix: Tensor) -> Tensor:
+    """The Cholesky factors of a precision or of moments.
+
+    Raises:
+        ValueError: a matrix is not positive definite in its dtype.
+    """
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if bool(info.any()):
+        dtype = str(matrix.dtype).removeprefix("torch.")
+        wider = "" if matrix.dtype == torch.float64 else " fit with dtype=torch.float64,"
+        raise ValueError(
+            f"The factors' moments are not positive definite in {dtype}: factors repeat each other, or their noise is "
+            f"too small beside the signal. Standardise the columns of `x`,{wider} or use fewer factors."
+        )
+    return factor
+
+
 def principal_axes(x: Tensor, num: int) -> tuple[Tensor, Tensor, Tensor]:
     """The `num` largest eigenvalues of ``x.T @ x / N``, descending, their unit vectors ``(D, num)``, and the sum of the
-    other eigenvalues. By whichever of ``x.T @ x`` and ``x @ x.T`` is smaller."""
+    other eigenvalues. By whichever of ``x.T @ x`` and ``x @ x.T`` is smaller, in float64: the others may be small."""
     rows, features = x.shape
     tall = rows >= features
-    values, vectors = torch.linalg.eigh((x.mT @ x if tall else x @ x.mT) / rows)
+    parts = (x if tall else x.mT).split(max(1, _NUMBERS // min(rows, features)))
+    values, vectors = torch.linalg.eigh(sum(wide(part).mT @ wide(part) for part in parts) / rows)
     values, vectors = values.flip(-1).clamp_min(0), vectors.flip(-1)
     rest = values[num:].sum()
-    values, vectors = values[:num], vectors[:, :num]
+    values, vectors = values[:num], vectors[:, :num].to(x.dtype)
     if not tall:
         vectors = x.mT @ vectors / (rows * values).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))

@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
-from .factor_algebra import FactorMoments, collect, condition, posterior_map, principal_axes, row_groups
+from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
 from .rotation import principal, varimax
 
 
@@ -117,10 +117,10 @@ class FactorModel(LatentVariableModel):
     @torch.no_grad()
     def set_exact_guide(self) -> None:
         """Set the guide to the exact posterior of rows with nothing missing."""
-        weight, covariance = posterior_map(self.weight, self.noise)
+        weight, covariance = posterior_map(wide(self.weight), wide(self.noise))
         self.guide_weight.copy_(weight)
         self.guide_bias.zero_()
-        self.guide_scale = torch.linalg.cholesky(covariance)
+        self.guide_scale = cholesky(covariance).to(self.guide_weight.dtype)
 
     @torch.no_grad()
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
@@ -158,13 +158,13 @@ class FactorModel(LatentVariableModel):
         weight, shift = best[:, :-1], best[:, -1]
         moments = statistics.latent / statistics.latent[-1, -1]
         mean = moments[-1, :-1]
-        factor = torch.linalg.cholesky(moments[:-1, :-1] - torch.outer(mean, mean))
+        factor = cholesky(moments[:-1, :-1] - torch.outer(mean, mean))
         self.weight.copy_(weight @ factor)
         self.bias.copy_(statistics.centre + shift + weight @ mean)
         self._set_noise(self.pooled(squares, statistics.counts))
 
     def _set_noise(self, variance: Tensor) -> None:
-        self.scale = variance.clamp_min((1.01 * self.min_scale) ** 2).sqrt()
+        self.scale = variance.clamp_min((1.01 * self.min_scale) ** 2).sqrt().to(self.bias.dtype)
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:

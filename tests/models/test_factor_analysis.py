@@ -257,6 +257,42 @@ def test_float32_keeps_its_digits_far_from_the_origin(wine: torch.Tensor) -> Non
     torch.set_default_dtype(torch.float64)
 
 
+@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("share", [1e-2, 1e-3, 1e-4])
+def test_float32_finds_noise_that_is_small_beside_the_signal(cls: type[FactorModel], gaps: bool, share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    loadings, factors, noise = (torch.randn(shape, generator=generator) for shape in ((10, 2), (400, 2), (400, 10)))
+    x = factors @ loadings.mT + share * noise + 1.0
+    x = with_gaps(x) if gaps else x
+    narrow, exact = (
+        EM(steps=100, dtype=dtype).fit(cls(10, 2, min_scale=1e-6), x) for dtype in (torch.float32, torch.float64)
+    )
+    assert (narrow.history.bound_per_datum.diff().dropna() > -1e-3).all()
+    assert narrow.history.bound_per_datum.iloc[-1] == pytest.approx(exact.history.bound_per_datum.iloc[-1], abs=1e-3)
+    torch.testing.assert_close(narrow.model.noise.double(), exact.model.noise, rtol=5e-3, atol=0)
+    spreads = [torch.linalg.svdvals(fit.model.guide_scale.detach().double()) for fit in (narrow, exact)]
+    torch.testing.assert_close(*spreads, rtol=5e-3, atol=0)  # whatever the rotation of the factors
+
+
+def test_the_optimum_of_ppca_in_float32_has_the_small_eigenvalues() -> None:
+    x = torch.randn(400, 2) @ torch.randn(2, 10) + 1e-4 * torch.randn(400, 10)
+    for rows in (x, x[:8]):
+        model = PPCA(10, 2, min_scale=1e-7)
+        model.set_optimum({"x": rows})
+        spectrum = torch.linalg.svdvals(rows.double() - rows.double().mean(0)).square() / len(rows)
+        assert model.noise[0].item() == pytest.approx(spectrum[2:].sum().item() / 8, rel=5e-3)
+
+
+def test_factors_that_float32_cannot_tell_apart_are_named() -> None:
+    model = FactorAnalysis(3, 2, min_scale=1e-6)
+    model.weight.data.copy_(1e3 * torch.ones(3, 2))
+    model.scale = torch.full((3,), 1e-4)
+    for call in (model.log_evidence, model.predict):
+        with pytest.raises(ValueError, match=r"not positive definite in float32.*[Ss]tandardise.*dtype=torch\.float64"):
+            call({"x": torch.randn(5, 3)})
+
+
 def test_a_constant_column_meets_the_floor(wine: torch.Tensor) -> None:
     wine[:, 4] = 3.0
     for cls in MODELS:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -49,6 +50,8 @@ class _ModelMeta(type(PyroModule), abc.ABCMeta):  # type: ignore[misc]
         for name, value in bound.arguments.items():
             if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
                 arguments.update(value)
+            elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                arguments[name] = torch.tensor(value)  # which a file can hold
             else:
                 arguments[name] = value
         instance.__dict__["init_arguments"] = arguments

@@ -184,12 +184,12 @@ class BayesianGaussianMixture(LatentVariableModel):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Set the priors that were left to the data, and start default guides and samplers at a k-means clustering."""
         x = batch["x"].to(self.location)
+        if len(x) < self.num_components:
+            raise ValueError(f"`num_components` = {self.num_components} needs as many rows of data, got {len(x)}.")
         if not self.has_prior_mean:
             self.location.copy_(x.mean(0))
         if not self.has_prior_covariance:
             self.scatter.copy_(empirical_covariance(x, self.covariance))
-        if len(x) < self.num_components:
-            raise ValueError(f"`num_components` = {self.num_components} needs as many rows of data, got {len(x)}.")
         _, start = self._clustered(x, seed)
         self.start_means.copy_(start.means)
         self.start_spread.copy_(self._deviations())

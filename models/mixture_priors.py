@@ -46,7 +46,7 @@ def empirical_covariance(x: Tensor, covariance: str) -> Tensor:
         if not variance.mean() > 0:
             raise ValueError(f"`x` is the same in all rows, which sets no scale for the prior. {_ADVICE}")
         return variance.mean()
-    floor = torch.finfo(x.dtype).eps * x.square().mean(0)
+    floor = (10 * torch.finfo(x.dtype).eps) ** 2 * x.square().mean(0)  # what rounding leaves of a constant
     if constant := (variance <= floor).nonzero()[:, 0].tolist():
         raise ValueError(f"`x` is constant in column {constant[0]}, which sets no scale for the prior. {_ADVICE}")
     if covariance == "diagonal":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyro
@@ -388,12 +391,38 @@ def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
         BayesianGaussianMixture(**{"num_components": 3, "num_features": 2, **arguments})
 
 
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(("mean", "deviation"), [(101_325.0, 30.0), (2_000.0, 0.5)])
+def test_columns_far_from_zero_are_not_constant(covariance: str, mean: float, deviation: float) -> None:
+    x = mean + deviation * torch.randn(200, 2)
+    model = BayesianGaussianMixture(2, 2, covariance)
+    model.initialize({"x": x}, 0)
+    expected = x.double().mT.cov().float()
+    if covariance in ("diagonal", "spherical"):
+        expected = expected.diagonal() if covariance == "diagonal" else expected.diagonal().mean()
+    torch.testing.assert_close(model.scatter, expected, rtol=0.01, atol=0.01 * deviation**2)
+    # one unit in the last place, in one row, is rounding
+    x[:, 1] = mean
+    x[0, 1] += torch.finfo(torch.float32).eps * mean
+    if covariance != "spherical":
+        with pytest.raises(ValueError, match="`x` is constant in column 1"):
+            BayesianGaussianMixture(2, 2, covariance).initialize({"x": x}, 0)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_a_prior_of_any_kind_is_saved_with_the_model(kind: Callable[[Any], Any], tmp_path: Path) -> None:
+    prior = [[2.0, 0.5], [0.5, 1.0]]
+    CAVI().fit(BayesianGaussianMixture(3, 2, prior_covariance=kind(prior)), clusters()).save(tmp_path / "fit")
+    torch.testing.assert_close(load(tmp_path / "fit").model.scatter, torch.tensor(prior))
+
+
 def test_bad_data_are_refused() -> None:
     x = torch.randn(20, 2)
     constant, line = torch.stack([x[:, 0], torch.ones(20)], 1), torch.stack([x[:, 0], 2 * x[:, 0]], 1)
     cases = [
         (BayesianGaussianMixture(3, 2), x[:, :1], r"`x` must have shape \(N, 2\)"),
         (BayesianGaussianMixture(30, 2), x, "`num_components` = 30 needs"),
+        (BayesianGaussianMixture(30, 2), x[:2], "`num_components` = 30 needs"),  # and not that two rows are a line
         (BayesianGaussianMixture(3, 2), constant, "`x` is constant in column 1.*`prior_covariance`"),
         (BayesianGaussianMixture(3, 2, "diagonal"), constant, "`x` is constant in column 1"),
         (BayesianGaussianMixture(3, 2, "spherical"), torch.ones(20, 2), "`x` is the same in all rows"),

@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .definite import definite_cholesky
+
 _NUMBERS = 2**18  # in one group of rows: it stays in a processor's cache
 
 
@@ -183,15 +185,8 @@ def cholesky(matrix: Tensor) -> Tensor:
     Raises:
         ValueError: a matrix is not positive definite in its dtype.
     """
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    if bool(info.any()):
-        dtype = str(matrix.dtype).removeprefix("torch.")
-        wider = "" if matrix.dtype == torch.float64 else " fit with dtype=torch.float64,"
-        raise ValueError(
-            f"The factors' moments are not positive definite in {dtype}: factors repeat each other, or their noise is "
-            f"too small beside the signal. Standardise the columns of `x`,{wider} or use fewer factors."
-        )
-    return factor
+    trouble = "The factors' moments are not positive definite (factors repeat each other, or their noise is too small)"
+    return definite_cholesky(matrix, trouble, "or use fewer factors")
 
 
 def principal_axes(x: Tensor, num: int) -> tuple[Tensor, Tensor, Tensor]:

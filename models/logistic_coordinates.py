@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .coordinate_guide import CoordinateGuide
+from .definite import definite_cholesky
 
 
 class LogisticCoordinates(CoordinateGuide):
@@ -67,7 +68,8 @@ class LogisticCoordinates(CoordinateGuide):
         precision = self.prior_scales.square().reciprocal().diag() + x.mT @ (
             x * (torch.tanh(xi / 2) / (2 * xi))[:, None]
         )
-        factor = torch.linalg.cholesky(precision)
+        trouble = "The weights' precision is singular (a column far from zero repeats the intercept or another column)"
+        factor = definite_cholesky(precision, trouble, "or fit by SVI", margin=30.0)
         self.covariance.copy_(torch.cholesky_inverse(factor))
         self.loc.copy_(self.covariance @ (x.mT @ half))
         xi = self._xi(x)

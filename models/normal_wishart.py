@@ -14,9 +14,11 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from .definite import definite_cholesky
 from .wishart import PrecisionNormal, WishartCholesky
 
 _MATRICES = ("full", "tied")
+_MARGIN = 30.0  # units of rounding: the least that other columns must leave of one
 
 
 def gaussian(covariance: str, means: Tensor, precision: Tensor) -> TorchDistributionMixin:
@@ -107,11 +109,17 @@ class NormalWishart:
             averages: :math:`\bar x_k`, ``(C, D)``.
             spread: :math:`\sum_n r_{nk} (x_n - \bar x_k)(x_n - \bar x_k)^\top`, ``(C, D, D)``, or its diagonal
                 ``(C, D)``.
+
+        Raises:
+            ValueError: a scatter is singular in its dtype.
         """
         beta = self.mean_precision + rows
         means = (self.mean_precision[:, None] * self.means + rows[:, None] * averages) / beta[:, None]
         shrink = self.mean_precision * rows / beta
         scatter = self.scatter + self._reduced(spread + outer(averages - self.means, shrink, spread.dim()))
+        if self.covariance in _MATRICES:
+            trouble = "`prior_covariance` is lost beside a component's data, which are linear functions of each other,"
+            definite_cholesky(scatter, trouble, "or give a larger `prior_covariance`", margin=_MARGIN)
         return NormalWishart(self.covariance, beta, means, self.degrees + self._total(rows), scatter)
 
     def blended(self, other: NormalWishart, rate: float) -> NormalWishart:
@@ -190,5 +198,8 @@ def outer(gap: Tensor, weight: Tensor, dims: int) -> Tensor:
 
 
 def _root_of_inverse(scatter: Tensor) -> Tensor:
-    r"""The lower Cholesky factor of :math:`S^{-1}`."""
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(scatter)))
+    r"""The lower Cholesky factor of :math:`S^{-1}`: with :math:`S = U U^\top`, U upper triangular, it is
+    :math:`U^{-\top}`, and no inverse has to be factorised again."""
+    upper = torch.linalg.cholesky(scatter.flip(-1, -2)).flip(-1, -2)
+    eye = torch.eye(scatter.shape[-1], dtype=scatter.dtype, device=scatter.device).expand_as(scatter)
+    return torch.linalg.solve_triangular(upper, eye, upper=True).mT

@@ -416,6 +416,19 @@ def test_a_prior_of_any_kind_is_saved_with_the_model(kind: Callable[[Any], Any],
     torch.testing.assert_close(load(tmp_path / "fit").model.scatter, torch.tensor(prior))
 
 
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_a_prior_that_is_lost_beside_collinear_data_is_named(covariance: str) -> None:
+    z = torch.randn(300, 1, dtype=torch.float64)
+    model = BayesianGaussianMixture(2, 2, covariance, prior_covariance=1e-6 * torch.eye(2))
+    message = r"`prior_covariance` is lost .* in {}\. Standardise the columns of `x`,"
+    with pytest.raises(ValueError, match=message.format("float32") + r" fit with dtype=torch\.float64"):
+        CAVI().fit(model, 1e3 * torch.cat([z, 2 * z], 1))
+    with pytest.raises(ValueError, match=message.format("float64") + " or give a larger"):
+        CAVI(dtype=torch.float64).fit(model, 1e6 * torch.cat([z, 2 * z], 1))
+    fit = CAVI(dtype=torch.float64).fit(model, torch.cat([z, 2 * z], 1))
+    assert (fit.history.bound.diff().dropna() > -1e-3).all()
+
+
 def test_bad_data_are_refused() -> None:
     x = torch.randn(20, 2)
     constant, line = torch.stack([x[:, 0], torch.ones(20)], 1), torch.stack([x[:, 0], 2 * x[:, 0]], 1)

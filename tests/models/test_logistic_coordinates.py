@@ -48,3 +48,15 @@ def test_a_fit_by_cavi_is_a_fit(float64):
     torch.testing.assert_close(drawn["w"].mean(0), fit.guide.loc[:30], atol=0.1, rtol=0)
     probability = fit.predict(batch)["y"].mean(0)
     assert ((probability > 0.5) == (batch["y"] > 0.5)).double().mean() > 0.95
+
+
+def test_columns_far_from_zero_are_fitted_in_float64_and_named_in_float32():
+    x = torch.randn(300, 3, dtype=torch.float64)
+    y = torch.bernoulli(torch.sigmoid(x[:, 0]))
+    for shift in (1e3, 1e4):
+        with pytest.raises(ValueError, match=r"singular .* in float32\. Standardise .*dtype=torch\.float64"):
+            CAVI().fit(BayesianLogisticRegression(3), {"x": x + shift, "y": y})
+    fit = CAVI(dtype=torch.float64).fit(BayesianLogisticRegression(3), {"x": x + 1e4, "y": y})
+    assert fit.history.bound.is_monotonic_increasing
+    with pytest.raises(ValueError, match=r"in float64\. Standardise the columns of `x`, or fit by SVI"):
+        CAVI(dtype=torch.float64).fit(BayesianLogisticRegression(3), {"x": x + 1e9, "y": y})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["BayesianGaussianMixture"]
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from .mixture_priors import checked_prior, empirical_covariance
 from .normal_wishart import NormalWishart, gaussian
 from .wishart import TriangularProduct
 
+_CHUNK = 1 << 18  # numbers of one temporary
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
 
@@ -163,14 +165,27 @@ class BayesianGaussianMixture(LatentVariableModel):
 
         The draws must agree on which component is which: see `jensen.inference.align_labels`.
         """
-        found = [self.log_joint(x, **draw).softmax(-1)[0] for draw in _one_by_one(draws)]
-        return torch.stack(found).mean(0)
+        each = _one_by_one(draws)
+        parts = []
+        for part in self._parts(x):
+            found = torch.stack([self.log_joint(part, **draw).softmax(-1)[0] for draw in each])
+            parts.append(found.mean(0))
+        return torch.cat(parts)
 
     def log_predictive(self, x: Tensor, **draws: Tensor) -> Tensor:
         r"""Log density of new data given the old, :math:`\log \frac1S \sum_s p(x_n \mid \pi^s, \mu^s, \Lambda^s)`,
         ``(N,)`` in nats. After `CAVI`, `fit.guide.log_predictive` has it in closed form."""
-        found = torch.stack([self.log_joint(x, **draw).logsumexp(-1)[0] for draw in _one_by_one(draws)])
-        return found.logsumexp(0) - torch.tensor(float(len(found)), dtype=x.dtype, device=x.device).log()
+        each = _one_by_one(draws)
+        parts = []
+        for part in self._parts(x):
+            found = torch.stack([self.log_joint(part, **draw).logsumexp(-1)[0] for draw in each])
+            parts.append(found.logsumexp(0) - math.log(len(each)))
+        return torch.cat(parts)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Some rows at a time: nothing of size N C D is held."""
+        check_features("x", x, self.num_features)
+        return x.split(max(256, _CHUNK // (self.num_components * self.num_features)))
 
     def prior(self) -> NormalWishart:
         """The prior of means and precisions."""

@@ -19,7 +19,7 @@ from torch.distributions import constraints
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
-from .gaussian_moments import Moments, collect, floored, maximise, total_variance
+from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
 from .mixture import Mixture
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
@@ -102,8 +102,7 @@ class GaussianMixture(Mixture):
             check_features("x", x, self.num_features)
 
     def component_log_prob(self, x: Tensor) -> Tensor:
-        every = self.component(torch.arange(self.num_components, device=self.means.device))
-        return every.log_prob(x.unsqueeze(-2))
+        return log_densities(x, self.means, self._scales())
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
         """The components' expected moments, and the log likelihood of all the data, ``()``."""
@@ -141,6 +140,7 @@ class GaussianMixture(Mixture):
         shapes = {"full": components * triangle, "tied": triangle, "diagonal": components * features}
         return components - 1 + components * features + shapes.get(self.covariance, components)
 
+    @torch.no_grad()
     def bic(self, data: Mapping[str, Tensor]) -> float:
         r"""Bayesian information criterion :math:`P \log N - 2 \log p(x)`: lower is better.
 
@@ -148,6 +148,7 @@ class GaussianMixture(Mixture):
         """
         return self.num_free_parameters * math.log(len(data["x"])) - 2 * self.log_evidence(data).sum().item()
 
+    @torch.no_grad()
     def aic(self, data: Mapping[str, Tensor]) -> float:
         r"""Akaike information criterion :math:`2 P - 2 \log p(x)`: lower is better.
 

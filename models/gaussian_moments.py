@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Moments", "collect", "floored", "maximise", "total_variance"]
+__all__ = ["Moments", "collect", "floored", "log_densities", "maximise", "total_variance"]
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,26 +44,10 @@ def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[M
         The moments, and the log likelihood of all the data, ``()``.
     """
     full = scale.dim() == 3
-    num_components, num_features = means.shape
-    constant = weights.log() - 0.5 * num_features * math.log(2 * math.pi)
-    origin = means.mean(0)
-    means = means - origin
-    if full:
-        eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
-        whiten = torch.linalg.solve_triangular(scale, eye, upper=False).mT
-        offset = -(means.unsqueeze(1) @ whiten)
-        constant = constant - scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    else:
-        whiten, offset = scale.reciprocal().unsqueeze(1), -(means / scale).unsqueeze(1)
-        constant = constant - scale.log().sum(-1)
+    constant = weights.log() + _constant(scale)
     counts, first = torch.zeros_like(weights), torch.zeros_like(means)
     second, likelihood = torch.zeros_like(scale), x.new_zeros(())
-    for part in x.split(max(256, _CHUNK // (num_components * num_features))):
-        part = part - origin
-        if full:
-            y = torch.baddbmm(offset, part.expand(num_components, *part.shape), whiten)  # (C, n, D)
-        else:
-            y = torch.addcmul(offset, part, whiten)
+    for y in _whitened(x, means, scale):
         squares = y.square()
         distance = squares.sum(-1)
         joint = torch.add(constant.unsqueeze(-1), distance, alpha=-0.5)  # (C, n)
@@ -76,6 +61,39 @@ def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[M
         else:
             second += torch.bmm(share.unsqueeze(1), squares).squeeze(1)
     return Moments(counts, first, second), likelihood
+
+
+def log_densities(x: Tensor, means: Tensor, scale: Tensor) -> Tensor:
+    r""":math:`\log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``, arguments as in :func:`collect`. Nothing of size
+    ``N C D`` is held, unless a gradient is asked for."""
+    constant = _constant(scale).unsqueeze(-1)
+    parts = [torch.add(constant, y.square().sum(-1), alpha=-0.5).mT for y in _whitened(x, means, scale)]
+    return torch.cat(parts)
+
+
+def _constant(scale: Tensor) -> Tensor:
+    """The log density of each component at its mean, ``(C,)``."""
+    deviations = scale.diagonal(dim1=-2, dim2=-1) if scale.dim() == 3 else scale
+    return -deviations.log().sum(-1) - 0.5 * scale.shape[1] * math.log(2 * math.pi)
+
+
+def _whitened(x: Tensor, means: Tensor, scale: Tensor) -> Iterator[Tensor]:
+    r""":math:`y_{nk} = L_k^{-1} (x_n - \mu_k)` of some rows at a time, ``(C, n, D)``."""
+    num_components, num_features = means.shape
+    origin = means.mean(0)
+    means = means - origin
+    if scale.dim() == 3:
+        eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
+        whiten = torch.linalg.solve_triangular(scale, eye, upper=False).mT
+        offset = -(means.unsqueeze(1) @ whiten)
+    else:
+        whiten, offset = scale.reciprocal().unsqueeze(1), -(means / scale).unsqueeze(1)
+    for part in x.split(max(256, _CHUNK // (num_components * num_features))):
+        part = part - origin
+        if scale.dim() == 3:
+            yield torch.baddbmm(offset, part.expand(num_components, *part.shape), whiten)
+        else:
+            yield torch.addcmul(offset, part, whiten)
 
 
 def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

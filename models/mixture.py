@@ -68,6 +68,7 @@ class Mixture(LatentVariableModel, abc.ABC):
         r"""Exact :math:`p(c_n \mid x_n)`, batch shape ``(N,)``."""
         return {"assignment": torch.distributions.Categorical(logits=self.log_joint(data))}
 
+    @torch.no_grad()
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Responsibilities :math:`p(c_n = k \mid x_n)`, ``(N, C)``; their `argmax(-1)` is the hard label."""
         return self.log_joint(data).softmax(-1)

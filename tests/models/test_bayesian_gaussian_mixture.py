@@ -371,6 +371,19 @@ def test_memory_does_not_hold_every_component_of_every_datum(float64: None) -> N
     assert largest < 60_000 * 10 * 8
 
 
+def test_scores_of_draws_do_not_hold_every_component_of_every_datum(float64: None) -> None:
+    x, model = torch.randn(20_000, 8), BayesianGaussianMixture(10, 8)
+    prior = model.prior()
+    precision = prior.precision_law().sample((3,))
+    draws = {"weights": torch.rand(3, 10).softmax(-1), "means": torch.randn(3, 10, 8), "precision_tril": precision}
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
+        score, share = model.log_predictive(x, **draws), model.responsibilities(x, **draws)
+    assert max(event.cpu_memory_usage for event in profile.events()) < 20_000 * 10 * 8 * 2
+    joint = model.log_joint(x, **draws)
+    torch.testing.assert_close(score, joint.logsumexp(-1).logsumexp(0) - math.log(3))
+    torch.testing.assert_close(share, joint.softmax(-1).mean(0))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

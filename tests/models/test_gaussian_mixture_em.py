@@ -122,6 +122,17 @@ def test_a_singular_component_has_a_floor_and_the_others_none() -> None:
     assert (factor.diagonal(dim1=-2, dim2=-1) > 0).all() and (factor.triu(1) == 0).all()
 
 
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_scores_do_not_hold_every_component_of_every_datum(covariance: str, float64: None) -> None:
+    x, model = data(20_000, 8), GaussianMixture(10, 8, covariance)
+    model.initialize({"x": x[:200]}, 0)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
+        found = model.log_evidence({"x": x})
+    assert max(event.cpu_memory_usage for event in profile.events()) < 20_000 * 10 * 8 * 2
+    each = model.component(torch.arange(10)).log_prob(x.unsqueeze(-2))
+    torch.testing.assert_close(found, (each + model.weights.log()).logsumexp(-1).detach())
+
+
 def test_a_component_without_data_stays(float64: None) -> None:
     x = torch.cat([torch.randn(50, 2), torch.randn(50, 2) + 8]) + 1e3
     model = _Started(GaussianMixture(3, 2))

@@ -32,9 +32,10 @@ class LossMinimization:
 
     .. math:: \theta_{t+1} = \mathrm{Adam}\big(\theta_t, \nabla_\theta \ell(\theta_t; \text{batch}_t)\big)
 
-    The model has ``losses(**batch) -> {"loss": scalar, other columns}``, means over the batch. **A loss is no bound**:
-    the history has a column ``loss`` and none of bounds, and evidences of such a fit are errors. Batch and draws of a
-    step are functions of (seed, step), so a fit that was killed and resumed ends as one that was not.
+    The model has ``losses(**batch) -> {"loss": scalar, other columns}``, means over the batch, and may have
+    ``validation_losses(**batch)``, the same for any number of data. **A loss is no bound**: the history has a column
+    ``loss`` and none of bounds, and evidences of such a fit are errors. Batch and draws of a step are functions of
+    (seed, step), so a fit that was killed and resumed ends as one that was not.
 
     Args:
         steps: number of parameter updates.

@@ -117,8 +117,9 @@ class LossRun:
             raise NonFiniteError(f"The loss is {row['loss']} by step {self.step}. Lower `lr`, or standardise the data.")
         if self.validation is not None:
             self.program.eval()
+            score = getattr(self.model, "validation_losses", self.model.losses)
             with torch.no_grad():
-                held_out = self.model.losses(**self.validation)
+                held_out = score(**self.validation)
             self.program.train()
             row |= {f"validation_{name}": float(value) for name, value in held_out.items()}
         self.seconds = row["seconds"] = time.perf_counter() - begin

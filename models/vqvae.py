@@ -18,6 +18,8 @@ from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP
 from .vector_quantizer import VectorQuantizer, perplexity
 
+_DISTANCES = 2**24  # to codes, held at a time when many data are encoded: 64 MB of float32
+
 
 class VQVAE(LatentVariableModel):
     r"""Vector-quantised autoencoder.
@@ -128,6 +130,19 @@ class VQVAE(LatentVariableModel):
 
         Also ``perplexity``, 1 to K, of the use of the codebook. In training mode its averages follow the data.
         """
+        parts, codes = self._parts(x)
+        return {**parts, "perplexity": perplexity(codes, self.quantizer.num_codes)}
+
+    @torch.no_grad()
+    def validation_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The `losses` of any number of data, worked through in pieces, so that memory does not grow with them."""
+        pieces = [(len(rows) / len(x), *self._parts(rows)) for rows in self._pieces(x)]
+        parts = {name: torch.stack([share * part[name] for share, part, _ in pieces]).sum(0) for name in pieces[0][1]}
+        codes = torch.cat([codes for _, _, codes in pieces])
+        return {**parts, "perplexity": perplexity(codes, self.quantizer.num_codes)}
+
+    def _parts(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The means over `x`, and its codes."""
         vectors = self.encoder(self.likelihood.features(x))
         codes, quantised = self.quantizer(vectors)  # the codes of this step, before the averages move
         reconstruction = -self.likelihood(self.decoder(quantised)).log_prob(x).mean()
@@ -137,12 +152,16 @@ class VQVAE(LatentVariableModel):
         if self.quantizer.decay is None:
             parts["codebook"] = (vectors.detach() - self.quantizer.codebook[codes]).square().sum((-2, -1)).mean()
             loss = loss + parts["codebook"]
-        return {"loss": loss, **parts, "perplexity": perplexity(codes, self.quantizer.num_codes)}
+        return {"loss": loss, **parts}, codes
+
+    def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.split(min(1_024, max(1, _DISTANCES // self.frequencies.numel())))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """The codes, ``(B, M)`` int64."""
-        return self.quantizer.nearest(self.encoder(self.likelihood.features(x)))
+        features = self.likelihood.features
+        return torch.cat([self.quantizer.nearest(self.encoder(features(rows))) for rows in self._pieces(x)])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Mean of `x` given codes ``(B, M)``; of a categorical the class probabilities."""
@@ -155,9 +174,10 @@ class VQVAE(LatentVariableModel):
     @torch.no_grad()
     def count_codes(self, x: Tensor) -> None:
         """Set the frequencies that `generate` draws from to those of these data (plus 1/K of one more datum)."""
-        num = self.quantizer.num_codes
-        used = nn.functional.one_hot(self.encode(x), num).sum(0)
-        self.frequencies.copy_((used + 1 / num) / (len(x) + 1))
+        codes, num = self.encode(x), self.quantizer.num_codes
+        places = num * torch.arange(self.codes_per_datum, device=codes.device)
+        used = torch.bincount((codes + places).flatten(), minlength=self.frequencies.numel())
+        self.frequencies.copy_((used.view_as(self.frequencies) + 1 / num) / (len(x) + 1))
 
     def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
@@ -168,7 +188,8 @@ class VQVAE(LatentVariableModel):
         """Start likelihood and decoder bias at the data's marginal, and the codebook at encoded data."""
         x = batch["x"]
         self.likelihood.start(x, self.decoder)
-        self.quantizer.start(self.encoder(self.likelihood.features(x)).flatten(0, -2), seed)
+        vectors = torch.cat([self.encoder(self.likelihood.features(rows)) for rows in self._pieces(x)])
+        self.quantizer.start(vectors.flatten(0, -2), seed)
 
     def finish(self, batch: Mapping[str, Tensor]) -> None:
         """What `LossMinimization` calls at the end of a fit, with its training data."""

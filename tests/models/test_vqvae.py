@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -16,7 +18,8 @@ from jensen.inference import (
     log_evidence,
     pareto_k,
 )
-from jensen.models import VAE, VQVAE, VectorQuantizer
+from jensen.inference.evaluation.chunking import peak_bytes
+from jensen.models import VAE, VQVAE, VectorQuantizer, vqvae
 from jensen.models.vector_quantizer import perplexity
 
 
@@ -99,6 +102,35 @@ def test_the_loss_and_its_gradient(float64, decay):
     if decay is None:  # only its own square moves the codebook
         moved = torch.zeros(4, 2).index_add(0, codes.flatten(), 2 / 7 * (chosen - vectors).detach().flatten(0, 1))
         torch.testing.assert_close(model.quantizer.codebook.grad, moved)
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_many_data_in_pieces_give_what_they_give_at_once(float64, monkeypatch, decay):
+    torch.manual_seed(0)
+    model = VQVAE(6, num_codes=4, codes_per_datum=3, code_dim=2, hidden=(5,), decay=decay).eval()
+    twin, x = copy.deepcopy(model), (torch.rand(11, 6) < 0.5).double()
+    codes, losses = model.quantizer.nearest(model.encoder(x)), model.losses(x)
+    twin.initialize({"x": x}, seed=3)
+    monkeypatch.setattr(vqvae, "_DISTANCES", 4 * 12)  # pieces of four data
+    assert [len(rows) for rows in model._pieces(x)] == [4, 4, 3]
+    assert torch.equal(model.encode(x), codes)
+    for name, value in model.validation_losses(x).items():
+        torch.testing.assert_close(value, losses[name].detach(), msg=name)
+    model.count_codes(x)
+    for place in range(3):
+        for k in range(4):
+            used = sum(int(code) == k for code in codes[:, place])
+            assert model.frequencies[place, k].item() == pytest.approx((used + 1 / 4) / 12)
+    model.initialize({"x": x}, seed=3)
+    torch.testing.assert_close(model.quantizer.codebook, twin.quantizer.codebook)
+
+
+def test_counting_codes_needs_no_memory_of_all_distances():
+    model = VQVAE(2, num_codes=256, codes_per_datum=16, code_dim=2, hidden=()).eval()
+    x = torch.zeros(16_384, 2)
+    whole = x.shape[0] * model.frequencies.numel() * 4
+    assert peak_bytes(model.count_codes, x) < whole / 3
+    assert peak_bytes(model.validation_losses, x) < whole / 3
 
 
 @pytest.mark.parametrize("decay", [None, 0.95])

@@ -31,8 +31,9 @@ class VectorQuantizer(nn.Module):
         N_k \leftarrow \gamma N_k + (1 - \gamma)\, n_k, \quad
         M_k \leftarrow \gamma M_k + (1 - \gamma) \textstyle\sum_{k(u) = k} u, \quad e_k = M_k / N_k,
 
-    and a code with :math:`N_k` below `restart_below` restarts at a vector of the batch, drawn at random. Without
-    `decay` the codes are parameters, to be moved by the gradient of :math:`\|\mathrm{sg}[u] - e_{k(u)}\|^2`.
+    and a code with :math:`N_k` below `restart_below` restarts at a vector of the batch, drawn at random; one whose
+    :math:`N_k` has died away to nothing stays where it is. Without `decay` the codes are parameters, to be moved by
+    the gradient of :math:`\|\mathrm{sg}[u] - e_{k(u)}\|^2`.
 
     Args:
         num_codes: K.
@@ -103,7 +104,10 @@ class VectorQuantizer(nn.Module):
             sums = torch.where(dead[:, None], drawn, sums)
         self.counts.copy_(counts)
         self.sums.copy_(sums)
-        self.codebook.copy_(sums / counts.clamp_min(torch.finfo(counts.dtype).tiny)[:, None])
+        # the averages of an unused code die away together, down to where their ratio is rounding
+        least = torch.finfo(counts.dtype).eps
+        moved = sums / counts.clamp_min(least)[:, None]
+        self.codebook.copy_(torch.where(counts[:, None] > least, moved, self.codebook))
 
     @torch.no_grad()
     def start(self, vectors: Tensor, seed: int) -> None:

@@ -81,6 +81,20 @@ def test_dead_codes_restart_at_the_data():
     assert perplexity(quantizer.nearest(x), 4) > 2.5
 
 
+@pytest.mark.parametrize(("decay", "updates"), [(0.99, 12_000), (0.5, 200), (0.0, 1)])
+def test_an_unused_code_stays_when_none_restart(decay, updates):
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(2, 3, decay=decay, restart_below=0)
+    quantizer.codebook.copy_(torch.tensor([[0.0, 0.0, 0.0], [5.0, -7.0, 9.0]]))
+    quantizer.sums.copy_(quantizer.codebook)
+    x, codes = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
+    for _ in range(updates):
+        quantizer.follow(x, codes)
+    torch.testing.assert_close(quantizer.codebook, torch.stack([x.mean(0), torch.tensor([5.0, -7.0, 9.0])]))
+    quantizer.follow(x, codes + 1)  # used again, it goes where its vectors are
+    torch.testing.assert_close(quantizer.codebook[1], x.mean(0))
+
+
 def test_perplexity_counts_the_codes_in_use():
     assert perplexity(torch.arange(6).repeat(5), 6).item() == pytest.approx(6)
     assert perplexity(torch.zeros(9, 2, dtype=torch.int64), 6).item() == pytest.approx(1)

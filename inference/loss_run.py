@@ -87,7 +87,7 @@ class LossRun:
         while self.step < self.method.steps:
             torch.manual_seed(derive_seed(self.seed, "step", self.step))
             batch = self.data.batch(self.sampler.indices(self.step))
-            losses = self.model.losses(**batch)
+            losses = self._unchecked(self.model.losses, batch) if self.step else self.model.losses(**batch)
             self.optimizer.zero_grad()
             losses["loss"].backward()
             self.optimizer.step()
@@ -108,6 +108,14 @@ class LossRun:
                 saved = self.step
         return "finished"
 
+    @staticmethod
+    def _unchecked(
+        losses: Callable[..., dict[str, torch.Tensor]], batch: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """`losses` without Pyro's checks, which read from the device, and stop a fit that diverges with their words."""
+        with pyro.validation_enabled(False):
+            return losses(**batch)
+
     def _record(self, begin: float) -> dict[str, Any]:
         row: dict[str, Any] = {"step": self.step}
         for name in self.pending[0]:
@@ -119,7 +127,7 @@ class LossRun:
             self.program.eval()
             score = getattr(self.model, "validation_losses", self.model.losses)
             with torch.no_grad():
-                held_out = score(**self.validation)
+                held_out = self._unchecked(score, self.validation)
             self.program.train()
             row |= {f"validation_{name}": float(value) for name, value in held_out.items()}
         self.seconds = row["seconds"] = time.perf_counter() - begin

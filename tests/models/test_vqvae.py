@@ -231,3 +231,23 @@ def test_a_loss_that_diverges_is_an_error():
     model = VQVAE(2, 2, 1, likelihood="gaussian_fixed", hidden=(3,))
     with pytest.raises(NonFiniteError, match=r"The loss is .* by step 1. Lower `lr`"):
         LossMinimization(steps=3, log_every=1).fit(model, 1e30 * torch.randn(8, 2))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_fixed", "bernoulli_grey"])
+def test_parameters_that_diverge_are_the_same_error(likelihood):
+    model = VQVAE(16, 8, 4, likelihood=likelihood, hidden=(16,))
+    x = torch.rand(40, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NonFiniteError, match=r"The loss is .* by step \d+. Lower `lr`"):
+        LossMinimization(steps=400, lr=1e30, log_every=5).fit(model, x, validation=x)
+
+
+def test_only_the_first_step_checks_the_distributions():
+    class Checked(VQVAE):
+        def losses(self, x):
+            checks.append(torch.distributions.Distribution._validate_args)
+            return super().losses(x)
+
+    checks = []
+    before = torch.distributions.Distribution._validate_args
+    LossMinimization(steps=3).fit(Checked(4, 3, 2, hidden=(5,)), torch.ones(8, 4))
+    assert checks == [before, False, False]

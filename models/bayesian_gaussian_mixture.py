@@ -19,6 +19,7 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
 from .clustering import kmeans
 from .gaussian_mixture_coordinates import GaussianMixtureCoordinates
+from .given import given
 from .mixture_priors import checked_prior, empirical_covariance
 from .normal_wishart import NormalWishart, gaussian
 from .wishart import TriangularProduct
@@ -156,7 +157,7 @@ class BayesianGaussianMixture(LatentVariableModel):
             x: ``(N, D)``.
             weights: ``(S, C)``; means: ``(S, C, D)``; and the site of the precisions: as `Fit.posterior` returns them.
         """
-        check_features("x", x, self.num_features)
+        x = given(x, means, self.check_data)["x"]
         each = gaussian(self.covariance, means.unsqueeze(1), precision[self.precision_site].unsqueeze(1))
         return weights.log().unsqueeze(1) + each.log_prob(x.unsqueeze(-2))  # type: ignore[no-any-return]
 
@@ -167,7 +168,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         """
         each = _one_by_one(draws)
         parts = []
-        for part in self._parts(x):
+        for part in self._parts(given(x, draws["means"], self.check_data)["x"]):
             found = torch.stack([self.log_joint(part, **draw).softmax(-1)[0] for draw in each])
             parts.append(found.mean(0))
         return torch.cat(parts)
@@ -177,14 +178,13 @@ class BayesianGaussianMixture(LatentVariableModel):
         ``(N,)`` in nats. After `CAVI`, `fit.guide.log_predictive` has it in closed form."""
         each = _one_by_one(draws)
         parts = []
-        for part in self._parts(x):
+        for part in self._parts(given(x, draws["means"], self.check_data)["x"]):
             found = torch.stack([self.log_joint(part, **draw).logsumexp(-1)[0] for draw in each])
             parts.append(found.logsumexp(0) - math.log(len(each)))
         return torch.cat(parts)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
         """Some rows at a time: nothing of size N C D is held."""
-        check_features("x", x, self.num_features)
         return x.split(max(256, _CHUNK // (self.num_components * self.num_features)))
 
     def prior(self) -> NormalWishart:
@@ -212,7 +212,7 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> GaussianMixtureCoordinates:
         """The factors that `CAVI` updates, from the responsibilities of a k-means clustering."""
-        rows, factor = self._clustered(data["x"].to(self.location), seed)
+        rows, factor = self._clustered(given(data, self.location, self.check_data)["x"], seed)
         return GaussianMixtureCoordinates(
             self.location.new_full(rows.shape, self.concentration), self.prior(), rows, factor
         )

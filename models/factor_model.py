@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
 from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
+from .given import given
 from .rotation import principal, varimax
 
 
@@ -97,7 +98,7 @@ class FactorModel(LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` of the observed entries, in nats, ``(N,)``."""
-        x, parts = data["x"], []
+        x, parts = given(data, self.bias, self.check_data)["x"], []
         for index, rows, observed in row_groups(x, self.latent_dim):
             parts.append((index, condition(rows, self.weight, self.bias, self.noise, observed).log_prob))
         order = torch.cat([index for index, _ in parts]).argsort()
@@ -108,7 +109,7 @@ class FactorModel(LatentVariableModel):
 
         Rows share one covariance if nothing is missing; otherwise there are ``(N, L, L)``.
         """
-        x = data["x"]
+        x = given(data, self.bias, self.check_data)["x"]
         observed = ~x.isnan()
         found = condition(x, self.weight, self.bias, self.noise, None if bool(observed.all()) else observed)
         covariance = torch.cholesky_inverse(found.tril)
@@ -126,7 +127,7 @@ class FactorModel(LatentVariableModel):
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""The factors' posterior means :math:`\mathbb E[z_n \mid x_n]` given the observed entries, ``(N, L)``."""
         parts = []
-        for index, rows, observed in row_groups(data["x"], self.latent_dim):
+        for index, rows, observed in row_groups(given(data, self.bias, self.check_data)["x"], self.latent_dim):
             parts.append((index, condition(rows, self.weight, self.bias, self.noise, observed).loc))
         order = torch.cat([index for index, _ in parts]).argsort()
         return torch.cat([value for _, value in parts])[order]
@@ -134,15 +135,15 @@ class FactorModel(LatentVariableModel):
     @torch.no_grad()
     def impute(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""`x` with each missing value replaced by its conditional mean given the row's observed ones, ``(N, D)``."""
-        x = data["x"]
-        return torch.where(x.isnan(), self.predict(data) @ self.weight.mT + self.bias, x)
+        x = given(data, self.bias, self.check_data)["x"]
+        return torch.where(x.isnan(), self.predict({"x": x}) @ self.weight.mT + self.bias, x)
 
     # EM.
 
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[FactorMoments, Tensor]:
         """The factors' expected moments, and the log evidence of all observed entries, ``()``."""
-        return collect(data["x"], self.weight, self.bias, self.noise)
+        return collect(given(data, self.bias, self.check_data)["x"], self.weight, self.bias, self.noise)
 
     @torch.no_grad()
     def m_step(self, statistics: FactorMoments) -> None:

@@ -20,6 +20,7 @@ from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
 from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
+from .given import given
 from .mixture import Mixture
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
@@ -106,7 +107,7 @@ class GaussianMixture(Mixture):
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
         """The components' expected moments, and the log likelihood of all the data, ``()``."""
-        return collect(data["x"], self.weights, self.means, self._scales())
+        return collect(given(data, self.means, self.check_data)["x"], self.weights, self.means, self._scales())
 
     @torch.no_grad()
     def m_step(self, statistics: Moments) -> None:
@@ -146,7 +147,8 @@ class GaussianMixture(Mixture):
 
         Reference: G. Schwarz, *Estimating the Dimension of a Model*, 1978, https://doi.org/10.1214/aos/1176344136
         """
-        return self.num_free_parameters * math.log(len(data["x"])) - 2 * self.log_evidence(data).sum().item()
+        evidence = self.log_evidence(data)
+        return self.num_free_parameters * math.log(len(evidence)) - 2 * evidence.sum().item()
 
     @torch.no_grad()
     def aic(self, data: Mapping[str, Tensor]) -> float:

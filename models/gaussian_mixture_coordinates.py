@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from .checks import check_features
 from .coordinate_guide import CoordinateGuide
 from .gaussian_moments import collect
+from .given import given
 from .normal_wishart import NormalWishart, outer
 
 _CHUNK = 1 << 20  # numbers of one temporary
@@ -85,11 +87,12 @@ class GaussianMixtureCoordinates(CoordinateGuide):
 
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
-        return self._step(data["x"], len(data["x"]), 1.0)
+        x = self._given(data)
+        return self._step(x, len(x), 1.0)
 
     @torch.no_grad()
     def stochastic_update(self, batch: Mapping[str, Tensor], data_size: int, rate: float) -> Tensor:
-        return self._step(batch["x"], data_size, rate)
+        return self._step(self._given(batch), data_size, rate)
 
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         """Responsibilities :math:`r_{nk}`, ``(N, C)``; their `argmax(-1)` is the hard label."""
@@ -154,8 +157,11 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         fields = [getattr(self, prefix + name) for name in ("mean_precision", "means", "degrees", "scatter")]
         return NormalWishart(self.covariance_kind, *fields)
 
+    def _given(self, data: Mapping[str, Tensor]) -> Tensor:
+        return given(data, self.means, lambda x: check_features("x", x, self.means.shape[1]))["x"]
+
     def _parts(self, data: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        return data["x"].split(max(1, math.ceil(_CHUNK / self.means.numel())))
+        return self._given(data).split(max(1, math.ceil(_CHUNK / self.means.numel())))
 
 
 def _log_det(scale: Tensor) -> Tensor:

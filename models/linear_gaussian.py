@@ -18,6 +18,7 @@ from torch.distributions import MultivariateNormal, constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive
 from .factor_algebra import condition, posterior_map
+from .given import given
 
 
 class LinearGaussian(LatentVariableModel):
@@ -111,12 +112,12 @@ class LinearGaussian(LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        return condition(data["x"], self.weight, self.bias, self._noise).log_prob
+        return condition(given(data, self.bias, self.check_data)["x"], self.weight, self.bias, self._noise).log_prob
 
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
         r"""Exact :math:`p(z_n \mid x_n)`, batch shape ``(N,)``."""
         weight, bias, covariance = self._posterior_map()
-        return {"z": MultivariateNormal(data["x"] @ weight.mT + bias, covariance)}
+        return {"z": MultivariateNormal(given(data, self.bias, self.check_data)["x"] @ weight.mT + bias, covariance)}
 
     def _posterior_map(self) -> tuple[Tensor, Tensor, Tensor]:
         """A, c and S of the exact posterior."""

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .checks import check_features, check_shape
 from .coordinate_guide import CoordinateGuide
 from .definite import definite_cholesky
+from .given import given
 
 
 class LogisticCoordinates(CoordinateGuide):
@@ -60,10 +62,11 @@ class LogisticCoordinates(CoordinateGuide):
 
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
-        x = data["x"]
+        batch = given(data, self.loc, self._check, ("x", "y"))
+        x = batch["x"]
         if self.has_intercept:
             x = torch.cat([x, x.new_ones(len(x), 1)], -1)
-        half = data["y"].to(x.dtype) - 0.5
+        half = batch["y"] - 0.5
         xi = self._xi(x)
         precision = self.prior_scales.square().reciprocal().diag() + x.mT @ (
             x * (torch.tanh(xi / 2) / (2 * xi))[:, None]
@@ -78,6 +81,10 @@ class LogisticCoordinates(CoordinateGuide):
         moments = ((self.covariance.diagonal() + self.loc.square()) / variances).sum()
         divergence = 0.5 * (moments - len(self.loc) + variances.log().sum()) + factor.diagonal().log().sum()
         return likelihood - divergence
+
+    def _check(self, x: Tensor, y: Tensor) -> None:
+        check_features("x", x, len(self.loc) - self.has_intercept)
+        check_shape("y", y, ())
 
     def _xi(self, x: Tensor) -> Tensor:
         """The root mean square of each datum's log-odds, ``(N,)``."""

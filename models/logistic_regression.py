@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_features, check_labels, check_positive
+from .given import given
 from .logistic_coordinates import LogisticCoordinates
 
 
@@ -121,7 +122,7 @@ class BayesianLogisticRegression(LatentVariableModel):
             >>> model.probabilities(x, **draws).mean(0).shape
             torch.Size([5])
         """
-        check_features("x", x, self.num_features)
+        x = given(x, w, self.check_data)["x"]
         if self.rows:
             logits = torch.einsum("nd,scd->snc", x, w)
             return (logits if intercept is None else logits + intercept[:, None]).softmax(-1)
@@ -142,7 +143,11 @@ class BayesianLogisticRegression(LatentVariableModel):
                 f"`BayesianLogisticRegression({found})` lacks. It can be fitted by SVI."
             )
         scales = [self.prior_scale] * self.num_features + [self.intercept_scale] * self.has_intercept
-        return LogisticCoordinates(torch.tensor(scales, dtype=data["x"].dtype), self.has_intercept)
+        dtype = torch.as_tensor(data["x"]).dtype
+        return LogisticCoordinates(
+            torch.tensor(scales, dtype=dtype if dtype.is_floating_point else torch.get_default_dtype()),
+            self.has_intercept,
+        )
 
 
 def _normal(loc: Tensor, scale: Tensor) -> TorchDistributionMixin:

@@ -18,6 +18,7 @@ from torch.distributions import constraints
 
 from .base import LatentVariableModel
 from .checks import check_positive
+from .given import given
 
 
 class Mixture(LatentVariableModel, abc.ABC):
@@ -58,7 +59,10 @@ class Mixture(LatentVariableModel, abc.ABC):
 
     def log_joint(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`\log \pi_k + \log p(x_n \mid k)`, ``(N, C)``."""
-        return self.weights.log() + self.component_log_prob(data["x"])  # type: ignore[no-any-return]
+        return self._joint(given(data, self.weights, self.check_data)["x"])
+
+    def _joint(self, x: Tensor) -> Tensor:
+        return self.weights.log() + self.component_log_prob(x)  # type: ignore[no-any-return]
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""

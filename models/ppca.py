@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .checks import check_features
 from .factor_algebra import principal_axes
 from .factor_model import FactorModel
+from .given import given
 
 
 class PPCA(FactorModel):
@@ -79,8 +79,7 @@ class PPCA(FactorModel):
         Raises:
             ValueError: `x` has missing values (use `EM`), the wrong columns, or too few rows.
         """
-        x = data["x"].to(self.weight)
-        check_features("x", x, self.num_features)
+        x = given(data, self.weight, self.check_data)["x"]
         if len(x) <= max(self.latent_dim, correction):
             raise ValueError(
                 f"`x` must have more rows than `latent_dim` = {self.latent_dim}, got {len(x)}. Use fewer factors."

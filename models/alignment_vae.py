@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .checks import check_positive
+from .checks import check_size
 from .vae import VAE
 
 
@@ -73,7 +73,7 @@ class AlignmentVAE(VAE):
         activation: str = "tanh",
         letters: str = "ACDEFGHIKLMNPQRSTVWY-",
     ) -> None:
-        check_positive("num_columns", num_columns)
+        check_size("num_columns", num_columns)
         if len(letters) < 2 or len(set(letters)) < len(letters):
             raise ValueError(f"`letters` must be two or more different letters, got {letters!r}.")
         super().__init__(

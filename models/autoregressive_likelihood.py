@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .checks import check_positive, check_widths
+from .checks import check_size, check_widths
 from .likelihoods import Bernoulli, Likelihood
 
 
@@ -52,7 +52,7 @@ class AutoregressiveBernoulli(Likelihood):
         window = size if window is None else window
         check_widths("hidden", hidden)
         for value in (*self.data_shape, *hidden, window):
-            check_positive("data_shape, hidden and window", value)
+            check_size("data_shape, hidden and window", value)
         place = torch.arange(size)
         ahead = place[:, None] - place
         self.pixels = Bernoulli(self.data_shape)

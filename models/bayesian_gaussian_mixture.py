@@ -16,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, IndependentTransform
 
 from .anchored import Anchored
 from .base import LatentVariableModel
-from .checks import check_choice, check_features, check_positive
+from .checks import check_choice, check_features, check_positive, check_size
 from .clustering import kmeans
 from .gaussian_mixture_coordinates import GaussianMixtureCoordinates
 from .given import given
@@ -102,8 +102,8 @@ class BayesianGaussianMixture(LatentVariableModel):
         prior_covariance: Any = None,
     ) -> None:
         super().__init__()
-        check_positive("num_components", num_components)
-        check_positive("num_features", num_features)
+        check_size("num_components", num_components)
+        check_size("num_features", num_features)
         check_choice("covariance", covariance, _COVARIANCES)
         check_positive("mean_precision", mean_precision)
         self.num_components, self.num_features, self.covariance = num_components, num_features, covariance

@@ -9,20 +9,40 @@ __all__ = [
     "check_labels",
     "check_positive",
     "check_shape",
+    "check_size",
     "check_widths",
 ]
 
 import difflib
 import numbers
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Raise unless the constructor's argument is a positive number."""
+    try:
+        float(value)
+    except (TypeError, ValueError, RuntimeError):
+        found = f"{value!r} of type {type(value).__name__}"
+        raise TypeError(f"`{name}` must be a positive number, got {found}. Pass one number.") from None
+    if isinstance(value, str):
+        raise TypeError(f"`{name}` must be a positive number, got the text {value!r}. Pass it without quotes.")
     if not value > 0:
         raise ValueError(f"`{name}` must be positive, got {value!r}.")
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise unless the constructor's argument is a whole number, at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        check_positive(name, value)
+        raise TypeError(f"`{name}` must be a whole number, at least 1, got {value!r}. Pass an int.") from None
+    check_positive(name, number)
 
 
 def check_choice(name: str, value: object, options: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_count, check_features, check_labels, check_positive, check_widths
+from .checks import check_count, check_features, check_labels, check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
 from .networks import MLP, GaussianEncoder
@@ -93,7 +93,7 @@ class ConditionalVAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
-            check_positive("data_shape, latent_dim and hidden", size)
+            check_size("data_shape, latent_dim and hidden", size)
         if (num_classes is None) == (num_covariates is None):
             raise ValueError(
                 "Exactly one of `num_classes` (y are labels) and `num_covariates` (y are real) must be given, got "
@@ -101,7 +101,7 @@ class ConditionalVAE(LatentVariableModel):
             )
         width = num_covariates if num_classes is None else num_classes
         assert width is not None
-        check_positive("num_classes or num_covariates", width)
+        check_size("num_classes or num_covariates", width)
         self.latent_dim, self.num_classes, self.code_dim = latent_dim, num_classes, width
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         if encoder is None:

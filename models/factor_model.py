@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import LatentVariableModel
-from .checks import check_choice, check_features, check_positive
+from .checks import check_choice, check_features, check_positive, check_size
 from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
 from .given import given
 from .rotation import principal, varimax
@@ -41,8 +41,8 @@ class FactorModel(LatentVariableModel):
 
     def __init__(self, num_features: int, latent_dim: int, min_scale: float, scale: Tensor, largest: int) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
-        check_positive("latent_dim", latent_dim)
+        check_size("num_features", num_features)
+        check_size("latent_dim", latent_dim)
         check_positive("min_scale", min_scale)
         if latent_dim > largest:
             raise ValueError(

@@ -30,8 +30,8 @@ def given(data: Any, like: Tensor, check: Callable[..., None], names: tuple[str,
     batch = {}
     for name in names:
         if name not in data:
-            found = sorted(map(str, data))
-            raise ValueError(f"`data` must hold {name!r}, got {found}. Pass a dict of tensors by name.")
+            keys = sorted(map(str, data))
+            raise ValueError(f"`data` must hold {name!r}, got {keys}. Pass a dict of tensors by name.")
         value = data[name]
         if not isinstance(value, Tensor):
             array = np.asarray(value)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
-from .checks import check_positive, check_widths
+from .checks import check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP, GaussianEncoder
 
@@ -80,7 +80,7 @@ class HierarchicalVAE(LatentVariableModel):
         check_widths("hidden", hidden)
         check_widths("upper_hidden", upper_hidden)
         for size in (*self.data_shape, *latent_dims, *hidden, *upper_hidden):
-            check_positive("data_shape, latent_dims, hidden and upper_hidden", size)
+            check_size("data_shape, latent_dims, hidden and upper_hidden", size)
         lower, upper = latent_dims
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         self.encoder = GaussianEncoder(self.likelihood.feature_shape, lower, hidden, activation)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_count, check_positive, check_widths
+from .checks import check_count, check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
@@ -91,7 +91,7 @@ class InpaintingVAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
-            check_positive("data_shape, latent_dim and hidden", size)
+            check_size("data_shape, latent_dim and hidden", size)
         if likelihood == "categorical":
             raise ValueError("`likelihood` must be a Bernoulli or a Gaussian one, got 'categorical'.")
         self.latent_dim = latent_dim

@@ -13,7 +13,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive, check_shape
+from .checks import check_choice, check_positive, check_shape, check_size
 
 
 class Likelihood(nn.Module, abc.ABC):
@@ -172,7 +172,7 @@ class Categorical(Likelihood):
 
     def __init__(self, data_shape: Sequence[int], num_categories: int) -> None:
         super().__init__(data_shape)
-        check_positive("num_categories", num_categories)
+        check_size("num_categories", num_categories)
         self.num_categories = num_categories
         self.output_shape = self.feature_shape = (*self.data_shape, num_categories)
         self.register_buffer("one_hot", torch.eye(num_categories), persistent=False)

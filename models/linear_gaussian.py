@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, constraints
 
 from .base import LatentVariableModel
-from .checks import check_choice, check_features, check_positive
+from .checks import check_choice, check_features, check_positive, check_size
 from .factor_algebra import condition, posterior_map
 from .given import given
 
@@ -69,8 +69,8 @@ class LinearGaussian(LatentVariableModel):
         self, num_features: int, latent_dim: int, scale: float = 1.0, posterior: str = "full", learn: bool = True
     ) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
-        check_positive("latent_dim", latent_dim)
+        check_size("num_features", num_features)
+        check_size("latent_dim", latent_dim)
         check_positive("scale", scale)
         check_choice("posterior", posterior, ("full", "diagonal"))
         self.num_features, self.latent_dim, self.posterior = num_features, latent_dim, posterior

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
-from .checks import check_features, check_positive, check_shape
+from .checks import check_features, check_positive, check_shape, check_size
 
 
 class BayesianLinearRegression(LatentVariableModel):
@@ -50,7 +50,7 @@ class BayesianLinearRegression(LatentVariableModel):
 
     def __init__(self, num_features: int, prior_scale: float = 1.0, noise_scale: float = 1.0) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
+        check_size("num_features", num_features)
         check_positive("prior_scale", prior_scale)
         check_positive("noise_scale", noise_scale)
         self.num_features = num_features

@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from .base import LatentVariableModel
-from .checks import check_features, check_labels, check_positive
+from .checks import check_features, check_labels, check_positive, check_size
 from .given import given
 from .logistic_coordinates import LogisticCoordinates
 
@@ -73,9 +73,10 @@ class BayesianLogisticRegression(LatentVariableModel):
         hierarchical: bool = False,
     ) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
+        check_size("num_features", num_features)
         check_positive("prior_scale", prior_scale)
         check_positive("intercept_scale", intercept_scale)
+        check_size("num_classes", num_classes)
         if num_classes < 2:
             raise ValueError(f"`num_classes` must be at least 2, got {num_classes}.")
         self.num_features = num_features

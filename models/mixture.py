@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_size
 from .given import given
 
 
@@ -34,8 +34,8 @@ class Mixture(LatentVariableModel, abc.ABC):
 
     def __init__(self, num_components: int, num_features: int) -> None:
         super().__init__()
-        check_positive("num_components", num_components)
-        check_positive("num_features", num_features)
+        check_size("num_components", num_components)
+        check_size("num_features", num_features)
         self.num_components, self.num_features = num_components, num_features
         self.weights = PyroParam(torch.full((num_components,), 1.0 / num_components), constraints.simplex)
 

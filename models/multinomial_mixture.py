@@ -13,7 +13,7 @@ from pyro.ops.indexing import Vindex
 from torch import Tensor
 from torch.distributions import constraints
 
-from .checks import check_positive
+from .checks import check_positive, check_size
 from .count_mixture import CountMixture, CountMoments
 from .row_multinomial import RowMultinomial
 
@@ -59,7 +59,7 @@ class MultinomialMixture(CountMixture):
 
     def __init__(self, num_components: int, num_features: int, total_count: int = 100, min_prob: float = 1e-10) -> None:
         super().__init__(num_components, num_features)
-        check_positive("total_count", total_count)
+        check_size("total_count", total_count)
         check_positive("min_prob", min_prob)
         self.total_count, self.min_prob = total_count, min_prob
         start = 1.0 + torch.rand(num_components, num_features)

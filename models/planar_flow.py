@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from .checks import check_positive
+from .checks import check_size
 
 
 class PlanarFlow(nn.Module):
@@ -46,7 +46,7 @@ class PlanarFlow(nn.Module):
     def __init__(self, latent_dim: int, context_dim: int, transforms: int = 10) -> None:
         super().__init__()
         for size in (latent_dim, context_dim, transforms):
-            check_positive("latent_dim, context_dim and transforms", size)
+            check_size("latent_dim, context_dim and transforms", size)
         self.latent_dim, self.transforms = latent_dim, transforms
         self.parameters_of = nn.Linear(context_dim, transforms * (2 * latent_dim + 1))
         nn.init.normal_(self.parameters_of.weight, std=0.01)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive, check_widths
+from .checks import check_size, check_widths
 from .labelled_networks import LabelledGaussianEncoder, LabelledMLP
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
@@ -105,7 +105,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
-            check_positive("data_shape, latent_dim and hidden", size)
+            check_size("data_shape, latent_dim and hidden", size)
         if num_classes < 2:
             raise ValueError(f"`num_classes` must be at least 2, got {num_classes!r}. For one class use `VAE`.")
         if labelled_fraction is not None and not 0 < labelled_fraction <= 1:

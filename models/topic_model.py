@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
-from .checks import check_positive
+from .checks import check_size
 
 
 def check_documents(name: str, x: Tensor, num_words: int) -> None:
@@ -74,9 +74,9 @@ class TopicModel(LatentVariableModel):
 
     def __init__(self, num_topics: int, num_words: int, total_count: int) -> None:
         super().__init__()
-        check_positive("num_topics", num_topics)
-        check_positive("num_words", num_words)
-        check_positive("total_count", total_count)
+        check_size("num_topics", num_topics)
+        check_size("num_words", num_words)
+        check_size("total_count", total_count)
         self.num_topics, self.num_words, self.total_count = num_topics, num_words, total_count
 
     @property

@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive, check_widths
+from .checks import check_size, check_widths
 from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
@@ -93,7 +93,7 @@ class VAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         check_widths("hidden", hidden)
         for size in (*self.data_shape, latent_dim, *hidden):
-            check_positive("data_shape, latent_dim and hidden", size)
+            check_size("data_shape, latent_dim and hidden", size)
         self.latent_dim = latent_dim
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         if isinstance(prior, VampPrior) and posterior is not None:

@@ -12,7 +12,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive, check_widths
+from .checks import check_choice, check_size, check_widths
 from .flow_distribution import FlowDistribution
 from .planar_flow import PlanarFlow
 from .zuko_flows import zuko_flow
@@ -74,7 +74,7 @@ class FlowPosterior(nn.Module):
         count = (10 if kind == "planar" else 2) if transforms is None else transforms
         check_widths("hidden", hidden)
         for size in (latent_dim, context_dim, count, *hidden):
-            check_positive("latent_dim, context_dim, transforms and hidden", size)
+            check_size("latent_dim, context_dim, transforms and hidden", size)
         self.latent_dim, self.context_dim = latent_dim, context_dim
         self.flow: Any  # context (..., context_dim) -> the bijection, which gives value and log determinant at once
         if kind == "planar":

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive, check_widths
+from .checks import check_choice, check_size, check_widths
 from .flow_distribution import InvertedFlowDistribution
 from .zuko_flows import zuko_flow
 
@@ -39,7 +39,7 @@ class VampPrior(nn.Module):
     def __init__(self, feature_shape: Sequence[int], num_components: int) -> None:
         super().__init__()
         for size in (*feature_shape, num_components):
-            check_positive("feature_shape and num_components", size)
+            check_size("feature_shape and num_components", size)
         self.num_components = num_components
         self.pseudo_inputs = nn.Parameter(torch.full((num_components, *feature_shape), 0.5))
         self.logits = nn.Parameter(torch.zeros(num_components))
@@ -98,7 +98,7 @@ class FlowPrior(nn.Module):
         check_choice("kind", kind, ("maf", "spline"))
         check_widths("hidden", hidden)
         for size in (latent_dim, transforms, *hidden):
-            check_positive("latent_dim, transforms and hidden", size)
+            check_size("latent_dim, transforms and hidden", size)
         self.latent_dim = latent_dim
         self.flow = zuko_flow({"maf": "affine"}.get(kind, kind), latent_dim, 0, transforms, hidden)
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)

@@ -7,7 +7,7 @@ __all__ = ["VectorQuantizer", "perplexity"]
 import torch
 from torch import Tensor, nn
 
-from .checks import check_positive
+from .checks import check_size
 
 
 def perplexity(codes: Tensor, num_codes: int) -> Tensor:
@@ -60,8 +60,8 @@ class VectorQuantizer(nn.Module):
 
     def __init__(self, num_codes: int, code_dim: int, decay: float | None = 0.99, restart_below: float = 0.01) -> None:
         super().__init__()
-        check_positive("num_codes", num_codes)
-        check_positive("code_dim", code_dim)
+        check_size("num_codes", num_codes)
+        check_size("code_dim", code_dim)
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"`decay` must be None or in [0, 1), got {decay!r}.")
         if restart_below < 0:

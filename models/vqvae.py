@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_positive, check_widths
+from .checks import check_positive, check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP
 from .vector_quantizer import VectorQuantizer, perplexity
@@ -100,7 +100,7 @@ class VQVAE(LatentVariableModel):
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         check_widths("hidden", hidden)
         for size in (*self.data_shape, codes_per_datum, *hidden):
-            check_positive("data_shape, codes_per_datum and hidden", size)
+            check_size("data_shape, codes_per_datum and hidden", size)
         check_positive("commitment", commitment)
         self.codes_per_datum, self.commitment = codes_per_datum, commitment
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)

@@ -82,6 +82,7 @@ class HierarchicalVAE(LatentVariableModel):
         for size in (*self.data_shape, *latent_dims, *hidden, *upper_hidden):
             check_size("data_shape, latent_dims, hidden and upper_hidden", size)
         lower, upper = latent_dims
+        self.latent_dim = upper  # of what `embed` gives and `decode_upper` takes
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         self.encoder = GaussianEncoder(self.likelihood.feature_shape, lower, hidden, activation)
         self.upper_encoder = GaussianEncoder((lower,), upper, upper_hidden, activation)
@@ -114,6 +115,22 @@ class HierarchicalVAE(LatentVariableModel):
     def decode(self, z1: Tensor) -> Tensor:
         """Mean of `x` given the lower latent ``(..., L1)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(z1))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """One point of the upper layer for each datum, ``(B, L2)``: its guide's mean, given the lower guide's mean."""
+        loc: Tensor = self.upper_encoder(self.encode(x)[0])[0]
+        return loc
+
+    def decode_upper(self, z2: Tensor) -> Tensor:
+        r"""Mean of `x` given the upper latent's most probable lower one: `decode` of :math:`m_\theta(z_2)`.
+
+        The lower layer's scale is left out, so this is the image at the centre of what :math:`z_2` allows, not
+        :math:`E[x \mid z_2]`.
+
+        Args:
+            z2: ``(..., L2)``.
+        """
+        return self.decode(self.lower_prior(z2)[0])
 
     def reconstruct(self, x: Tensor, num: int | None = None) -> Tensor:
         """Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws of it: ``(num, B, *data_shape)``."""

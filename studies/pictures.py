@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["image_grid", "latent_map", "mixture_ellipses", "reconstructions"]
+__all__ = ["draw_image", "image_grid", "latent_map", "mixture_ellipses", "reconstructions"]
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -67,11 +67,12 @@ def mixture_ellipses(
 
 
 @styled
-def reconstructions(rows: Mapping[str, Any], shape: tuple[int, int], title: str = "Reconstructions") -> Figure:
+def reconstructions(rows: Mapping[str, Any], shape: tuple[int, ...], title: str = "Reconstructions") -> Figure:
     """Draw rows of images under one another: the data and what each method makes of them.
 
     Args:
-        rows: ``{label: (M, D) images in [0, 1]}``; all of the same M. shape: (height, width) with height * width = D.
+        rows: ``{label: (M, D) images in [0, 1]}``; all of the same M.
+        shape: (height, width), or (3, height, width) for images in red, green and blue, with D numbers in all.
     """
     images = {label: _array(row) for label, row in rows.items()}
     count = len(next(iter(images.values())))
@@ -86,8 +87,8 @@ def reconstructions(rows: Mapping[str, Any], shape: tuple[int, int], title: str 
 
 
 @styled
-def image_grid(images: Any, shape: tuple[int, int], columns: int = 12, title: str = "Samples from the prior") -> Figure:
-    """Draw ``(M, D)`` images in a grid of ``columns``."""
+def image_grid(images: Any, shape: tuple[int, ...], columns: int = 12, title: str = "Samples from the prior") -> Figure:
+    """Draw ``(M, D)`` images in a grid of ``columns``; `shape` as in `reconstructions`."""
     images = _array(images)
     lines = -(-len(images) // columns)
     picture = figure(0.25 + 0.58 * columns, 0.45 + 0.58 * lines)
@@ -132,6 +133,15 @@ def latent_map(means: Any, labels: Any, names: Sequence[str] | None = None, titl
     return picture
 
 
+def draw_image(axes: Any, image: Any, shape: tuple[int, ...]) -> None:
+    """Draw the numbers of one image: (height, width) as ink on white, (3, height, width) as red, green and blue."""
+    image = _array(image).reshape(shape)
+    if len(shape) == 3:
+        axes.imshow(np.moveaxis(image, 0, -1).clip(0.0, 1.0), interpolation="nearest")
+    else:
+        axes.imshow(image, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+
+
 def _array(value: Any) -> np.ndarray:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=float)
 
@@ -155,8 +165,8 @@ def _ellipses(axes: Any, centre: np.ndarray, covariance: np.ndarray, shade: str)
         axes.add_patch(Ellipse(centre, **size, facecolor="none", edgecolor=shade, linewidth=1.3))
 
 
-def _show(axes: Any, image: np.ndarray, shape: tuple[int, int]) -> None:
-    axes.imshow(image.reshape(shape), cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+def _show(axes: Any, image: np.ndarray, shape: tuple[int, ...]) -> None:
+    draw_image(axes, image, shape)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=True, color="#D0D0D0")

@@ -49,6 +49,18 @@ def test_reconstructions_and_draws():
     assert model.reconstruct(x, num=3).shape == (3, 4, 6)
 
 
+def test_the_upper_layer_is_embedded_and_decoded():
+    torch.manual_seed(0)
+    model = small()
+    x = model.generate(4, seed=0)["x"]
+    assert model.embed(x).shape == (4, model.latent_dim) == (4, 2)
+    torch.testing.assert_close(model.embed(x), model.upper_encoder(model.encode(x)[0])[0])
+    with torch.no_grad():  # a lower layer without spread is its mean
+        scale = model.lower_prior(z2 := torch.randn(4, 2))[1]
+        draws = Normal(model.lower_prior(z2)[0], 1e-6 * scale).sample()
+    torch.testing.assert_close(model.decode_upper(z2), model.decode(draws), atol=1e-4, rtol=1e-4)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="`latent_dims` must be two sizes"):
         HierarchicalVAE(6, (3,))

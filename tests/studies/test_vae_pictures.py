@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy
 import pytest
 import torch
 
 from jensen.inference.errors import ConfigurationError
-from jensen.models import VAE, HierarchicalVAE
+from jensen.models import VAE, VQVAE, ConditionalVAE, GaussianMixture, HierarchicalVAE, InpaintingVAE
 from jensen.studies import vae_pictures
 
 
@@ -88,7 +90,9 @@ def test_a_map_has_a_point_for_each_datum(model, x):
 
 
 def test_images_that_are_not_square_need_their_shape(model, x):
-    with pytest.raises(ConfigurationError, match=r"`shape`: expected \(height, width\) of 12 pixels, got \(3, 3\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"`shape`: expected \(height, width\), .* 12 numbers, got \(3, 3\)"
+    ):
         vae_pictures.reconstructions(model, x)
 
 
@@ -103,3 +107,91 @@ def test_flow_posteriors_are_drawn_as_well(posterior):
         vae_pictures.interpolation(model, x[:1], x[1:2]),
     ):
         assert images(picture)[0].shape == (4, 4)
+
+
+def every_picture(model, x):
+    """All pictures of images but the map, each as a call without arguments."""
+    return {
+        "reconstructions": lambda: vae_pictures.reconstructions(model, x),
+        "uncertain": lambda: vae_pictures.uncertain_reconstructions(model, x, 5),
+        "samples": lambda: vae_pictures.samples(model, 4),
+        "traversal": lambda: vae_pictures.latent_traversal(model, x),
+        "interpolation": lambda: vae_pictures.interpolation(model, x[:1], x[1:2]),
+        "manifold": lambda: vae_pictures.manifold(model, size=3),
+    }
+
+
+def test_two_layers_are_drawn_by_the_upper_one():
+    torch.manual_seed(0)
+    model = HierarchicalVAE(16, (4, 2), hidden=(8,), upper_hidden=(5,))
+    x = model.generate(5, seed=0)["x"]
+    shown = images(vae_pictures.latent_traversal(model, x, dims=[1], reach=2.0, steps=3))
+    point = model.upper_encoder(model.encode(x[:1])[0])[0].detach()
+    point[0, 1] = -2.0
+    decoded = model.decoder(model.lower_prior(point)[0]).sigmoid().detach()
+    numpy.testing.assert_allclose(shown[0], decoded.reshape(4, 4), rtol=1e-5)
+    for draw in every_picture(model, x).values():
+        assert images(draw())
+    assert vae_pictures.latent_map(model, x, torch.tensor([0, 1, 0, 1, 1])).axes[0].get_xlabel().endswith("dimension")
+
+
+def test_three_channels_are_colours():
+    torch.manual_seed(0)
+    model = VAE((3, 4, 5), 2, hidden=(8,), likelihood="bernoulli_grey")
+    x = torch.rand(3, 3, 4, 5)
+    for name, draw in every_picture(model, x).items():
+        assert images(draw())[0].shape == ((14, 17, 3) if name == "manifold" else (4, 5, 3))
+    shown = images(vae_pictures.reconstructions(model, x))
+    numpy.testing.assert_allclose(shown[1], x[1].permute(1, 2, 0))
+    flat = VAE(60, 2, hidden=(8,), likelihood="bernoulli_grey")
+    numpy.testing.assert_allclose(images(vae_pictures.reconstructions(flat, x.flatten(1), (3, 4, 5)))[1], shown[1])
+    (mosaic,) = images(vae_pictures.manifold(model, size=3))
+    low, high = torch.special.ndtri(torch.tensor([1 / 6, 5 / 6]))
+    left_top = model.decode(torch.stack([low, high])[None])[0].detach()
+    numpy.testing.assert_allclose(mosaic[:4, :5], left_top.permute(1, 2, 0), rtol=1e-4)
+    assert (mosaic[4] == 1).all()  # white between the images
+    torch.manual_seed(3)
+    spread = model.reconstruct(x, num=50).detach().var(0).mean(1).sqrt()
+    sd = images(vae_pictures.uncertain_reconstructions(model, x, 50, seed=3))[9]
+    numpy.testing.assert_allclose(sd, (1 - 2 * spread[0])[..., None].expand(4, 5, 3), rtol=1e-3)
+
+
+def test_channels_that_are_no_colours_need_a_shape():
+    model = VAE((2, 4, 4), 2, hidden=(8,))
+    x = model.generate(2, seed=0)["x"]
+    for draw in every_picture(model, x).values():
+        with pytest.raises(ConfigurationError, match=r"got \(2, 4, 4\). Channels that are no colours are drawn under"):
+            draw()
+    assert images(vae_pictures.reconstructions(model, x, (8, 4)))[0].shape == (8, 4)
+
+
+def test_probabilities_of_categories_are_no_image():
+    model = VAE((4, 4), 2, hidden=(8,), likelihood="categorical", num_categories=2)
+    x = model.generate(2, seed=0)["x"]
+    for draw in every_picture(model, x).values():
+        with pytest.raises(
+            ConfigurationError, match=r"data's shape \(4, 4\), got .*4, 4, 2\); a categorical"
+        ):
+            draw()
+
+
+def test_models_that_a_picture_is_not_made_for_are_refused_by_name():
+    x = torch.ones(3, 4)
+    codes = VQVAE(4, 3, 2, hidden=(5,))
+    assert images(vae_pictures.reconstructions(codes, x))[0].shape == (2, 2)
+    assert images(vae_pictures.samples(codes, 3))[0].shape == (2, 2)
+    for model, refused in (
+        (codes, {"uncertain": "reconstruct(x, num)", "traversal": "embed(x)", "interpolation": "embed(x)"}),
+        (
+            ConditionalVAE(4, 2, num_classes=2, hidden=(5,)),
+            {"reconstructions": "reconstruct(x)", "manifold": "decode(z)"},
+        ),
+        (InpaintingVAE(4, 3, hidden=(5,)), {"uncertain": "reconstruct(x, num)", "traversal": "embed(x)"}),
+        (GaussianMixture(2, 4), {"samples": "decode(z)", "reconstructions": "reconstruct(x)"}),
+    ):
+        for name, lacking in refused.items():
+            message = f"`model`: expected one with `{lacking}` as `VAE` has it, got a `{type(model).__name__}`"
+            with pytest.raises(ConfigurationError, match=re.escape(message)):
+                every_picture(model, x)[name]()
+    with pytest.raises(ConfigurationError, match="two dimensions, got a `VQVAE` without `latent_dim`"):
+        vae_pictures.manifold(codes)

@@ -79,18 +79,28 @@ class CAVI(Ascent):
         return _NaturalSteps(model, guide, data, sampler, self.delay, self.forgetting)
 
 
-class _Sweeps(Updates):
+class _Factors(Updates):
+    """Updates of a model's factors, which tell the model at the end what they learned."""
+
+    def __init__(self, model: Any, guide: CoordinateGuide) -> None:
+        self.guide, self.program = guide, Program(model, guide)
+
+    def finish(self) -> None:
+        self.guide.finish(self.program.model_owner)
+
+
+class _Sweeps(_Factors):
     """Exact coordinate ascent on all the data."""
 
     def __init__(self, model: Any, guide: CoordinateGuide, data: dict[str, torch.Tensor]) -> None:
-        self.guide, self.data = guide, data
-        self.program = Program(model, guide)
+        super().__init__(model, guide)
+        self.data = data
 
     def update(self, step: int) -> torch.Tensor:
         return self.guide.update(self.data)
 
 
-class _NaturalSteps(Updates):
+class _NaturalSteps(_Factors):
     """Noisy natural gradients from mini-batches."""
 
     monotone = False
@@ -98,9 +108,8 @@ class _NaturalSteps(Updates):
     def __init__(
         self, model: Any, guide: CoordinateGuide, data: MemoryData, sampler: BatchSampler, delay: float, power: float
     ) -> None:
-        self.guide, self.data, self.sampler = guide, data, sampler
-        self.delay, self.power = delay, power
-        self.program = Program(model, guide)
+        super().__init__(model, guide)
+        self.data, self.sampler, self.delay, self.power = data, sampler, delay, power
 
     def update(self, step: int) -> torch.Tensor:
         batch = self.data.batch(self.sampler.indices(step))

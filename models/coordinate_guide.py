@@ -49,3 +49,9 @@ class CoordinateGuide(nn.Module, abc.ABC):
         Reference: M. Hoffman et al., *Stochastic Variational Inference*, 2013, https://arxiv.org/abs/1206.7051
         """
         raise NotImplementedError(f"`{type(self).__name__}` has no step for mini-batches: leave `batch_size` None.")
+
+    def finish(self, model: Any) -> None:
+        """Tell `model`, the fit's own copy, what was learned, where its own methods answer from it; called at the end.
+
+        Whatever only the updates needed may be dropped.
+        """

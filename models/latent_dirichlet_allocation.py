@@ -39,8 +39,8 @@ class LatentDirichletAllocation(TopicModel):
     :math:`\eta`        concentration of the topics             ``eta``
     ==================  ======================================  ==============================
 
-    **Fits.** `CAVI` (with `batch_size`: online LDA) is the method of choice; its factors are in ``fit.guide``. Under
-    `SVI` the model's own guide is
+    **Fits.** `CAVI` (with `batch_size`: online LDA) is the method of choice; its factors are in ``fit.guide``, and
+    the model has their topics. Under `SVI` the model's own guide is
 
     .. math:: q(\beta_k) = \mathrm{Dirichlet}(\eta + e^{\rho_k}), \qquad
         q(\theta_n) = \mathrm{Dirichlet}(\alpha + T_n s(x_n)),
@@ -124,7 +124,7 @@ class LatentDirichletAllocation(TopicModel):
 
     @property
     def topics(self) -> Tensor:
-        """Mean of each topic under the model's own guide, ``(K, V)``; after `CAVI` use ``fit.guide.topics``."""
+        """Mean of each topic under the model's own guide, ``(K, V)``; after `CAVI` those that it learned."""
         concentration = self.concentration.detach()
         return concentration / concentration.sum(-1, keepdim=True)
 
@@ -143,7 +143,11 @@ class LatentDirichletAllocation(TopicModel):
         return gamma
 
     def proportions(self, x: Tensor) -> Tensor:
-        """Mean of each document's shares under the model's own guide; after `CAVI` use ``fit.guide.proportions``."""
+        """Mean of each document's shares under the model's own guide, ``(N, K)``.
+
+        After `CAVI` they are those of ten rounds at the topics that it learned; ``fit.guide.proportions`` goes on until
+        they no longer move. A network of `encoder` is not trained by `CAVI`.
+        """
         gamma = self.documents(x)
         return gamma / gamma.sum(-1, keepdim=True)
 

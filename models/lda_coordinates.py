@@ -6,6 +6,7 @@ __all__ = ["LDACoordinates", "document_factor", "expected_log"]
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -126,6 +127,11 @@ class LDACoordinates(CoordinateGuide):
         gamma = self.documents(x)
         return gamma / gamma.sum(-1, keepdim=True)
 
+    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+        """Posterior mean of each document's shares of the topics, ``(N, K)``; see :meth:`proportions`."""
+        with torch.no_grad():
+            return self.proportions(data["x"])
+
     def top_words(self, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
         """The `num` likeliest words of each topic; see :func:`jensen.models.top_words`."""
         return top_words(self.topics, vocabulary, num)
@@ -167,6 +173,12 @@ class LDACoordinates(CoordinateGuide):
         self.last.fill_(-math.inf)
         local = self._local_bounds(counts, gamma).sum() + _ways(counts)
         return scale * local - self._global_divergence()
+
+    @torch.no_grad()
+    def finish(self, model: Any) -> None:
+        r"""Set the model's own :math:`q(\beta)` to this one, so that its topics and predictions are those learned."""
+        counts = (self.concentration - self.eta).clamp_min(torch.finfo(self.concentration.dtype).tiny)
+        model.log_counts.copy_(counts.log())
 
     def _prepared(self, x: Tensor) -> tuple[SparseCounts, Tensor]:
         """The data's nonzero entries and orders, found once for each tensor: no part of the state."""

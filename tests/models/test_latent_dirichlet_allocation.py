@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import signal
 
 import numpy as np
 import pyro
@@ -10,10 +12,10 @@ import pytest
 import torch
 from pyro import poutine
 
-from jensen.inference import CAVI, SVI, Trace_ELBO, TraceMeanField_ELBO, elbo_terms, log_evidence
+from jensen.inference import CAVI, SVI, Trace_ELBO, TraceMeanField_ELBO, elbo_terms, load, log_evidence
 from jensen.models import LatentDirichletAllocation, LDACoordinates, top_words
 from jensen.models.document_start import document_start
-from jensen.models.lda_coordinates import document_factor
+from jensen.models.lda_coordinates import document_factor, expected_log
 from jensen.models.sparse_counts import SparseCounts
 
 GAMMA = torch.distributions.Gamma
@@ -174,6 +176,41 @@ def test_planted_topics_are_found(batch_size):
     names = [str(v) for v in range(30)]
     words = fit.guide.top_words(names, 10)
     assert {int(word) for word in words[order[1]]} == set(range(10, 20))
+
+
+def stop_at_three(progress):
+    return progress.step == 3
+
+
+@pytest.mark.parametrize("batch_size", [None, 25])
+@pytest.mark.parametrize("callbacks", [(), (stop_at_three,)])
+def test_after_cavi_the_model_has_its_topics(batch_size, callbacks, tmp_path):
+    x, _, _ = planted()
+    fit = CAVI(steps=30, batch_size=batch_size).fit(LatentDirichletAllocation(3, 30), x, callbacks=callbacks)
+    assert fit.info["steps"] == 3 or not callbacks
+    fit.save(tmp_path / "fit")
+    for found in (fit, copy.deepcopy(fit), load(tmp_path / "fit")):
+        torch.testing.assert_close(found.model.topics, fit.guide.topics)
+        names = [str(v) for v in range(30)]
+        assert found.model.top_words(names, 5) == fit.guide.top_words(names, 5)
+        # the model's guide makes ten rounds of the same fixed point
+        gamma = document_factor(SparseCounts(x), expected_log(fit.guide.concentration).exp(), 0.1, 10, tolerance=0.0)
+        shares = gamma / gamma.sum(-1, keepdim=True)
+        torch.testing.assert_close(found.model.predict({"x": x}), shares, rtol=1e-3, atol=1e-4)
+        assert torch.equal(found.guide.predict({"x": x}), fit.guide.proportions(x))
+
+
+def test_after_an_interrupted_cavi_the_model_has_its_topics():
+    x, _, _ = planted()
+    presses = []
+
+    def press(progress):
+        if not presses:
+            presses.append(signal.raise_signal(signal.SIGINT))
+
+    fit = CAVI(steps=30).fit(LatentDirichletAllocation(3, 30), x, callbacks=[press])
+    assert fit.status == "interrupted"
+    torch.testing.assert_close(fit.model.topics, fit.guide.topics)
 
 
 def test_one_step_of_rate_one_on_all_data_is_a_sweep(float64):

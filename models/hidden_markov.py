@@ -18,7 +18,8 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
 from .gaussian_moments import floored, maximise
-from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations
+from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
+from .hmm.chances import Chances, are_known
 from .hmm.checks import check_enough, check_sequences
 from .hmm.counts import HiddenMarkovStatistics, shares
 from .hmm.padding import blank, real_steps
@@ -79,6 +80,7 @@ class HiddenMarkovModel(LatentVariableModel):
     scale: Any
     scale_tril: Any
     probs: Any
+    _known: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -102,9 +104,9 @@ class HiddenMarkovModel(LatentVariableModel):
         check_choice("covariance", covariance, ("diagonal", "full"))
         self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
         self.covariance, self.min_scale, self.num_steps = covariance, min_scale, num_steps
-        self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), constraints.simplex)
+        self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), Chances())
         change = torch.full((num_states, num_states), 0.2 / num_states) + 0.8 * torch.eye(num_states)
-        self.transition = PyroParam(change, constraints.simplex)
+        self.transition = PyroParam(change, Chances())
         if num_categories is not None:
             rough = 0.5 + torch.rand(num_states, num_categories)
             self.probs = PyroParam(rough / rough.sum(-1, keepdim=True), constraints.simplex)
@@ -127,7 +129,7 @@ class HiddenMarkovModel(LatentVariableModel):
         given = x if x is not None else lengths
         with pyro.plate("data", 1 if given is None else len(given)):
             # p(x), summed over the states
-            marginal = self.marginal(x, lengths)
+            marginal = self.marginal(x, lengths, self._in_logs)
             if x is not None and lengths is not None:  # what fills the padding is no observation
                 x = blank(x, real_steps(lengths, x.shape[1]))
             return pyro.sample("x", marginal, obs=x)  # type: ignore[no-any-return]
@@ -142,13 +144,38 @@ class HiddenMarkovModel(LatentVariableModel):
             return CategoricalEmission(self.probs)
         return GaussianEmission(self.means, self.scale_tril if self.covariance == "full" else self.scale)
 
-    def marginal(self, x: Tensor | None = None, lengths: Tensor | None = None) -> HiddenMarkov:
-        """The density of sequences of the steps of `x`, else of the longest of `lengths`, else of `num_steps`."""
+    def marginal(
+        self, x: Tensor | None = None, lengths: Tensor | None = None, in_logs: bool | None = None
+    ) -> HiddenMarkov:
+        """The density of sequences of the steps of `x`, else of the longest of `lengths`, else of `num_steps`.
+
+        Its recursion goes in logarithms if `in_logs`; if None, where `transition` has zeros or all but zeros.
+        """
         if x is not None:
             steps = x.shape[1]
         else:
             steps = self.num_steps if lengths is None else int(lengths.max())
-        return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths)
+        return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths, in_logs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "transition":
+            self._in_logs = needs_logs(self.transition)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._in_logs = needs_logs(self.transition)
+
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """See whether the recursions must go in logarithms: a fit's steps cannot branch on a tensor's value.
+
+        Probabilities that zeros leave no freedom, such as a first state that is known, are constants of the fit.
+        """
+        self._in_logs = needs_logs(self.transition)
+        known = {name for name in ("initial", "transition") if are_known(getattr(self, name))}
+        for name in known ^ self._known:
+            getattr(self, f"{name}_unconstrained").requires_grad_(name not in known)
+        self._known = frozenset(known)
 
     def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
         check_sequences(x, lengths, self.num_features, self.num_categories)

@@ -11,10 +11,12 @@ __all__ = [
     "best_path",
     "expectations",
     "log_evidence",
+    "needs_logs",
 ]
 
 from .distribution import HiddenMarkov
 from .emissions import CategoricalEmission, Emission, GaussianEmission
 from .evidence import expectations, log_evidence
 from .forward_backward import Smoothed
+from .log_space import needs_logs
 from .viterbi import best_path

@@ -26,15 +26,22 @@ class HiddenMarkov(TorchDistribution):
         emission: the states' emissions.
         steps: T.
         lengths: of the sequences, ``batch_shape``; None if all have T steps.
+        in_logs: as for :func:`~.evidence.log_evidence`.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(
-        self, initial: Tensor, transition: Tensor, emission: Emission, steps: int, lengths: Tensor | None = None
+        self,
+        initial: Tensor,
+        transition: Tensor,
+        emission: Emission,
+        steps: int,
+        lengths: Tensor | None = None,
+        in_logs: bool | None = None,
     ) -> None:
         self.initial, self.transition, self.emission, self.steps = initial, transition, emission, steps
-        self.lengths = lengths
+        self.lengths, self.in_logs = lengths, in_logs
         batch_shape = torch.Size() if lengths is None else lengths.shape
         super().__init__(batch_shape, torch.Size([steps, *emission.frame_shape]), validate_args=False)
 
@@ -50,6 +57,7 @@ class HiddenMarkov(TorchDistribution):
             self.emission,
             self.steps,
             None if self.lengths is None else self.lengths.expand(batch_shape),
+            self.in_logs,
         )
         new._batch_shape = torch.Size(batch_shape)
         return new
@@ -67,7 +75,7 @@ class HiddenMarkov(TorchDistribution):
         frames = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape).transpose(0, 1)
         mask = self.inside(shape)
         log_density = self.emission.log_prob(blank(frames, mask))
-        found = log_evidence(self.initial, self.transition, log_density, mask)
+        found = log_evidence(self.initial, self.transition, log_density, mask, self.in_logs)
         return found.reshape(shape)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:

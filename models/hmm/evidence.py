@@ -1,4 +1,4 @@
-"""Which of the two forward algorithms to use."""
+"""Which of the forward algorithms to use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .forward_backward import Smoothed, log_evidence_sequential, smooth
+from .log_space import needs_logs, scan_in_logs, sequential_in_logs, smooth_in_logs
 from .scan import log_evidence_scan
 
 _FEWEST_STEPS = 32
@@ -15,19 +16,30 @@ _MOST_WORK = 512  # N C^2: about half of where they took the same time on a CPU 
 _MOST_NUMBERS = 4_000_000  # in one level of the scan
 
 
-def _by_scan(emission: Tensor) -> bool:
+def _by_scan(emission: Tensor, in_logs: bool) -> bool:
     """The rule, on shapes alone: few sequences, long and of few states."""
     steps, num, states = emission.shape
-    few = num * states**2 <= _MOST_WORK and steps * num * states**2 <= _MOST_NUMBERS
-    return few and steps >= _FEWEST_STEPS
+    numbers = steps * num * states ** (3 if in_logs else 2)
+    return num * states**2 <= _MOST_WORK and numbers <= _MOST_NUMBERS and steps >= _FEWEST_STEPS
 
 
-def log_evidence(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Tensor:
+def log_evidence(
+    initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None, in_logs: bool | None = None
+) -> Tensor:
     r""":math:`\log p(x_n)`, ``(N,)``: by the scan where sequences are few, long and of few states, else step by step.
 
-    The scan is used where ``T >= 32``, ``N C^2 <= 512`` and ``T N C^2 <= 4e6``. Both give the same numbers.
+    The scan is used where ``T >= 32``, ``N C^2 <= 512`` and ``T N C^2 <= 4e6`` (in logarithms, ``T N C^3``). Both give
+    the same numbers.
+
+    Args:
+        initial, transition, emission, mask: as for :func:`~.forward_backward.forward`.
+        in_logs: whether to go in logarithms, which no impossible transition can mislead; as `needs_logs` says if None.
     """
-    algorithm = log_evidence_scan if _by_scan(emission) else log_evidence_sequential
+    in_logs = needs_logs(transition) if in_logs is None else in_logs
+    if in_logs:
+        algorithm = scan_in_logs if _by_scan(emission, True) else sequential_in_logs
+    else:
+        algorithm = log_evidence_scan if _by_scan(emission, False) else log_evidence_sequential
     return algorithm(initial, transition, emission, mask)
 
 
@@ -39,11 +51,13 @@ def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Te
     .. math:: p(s_t = j \mid x) = \frac{\partial \log p(x)}{\partial \ell_t(j)}, \qquad
        \sum_t p(s_{t-1} = i, s_t = j \mid x) = A_{ij} \frac{\partial \log p(x)}{\partial A_{ij}}.
     """
-    if not _by_scan(emission):
-        return smooth(initial, transition, emission, mask)
+    in_logs = needs_logs(transition)
+    if not _by_scan(emission, in_logs):
+        return (smooth_in_logs if in_logs else smooth)(initial, transition, emission, mask)
+    scan = scan_in_logs if in_logs else log_evidence_scan
     with torch.enable_grad():
         change, logs = transition.detach().requires_grad_(), emission.detach().requires_grad_()
-        log_p = log_evidence_scan(initial.detach(), change, logs, mask)
+        log_p = scan(initial.detach(), change, logs, mask)
         to_change, states = torch.autograd.grad(log_p.sum(), (change, logs))
     if mask is not None:
         states = torch.where(mask.unsqueeze(-1), states, 0.0)

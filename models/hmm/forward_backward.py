@@ -36,7 +36,8 @@ def forward(
 
     :math:`m_t` is the largest log density among the states that can be reached (:math:`\hat\alpha_t > 0`): a state that
     fits best but cannot be reached does not push the others into underflow. The scales are constants to autograd. They
-    cancel, so its derivatives, of any order, are those of the evidence.
+    cancel, so its derivatives, of any order, are those of the evidence. A state that fits far worse than another is
+    lost, which counts where `transition` is (nearly) zero: see `log_space.py`.
 
     Args:
         initial: ``(C,)``; transition: rows that sum to one, ``(C, C)``.

@@ -19,11 +19,11 @@ from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
 from .gaussian_moments import floored, maximise
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
-from .hmm.chances import Chances, are_known
+from .hmm.chances import Chances, are_known, go_forward, keep_zeros
 from .hmm.checks import check_enough, check_sequences
 from .hmm.counts import HiddenMarkovStatistics, shares
 from .hmm.padding import blank, real_steps
-from .hmm.start import categorical_start, gaussian_start
+from .hmm.start import categorical_start, gaussian_start, segment_start
 
 
 class HiddenMarkovModel(LatentVariableModel):
@@ -49,7 +49,8 @@ class HiddenMarkovModel(LatentVariableModel):
 
     The guide is empty and the density of the site ``x`` is the forward algorithm, so the bound of every objective is
     the likelihood, and `EM` is Baum-Welch. States have no order: a permutation of them is the same model, and fits from
-    other seeds may number them otherwise. Padding may hold anything, also NaN. A zero in `transition` stays zero.
+    other seeds may number them otherwise. Padding may hold any number or NaN. A zero in `initial` or
+    `transition` stays zero in every fit.
 
     Args:
         num_states: C.
@@ -257,21 +258,31 @@ class HiddenMarkovModel(LatentVariableModel):
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start at clusters of the frames: by k-means, for codes on the composition of short windows."""
+        """Start at clusters of the frames: by k-means, for codes on the composition of short windows.
+
+        Zeros of `initial` and `transition` stay. Where these make the model go from left to right, the clusters are
+        numbered by when they come, and codes start at the compositions of equal parts of the sequences.
+        """
         x = batch["x"]
         given = batch.get("lengths")
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
         check_enough(lengths, self.num_states)
+        in_time = go_forward(self.transition)
         if self.num_categories is not None:
-            self.probs = categorical_start(x, lengths, self.num_states, self.num_categories, seed).to(self.probs)
+            start_of = segment_start if in_time else categorical_start
+            self.probs = start_of(x, lengths, self.num_states, self.num_categories, seed).to(self.probs)
             stay = torch.eye(self.num_states, dtype=self.probs.dtype, device=x.device)
-            self.initial, self.transition = stay.mean(0), 0.8 * stay + 0.2 / self.num_states
+            self._start_chain(stay.mean(0), 0.8 * stay + 0.2 / self.num_states)
             return
         full = self.covariance == "full"
-        start = gaussian_start(x.to(self.means.dtype), lengths, self.num_states, seed, full, 1.01 * self.min_scale)
+        x, floor = x.to(self.means.dtype), 1.01 * self.min_scale
+        start = gaussian_start(x, lengths, self.num_states, seed, full, floor, in_time)
         self.means.copy_(start.means)
-        self.initial, self.transition = start.initial, start.transition
+        self._start_chain(start.initial, start.transition)
         if full:
             self.scale_tril = start.scale
         else:
             self.scale = start.scale
+
+    def _start_chain(self, initial: Tensor, transition: Tensor) -> None:
+        self.initial, self.transition = keep_zeros(initial, self.initial), keep_zeros(transition, self.transition)

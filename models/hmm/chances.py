@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Chances", "are_known"]
+__all__ = ["Chances", "are_known", "go_forward", "keep_zeros"]
 
 import torch
 from torch import Tensor
@@ -38,3 +38,15 @@ def _(constraint: Chances) -> Transform:
 def are_known(chances: Tensor) -> bool:
     """Whether every row has one chance, so that there is nothing to learn. One read on the host."""
     return bool(((chances > 0).sum(-1) == 1).all())
+
+
+@torch.no_grad()
+def go_forward(transition: Tensor) -> bool:
+    """Whether states are never left for an earlier one: left to right. One read on the host."""
+    return len(transition) > 1 and bool((transition.tril(-1) == 0).all())
+
+
+def keep_zeros(start: Tensor, present: Tensor) -> Tensor:
+    """The rows of `start`, positive throughout, without what is zero at present."""
+    kept = torch.where(present > 0, start.to(present), 0.0)
+    return kept / kept.sum(-1, keepdim=True)

@@ -1,8 +1,8 @@
-"""Starts from data: clusters of frames, and how often one follows another."""
+"""Starts from data: clusters of frames, or parts of the sequences, and how often one follows another."""
 
 from __future__ import annotations
 
-__all__ = ["GaussianStart", "categorical_start", "gaussian_start"]
+__all__ = ["GaussianStart", "categorical_start", "gaussian_start", "segment_start"]
 
 from dataclasses import dataclass
 
@@ -26,7 +26,9 @@ class GaussianStart:
     transition: Tensor
 
 
-def gaussian_start(x: Tensor, lengths: Tensor, num_states: int, seed: int, full: bool, floor: float) -> GaussianStart:
+def gaussian_start(
+    x: Tensor, lengths: Tensor, num_states: int, seed: int, full: bool, floor: float, in_time: bool = False
+) -> GaussianStart:
     r"""Clusters of the frames by k-means, and how often one follows another, plus one.
 
     Each cluster's covariance is shrunk to the pooled one by D + 1 pseudo-frames.
@@ -37,9 +39,14 @@ def gaussian_start(x: Tensor, lengths: Tensor, num_states: int, seed: int, full:
         seed: of the clustering.
         full: whether covariances are full.
         floor: under every standard deviation.
+        in_time: whether to number the clusters by when in a sequence their frames come, on average.
     """
     inside = real_steps(lengths, x.shape[1])
     centres, rows, cluster = kmeans(x[inside], num_states, seed)
+    if in_time:
+        when = _means(_place(lengths, x.shape[1])[inside].to(x.dtype), _nearest(x, centres)[inside], num_states)
+        order = when.argsort()
+        centres, cluster = centres[order], order.argsort()[cluster]
     counts = torch.bincount(cluster, minlength=num_states).to(x.dtype)
     residual = rows - centres[cluster]
     pooled = residual.square().mean(0).clamp_min(1e-2 * rows.var(0, correction=0)).clamp_min(floor**2)
@@ -51,12 +58,40 @@ def gaussian_start(x: Tensor, lengths: Tensor, num_states: int, seed: int, full:
     else:
         squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
         scale = ((squares + prior_rows * pooled) / total).sqrt().clamp_min(floor)
-    distances = torch.stack([torch.linalg.vector_norm(x - centre, dim=-1) for centre in centres], -1)
-    label = distances.nan_to_num(0.0).argmin(-1)
+    label = _nearest(x, centres)
     pairs = (label[:, :-1] * num_states + label[:, 1:])[inside[:, 1:]]
     follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(x.dtype) + 1
     first = torch.bincount(label[:, 0], minlength=num_states).to(x.dtype) + 1
     return GaussianStart(centres, scale, first / first.sum(), follows / follows.sum(-1, keepdim=True))
+
+
+def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+    """The cluster of every frame, ``(N, T)``; any in the padding."""
+    distances = torch.stack([torch.linalg.vector_norm(x - centre, dim=-1) for centre in centres], -1)
+    return distances.nan_to_num(0.0).argmin(-1)
+
+
+def _place(lengths: Tensor, steps: int) -> Tensor:
+    """How far each step is in its sequence, from 0 to less than 1 up to its length, ``(N, T)``."""
+    return torch.arange(steps, device=lengths.device) / lengths.unsqueeze(-1)
+
+
+def _means(values: Tensor, label: Tensor, num: int) -> Tensor:
+    """The mean of the values of each label, ``(num,)``; zero for one that never comes."""
+    return torch.bincount(label, values, num) / torch.bincount(label, minlength=num).clamp_min(1)
+
+
+def segment_start(x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int) -> Tensor:
+    """The composition of C equal parts of the sequences, from first to last, smoothed: ``(C, V)``."""
+    inside = real_steps(lengths, x.shape[1])
+    part = (num_states * _place(lengths, x.shape[1])).long()[inside]
+    counts = torch.bincount(part * num_categories + x[inside].long(), minlength=num_states * num_categories)
+    counts = counts.reshape(num_states, num_categories).to(torch.get_default_dtype())
+    return _smoothed(
+        counts / counts.sum(-1, keepdim=True).clamp_min(1),
+        counts.sum(0) / counts.sum(),
+        torch.Generator().manual_seed(seed),
+    )
 
 
 def categorical_start(x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int) -> Tensor:
@@ -79,6 +114,11 @@ def categorical_start(x: Tensor, lengths: Tensor, num_states: int, num_categorie
     counts = torch.zeros(num, num_categories, dtype=weight.dtype, device=x.device).scatter_add_(1, codes, weight)
     share = counts / counts.sum(-1, keepdim=True)
     centres = kmeans(share, num_states, seed)[0]
-    noise = torch.rand(centres.shape, generator=generator, dtype=torch.float64).to(centres)
-    rough = (centres + 0.1 * share.mean(0) + 0.1 / num_categories) * (0.75 + 0.5 * noise)
+    return _smoothed(centres, share.mean(0), generator)
+
+
+def _smoothed(shares: Tensor, average: Tensor, generator: torch.Generator) -> Tensor:
+    """Compositions drawn towards their average, with noise, ``(C, V)``."""
+    noise = torch.rand(shares.shape, generator=generator, dtype=torch.float64).to(shares)
+    rough = (shares + 0.1 * average + 0.1 / shares.shape[-1]) * (0.75 + 0.5 * noise)
     return rough / rough.sum(-1, keepdim=True)

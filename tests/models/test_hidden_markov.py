@@ -151,7 +151,7 @@ def test_unequal_lengths_are_separate_sequences(kind: str, float64: None) -> Non
     lengths = torch.tensor([30, 7, 1, 22])
     x = model.generate(4, seed=4, lengths=lengths)["x"]
     inside = torch.arange(30) < lengths.unsqueeze(-1)
-    x[~inside] = math.nan if x.is_floating_point() else -7  # the padding may hold anything
+    x[~inside] = math.nan if x.is_floating_point() else -7  # the padding may hold any number or NaN
     data = {"x": x, "lengths": lengths}
     evidence, states, (path, best) = model.log_evidence(data), model.smooth(data), model.viterbi(data)
     totals = []

@@ -181,3 +181,68 @@ def test_gradients_climb_past_an_outlier() -> None:
     em = EM(steps=10, progress=False).fit(model, many)
     assert em.history.bound.iloc[0] == pytest.approx(model.log_evidence(many).sum().item(), rel=1e-5)
     assert em.history.bound.diff().min() > -1e-2
+
+
+def left_to_right(kind: str, num_states: int = 4) -> HiddenMarkovModel:
+    """From each state to itself or the next one, from the first to the last."""
+    sizes = {"num_categories": 4} if kind == "categorical" else {"num_features": 2, "covariance": kind}
+    model = HiddenMarkovModel(num_states, **sizes)
+    model.initial = torch.eye(num_states)[0]
+    stay = torch.eye(num_states)
+    steps = stay + torch.ones(num_states, num_states).triu(1).tril(1)
+    model.transition = steps / steps.sum(-1, keepdim=True)
+    return model
+
+
+def stages(kind: str) -> tuple[HiddenMarkovModel, dict[str, torch.Tensor]]:
+    """Sequences that go through four states, about ten steps each; the features do not tell their order."""
+    truth = left_to_right(kind)
+    stay = torch.eye(4)
+    truth.transition = 0.9 * stay + 0.1 * torch.ones(4, 4).triu(1).tril(1) + 0.1 * torch.diag(stay[3])
+    if kind == "categorical":
+        truth.probs = 0.04 + 0.84 * stay.roll(2, 1)
+    else:
+        truth.means.data.copy_(torch.tensor([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0]]))
+    lengths = torch.randint(40, 61, (30,), generator=torch.Generator().manual_seed(0))
+    return truth, {"x": truth.simulate(30, seed=3, lengths=lengths)["x"], "lengths": lengths}
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "full", "categorical"])
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_em_fits_a_left_to_right_model(kind: str, restarts: int, float64: None) -> None:
+    truth, data = stages(kind)
+    fit = EM(steps=100, tolerance=1e-6, restarts=restarts, progress=False).fit(left_to_right(kind), data)
+    assert fit.model.initial.tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert torch.equal(fit.model.transition > 0, truth.transition > 0)
+    assert fit.history.bound.iloc[-1] > truth.log_evidence(data).sum().item()
+    torch.testing.assert_close(fit.model.transition.detach(), truth.transition.detach(), rtol=0, atol=0.06)
+    found, true = fit.model.predict(data), truth.predict(data)  # in this order, without a permutation
+    assert (found == true).double().mean() > 0.97
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "categorical"])
+def test_svi_fits_a_left_to_right_model(kind: str, float64: None) -> None:
+    truth, data = stages(kind)
+    fit = SVI(Trace_ELBO(), steps=150, lr=3e-2, compile="trace", average=0.5, progress=False).fit(
+        left_to_right(kind), data
+    )
+    assert fit.model.initial.tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert torch.equal(fit.model.transition > 0, truth.transition > 0)
+    best = EM(progress=False).fit(left_to_right(kind), data).history.bound.iloc[-1]
+    assert fit.model.log_evidence(data).sum().item() > best - 0.02 * abs(best)
+    assert (fit.model.predict(data) == truth.predict(data)).double().mean() > 0.97
+
+
+def test_zeros_anywhere_are_kept_and_no_row_is_empty(float64: None) -> None:
+    model = HiddenMarkovModel(3, 2)
+    model.initial = torch.tensor([0.5, 0.0, 0.5])
+    model.transition = torch.eye(3).roll(1, 1)  # a cycle: nothing to learn about it
+    x = model.generate(10, seed=0, lengths=torch.full((10,), 12))["x"]
+    for method in (EM(steps=3, progress=False), SVI(steps=3, progress=False)):
+        found = method.fit(model, x).model
+        assert torch.equal(found.transition, torch.eye(3).roll(1, 1))
+        assert found.initial[1] == 0 and found.initial.sum().item() == pytest.approx(1.0)
+    assert model.transition_unconstrained.requires_grad  # the fit's copy alone holds it constant
+    later = found
+    later.transition = torch.full((3, 3), 1 / 3)
+    assert SVI(steps=3, lr=1e-2, progress=False).fit(later, x).model.transition.std() > 0

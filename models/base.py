@@ -175,16 +175,21 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         Raises:
             ValueError: `num` is not positive, an input is missing, unknown or not of `num` rows.
         """
-        check_count("num", num, "data to draw")
         if unknown := [name for name in inputs if name not in self.arguments]:
             raise ValueError(f"`{unknown[0]}` is not an argument of the model; it takes {list(self.arguments)}.")
+        self._check_num(num, inputs)
         if missing := [name for name in self.required if name not in inputs]:
             raise ValueError(f"`{missing[0]}` must be given to draw from this model: a tensor of {num} rows.")
+        with local_parameters():
+            return draw_data(self.model, num, inputs, self.parameters(), seed=seed)
+
+    @staticmethod
+    def _check_num(num: int, inputs: Mapping[str, Tensor]) -> None:
+        """Raise unless `num` is positive and every input has as many rows."""
+        check_count("num", num, "data to draw")
         for name, value in inputs.items():
             if len(value) != num:
                 raise ValueError(f"`{name}` must have `num` = {num} rows, got {len(value)}.")
-        with local_parameters():
-            return draw_data(self.model, num, inputs, self.parameters(), seed=seed)
 
     def render(self, filename: str | None = None, **batch: Tensor) -> Any:
         """Draw the plate diagram of the model (Pyro's rendering); `batch` gives the model's required arguments.

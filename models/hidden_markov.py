@@ -155,6 +155,7 @@ class HiddenMarkovModel(LatentVariableModel):
         if x is not None:
             steps = x.shape[1]
         else:
+            check_sequences(None, lengths, None, None)
             steps = self.num_steps if lengths is None else int(lengths.max())
         return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths, in_logs)
 
@@ -216,7 +217,12 @@ class HiddenMarkovModel(LatentVariableModel):
 
     @torch.no_grad()
     def simulate(self, num: int, *, seed: int | None = None, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """As `generate`, with the ``states`` that drove the sequences, ``(num, T)``, -1 in the padding."""
+        """As `generate`, with the ``states`` that drove the sequences, ``(num, T)``, -1 in the padding.
+
+        Raises:
+            ValueError: `num` is not positive, or `lengths` are not `num` whole numbers of 1 or more.
+        """
+        self._check_num(num, {} if lengths is None else {"lengths": lengths})
         fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng()
         with fork:
             if seed is not None:

@@ -347,6 +347,23 @@ def test_draws_follow_the_model(float64: None) -> None:
     assert ragged["states"][0].tolist()[2:] == [-1, -1] and (ragged["x"][0, 2:] == 0).all()
 
 
+@pytest.mark.parametrize("draw", ["simulate", "generate"])
+@pytest.mark.parametrize(
+    ("num", "lengths", "message"),
+    [
+        (5, [2, 3], "`lengths` must have `num` = 5 rows, got 2"),
+        (0, None, "`num` must be a positive number of data to draw, got 0"),
+        (-1, None, "`num` must be a positive number of data to draw, got -1"),
+        (2, [0, 0], "`lengths` must be 1 or more, got 0 for sequence 0"),
+        (2, [[1], [2]], r"`lengths` must have shape \(N,\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(draw: str, num: int, lengths: Any, message: str) -> None:
+    given = {} if lengths is None else {"lengths": torch.tensor(lengths)}
+    with pytest.raises(ValueError, match=message):
+        getattr(HiddenMarkovModel(2, 1), draw)(num, **given)
+
+
 def test_the_protocols_are_met() -> None:
     model = HiddenMarkovModel(2, 1)
     assert isinstance(model, EMModel) and isinstance(model, HasExactEvidence) and isinstance(model, HasPrediction)

@@ -20,6 +20,7 @@ from .devices import resolve_device, run_on
 from .errors import DataError
 from .fit import Fit
 from .options import check_dtype, check_positive, check_seed, check_whole, plain
+from .pair_checks import check_observed
 from .progress import Callback
 from .run_state import run_identity
 from .seeding import derive_seed
@@ -101,9 +102,11 @@ class Ascent(abc.ABC):
                 raise DataError(
                     f"`data` must be in memory for {type(self).__name__}, got a stream. Pass its tensors, or use SVI."
                 )
+            check_observed(model, train.tensors)
             held_out = None
             if validation is not None:
                 held_out = as_data(model, validation, dtype=dtype, device=device).batch()
+                check_observed(model, held_out)
             runs = []
             for start in range(self.restarts):
                 folder = None if checkpoint is None else Path(checkpoint)

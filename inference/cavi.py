@@ -12,7 +12,7 @@ from jensen.models import CAVIModel, CoordinateGuide
 from .ascent import Ascent
 from .ascent_run import Updates
 from .data import Data, MemoryData
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ModelError
 from .options import check_whole
 from .program import Program
 from .sampler import BatchSampler
@@ -71,6 +71,11 @@ class CAVI(Ascent):
         batch = data.batch()
         model.initialize(batch, derive_seed(seed, "initialize"))
         guide = model.coordinate_guide(batch, derive_seed(seed, "factors"))
+        if self.batch_size is not None and type(guide).stochastic_update is CoordinateGuide.stochastic_update:
+            raise ModelError(
+                f"`batch_size` = {self.batch_size} needs factors with a step for mini-batches, which those of "
+                f"`{type(model).__name__}` lack. Leave `batch_size` None for sweeps over all the data, or use SVI."
+            )
         guide.to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
         if self.batch_size is None:
             return _Sweeps(model, guide, batch)

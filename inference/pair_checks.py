@@ -10,7 +10,7 @@ from .objectives.base import Objective
 from .objectives.importance import Renyi
 from .program import Batch, Program
 
-__all__ = ["check_pair"]
+__all__ = ["check_observed", "check_pair"]
 
 
 def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool, guide: Any, parallel: bool) -> None:
@@ -26,9 +26,7 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
     """
     structure = program.structure(batch)
     if not structure.select("observed"):
-        drawn = [f"`{name}`" for name in getattr(program.model_owner, "observed", ()) if name not in batch]
-        cure = f"Pass {' or '.join(drawn)} in the data" if drawn else "Give a site of the model `obs=…`"
-        raise DataError(f"Nothing is observed: every site of the model is drawn. {cure}.")
+        raise _nothing_observed(program.model_owner, batch)
     objective.check(structure)
     size = len(next(iter(batch.values())))
     if structure.batch_size is not None and structure.batch_size != size:
@@ -65,3 +63,21 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
         )
     if parallel and not objective.is_sum_over_data:
         raise ModelError(f"`{type(objective).__name__}` is not a sum over the data, so processes cannot share a batch.")
+
+
+def check_observed(model: Any, batch: Batch) -> None:
+    """Raise a DataError if a method of closed forms, which runs no program, is given nothing that the model observes.
+
+    Args:
+        model: one that may name what it observes.
+        batch: the data, or some of them.
+    """
+    observed = getattr(model, "observed", ())
+    if observed and not any(name in batch for name in observed):
+        raise _nothing_observed(model, batch)
+
+
+def _nothing_observed(model: Any, batch: Batch) -> DataError:
+    drawn = [f"`{name}`" for name in getattr(model, "observed", ()) if name not in batch]
+    cure = f"Pass {' or '.join(drawn)} in the data" if drawn else "Give a site of the model `obs=…`"
+    return DataError(f"Nothing is observed: every site of the model is drawn. {cure}.")

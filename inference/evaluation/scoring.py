@@ -62,7 +62,8 @@ def _data(fit: Any, data: Any) -> Batch:
         if fit.data is None:
             raise DataError("`data` must be given: this fit did not keep its training data (they were streamed).")
         return dict(fit.data)
-    dtype = next((p.dtype for p in fit.program.parameters() if p.is_floating_point()), None)
+    held = [*fit.program.parameters(), *fit.program.buffers()]  # a guide of closed forms has buffers alone
+    dtype = next((tensor.dtype for tensor in held if tensor.is_floating_point()), None)
     prepared = as_data(fit.model, data, dtype=dtype, device="cpu")
     if not isinstance(prepared, MemoryData):
         raise DataError("`data` must be in memory to be scored, got a stream. Pass tensors, arrays or a `Dataset`.")

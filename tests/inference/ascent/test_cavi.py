@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from jensen.inference import CAVI, ConfigurationError, ModelError, elbo_terms, load, log_evidence, pareto_k
+from jensen.inference import (
+    CAVI,
+    EM,
+    ConfigurationError,
+    DataError,
+    ModelError,
+    elbo_terms,
+    load,
+    log_evidence,
+    pareto_k,
+)
+from jensen.models import BayesianLogisticRegression, HiddenMarkovModel
 
 
 def test_the_bound_rises_and_is_the_bound_of_the_pair(unknown_normal: Any, numbers: torch.Tensor) -> None:
@@ -92,3 +103,32 @@ def test_factors_without_a_noisy_step_say_so(unknown_normal: Any, numbers: torch
 
     with pytest.raises(NotImplementedError, match="`Plain` has no step for mini-batches: leave `batch_size` None"):
         Plain().stochastic_update({}, 3, 0.5)
+
+
+def labelled(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return {"x": x, "y": (x[:, 0] > 0).to(dtype)}
+
+
+def test_mini_batches_are_refused_before_the_first_update() -> None:
+    seen = []
+    with pytest.raises(ModelError, match=r"`batch_size` = 10 needs factors .* those of `BayesianLogisticRegression`"):
+        CAVI(batch_size=10).fit(BayesianLogisticRegression(2), labelled(), callbacks=[seen.append])
+    assert not seen
+
+
+def test_a_fit_without_what_the_model_observes_is_refused() -> None:
+    data = labelled()
+    with pytest.raises(DataError, match=r"Nothing is observed: .* Pass `y` in the data"):
+        CAVI().fit(BayesianLogisticRegression(2), data["x"])
+    with pytest.raises(DataError, match=r"Nothing is observed: .* Pass `y` in the data"):
+        CAVI().fit(BayesianLogisticRegression(2), data, validation={"x": data["x"]})
+    with pytest.raises(DataError, match=r"Nothing is observed: .* Pass `x` in the data"):
+        EM().fit(HiddenMarkovModel(2, 1), {"lengths": torch.tensor([1, 2])})
+
+
+def test_given_data_are_scored_in_the_fits_number_type() -> None:
+    data = labelled()
+    fit = CAVI(dtype=torch.float64, progress=False).fit(BayesianLogisticRegression(2), data)
+    for metric in (log_evidence, elbo_terms, pareto_k):
+        assert metric(fit, data).value == pytest.approx(metric(fit).value, rel=1e-12)

@@ -30,7 +30,7 @@ def document_factor(
     alpha: float,
     iterations: int = 200,
     tolerance: float | None = None,
-    spread: bool = True,
+    start: Tensor | None = None,
 ) -> Tensor:
     r"""The best :math:`q(\theta_n) = \mathrm{Dirichlet}(\gamma_n)` given the topics, ``(N, K)``, by the fixed point
 
@@ -45,18 +45,12 @@ def document_factor(
         iterations: the most to make.
         tolerance: stop when no document's :math:`\gamma` moves by more than this on average over topics; None for three
             square roots of the type's resolution, 1e-3 in float32.
-        spread: whether to start at all topics alike, or at the one topic that explains the document best.
+        start: of :math:`\gamma`, ``(N, K)``; None for all topics alike.
     """
     if tolerance is None:
         tolerance = 3 * math.sqrt(torch.finfo(words.dtype).eps)
     num_topics = len(words)
-    totals = torch.zeros(counts.shape[0], dtype=words.dtype, device=words.device)
-    totals = totals.index_add(0, counts.rows, counts.values)
-    if spread:
-        gamma = (alpha + totals / num_topics)[:, None].expand(-1, num_topics)
-    else:
-        scores = counts.rows_sum(counts.values, words.clamp_min(torch.finfo(words.dtype).tiny).log())
-        gamma = alpha + totals[:, None] * scores.softmax(-1)
+    gamma = (alpha + counts.totals / num_topics)[:, None].expand(-1, num_topics) if start is None else start
     for step in range(iterations):
         weights = expected_log(gamma).exp()
         shares = counts.values / counts.products(weights, words).clamp_min(torch.finfo(words.dtype).tiny)
@@ -79,11 +73,15 @@ class LDACoordinates(CoordinateGuide):
     .. math:: \sum_{nv} x_{nv} \log \sum_k \exp(\mathbb E \log \theta_{nk} + \mathbb E \log \beta_{kv})
         - \sum_n \mathrm{KL}(\theta_n) - \sum_k \mathrm{KL}(\beta_k) + \log \text{orders of the words}.
 
-    `update` makes documents' factors from nothing in each sweep (nothing of the size of the data is kept), then the
-    topics', and returns the bound at both. A document's bound has several maxima, so that a document may be found in
-    a worse one than in the last sweep; where the bound would fall by that, the better of two starts is taken for each
-    document, and if it still would, the topics stay as they are: the ascent has ended. A mini-batch step moves the
-    topics part of the way, as online LDA does.
+    `update` makes documents' factors from nothing, then the topics', and returns the bound at both. A document's bound
+    has several maxima, so that a document may be found in a worse one than in the last sweep; where the bound would
+    fall by that, each document takes the best of three starts: all topics alike, the topic that explains it best, and
+    its factor of the last sweep, from which its bound cannot fall. If the bound still would, it is by rounding: the
+    topics stay as they are, and the ascent has ended. A mini-batch step moves the topics part of the way, as online
+    LDA does.
+
+    Sweeps over the same data thus never lower the bound; other data start an ascent of their own. The documents'
+    factors of the last sweep are part of the state while a fit lasts, and are dropped at its end.
 
     Args:
         concentration: the start of :math:`\lambda`, ``(K, V)``.
@@ -95,7 +93,9 @@ class LDACoordinates(CoordinateGuide):
     """
 
     concentration: Tensor
+    gamma: Tensor
     last: Tensor
+    fingerprint: Tensor
 
     def __init__(
         self,
@@ -108,9 +108,11 @@ class LDACoordinates(CoordinateGuide):
         super().__init__()
         self.alpha, self.eta, self.iterations, self.tolerance = alpha, eta, iterations, tolerance
         self.register_buffer("concentration", concentration.clone())
-        # the bound after the last sweep, and how many words it is of
-        self.register_buffer("last", concentration.new_tensor([-math.inf, 0.0]))
-        self._counts: tuple[Tensor, SparseCounts, Tensor] | None = None
+        # of the last sweep: the documents' factors, the bound, and what data they are of
+        self.register_buffer("gamma", concentration.new_empty(0, len(concentration)))
+        self.register_buffer("last", concentration.new_tensor(-math.inf))
+        self.register_buffer("fingerprint", torch.zeros((), dtype=torch.int64, device=concentration.device))
+        self._counts: tuple[Tensor, SparseCounts, Tensor, Tensor] | None = None
 
     @property
     def topics(self) -> Tensor:
@@ -152,65 +154,96 @@ class LDACoordinates(CoordinateGuide):
 
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
-        counts, ways = self._prepared(data["x"])
-        before, tokens = self.concentration.clone(), counts.values.sum()
-        last = torch.where(self.last[1] == tokens, self.last[0], -math.inf)
-        for careful in (False, True):
-            gamma, target = self._sweep(counts, careful)
-            self.concentration.copy_(self.eta + target)
+        counts, ways, fingerprint = self._prepared(data["x"])
+        if fingerprint != self.fingerprint:
+            self._forget()
+            self.fingerprint = fingerprint
+        before = self.concentration.clone()
+        gamma = self._documents(counts)
+        for again in (True, False):
+            self.concentration.copy_(self.eta + self._expected_counts(counts, gamma))
             bound = self._local_bounds(counts, gamma).sum() + ways - self._global_divergence()
-            if bound >= last:
-                self.last.copy_(torch.stack([bound, tokens]))
-                return bound
+            if not bound < self.last:
+                self.gamma, self.last = gamma, bound
+                break
             self.concentration.copy_(before)
-        return last
+            if again:
+                gamma = self._best_documents(counts, gamma)
+        return self.last
 
     @torch.no_grad()
     def stochastic_update(self, batch: Mapping[str, Tensor], data_size: int, rate: float) -> Tensor:
         counts, scale = SparseCounts(batch["x"]), data_size / len(batch["x"])
-        gamma, target = self._sweep(counts)
-        self.concentration.lerp_(self.eta + scale * target, rate)
-        self.last.fill_(-math.inf)
+        gamma = self._documents(counts)
+        self.concentration.lerp_(self.eta + scale * self._expected_counts(counts, gamma), rate)
+        self._forget()
         local = self._local_bounds(counts, gamma).sum() + _ways(counts)
         return scale * local - self._global_divergence()
 
     @torch.no_grad()
     def finish(self, model: Any) -> None:
         r"""Set the model's own :math:`q(\beta)` to this one, so that its topics and predictions are those learned."""
+        self._forget()
         counts = (self.concentration - self.eta).clamp_min(torch.finfo(self.concentration.dtype).tiny)
         model.log_counts.copy_(counts.log())
 
-    def _prepared(self, x: Tensor) -> tuple[SparseCounts, Tensor]:
-        """The data's nonzero entries and orders, found once for each tensor: no part of the state."""
+    def _forget(self) -> None:
+        """No sweep has been made."""
+        self.gamma = self.gamma.new_empty(0, self.gamma.shape[1])
+        self.last = torch.full_like(self.last, -math.inf)
+        self.fingerprint = torch.zeros_like(self.fingerprint)
+
+    def _prepared(self, x: Tensor) -> tuple[SparseCounts, Tensor, Tensor]:
+        """The data's nonzero entries, orders and fingerprint, found once for each tensor: no part of the state."""
         if self._counts is None or self._counts[0] is not x:
             counts = SparseCounts(x)
-            self._counts = (x, counts, _ways(counts))
-        return self._counts[1], self._counts[2]
+            self._counts = (x, counts, _ways(counts), counts.fingerprint())
+        return self._counts[1:]
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in ("gamma", "last"):  # of the sweep that they are from: its documents, and its bound's precision
+            if (kept := state.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(kept, device=self.last.device))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_counts": None}
 
-    def _words(self) -> tuple[Tensor, Tensor]:
+    def _words(self, concentration: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r""":math:`\exp \mathbb E \log \beta`, ``(K, V)``, over each word's largest, and the log of that, ``(V,)``."""
-        logs = expected_log(self.concentration)
+        logs = expected_log(self.concentration if concentration is None else concentration)
         largest = logs.max(0).values
         return (logs - largest).exp(), largest
 
-    def _sweep(self, counts: SparseCounts, careful: bool = False) -> tuple[Tensor, Tensor]:
-        r"""The documents' factors, and the expected counts of each word in each topic, ``(K, V)``, at them."""
-        words, _ = self._words()
-        gamma = document_factor(counts, words, self.alpha, self.iterations, self.tolerance)
-        if careful:
-            other = document_factor(counts, words, self.alpha, self.iterations, self.tolerance, spread=False)
-            better = self._local_bounds(counts, other) > self._local_bounds(counts, gamma)
-            gamma = torch.where(better[:, None], other, gamma)
-        weights = expected_log(gamma).exp()
+    def _documents(self, counts: SparseCounts, start: Tensor | None = None) -> Tensor:
+        r""":math:`\gamma`, ``(N, K)``, found from `start`."""
+        return document_factor(counts, self._words()[0], self.alpha, self.iterations, self.tolerance, start)
+
+    def _best_documents(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
+        """For each document the best of its factor here, the one from its best topic and the one from the last."""
+        words = self._words()[0].clamp_min(torch.finfo(gamma.dtype).tiny)
+        topic = counts.rows_sum(counts.values, words.log()).softmax(-1)
+        best = self._local_bounds(counts, gamma)
+        for start in (self.alpha + counts.totals[:, None] * topic, self.gamma):
+            other = self._documents(counts, start)
+            bounds = self._local_bounds(counts, other)
+            gamma = torch.where((bounds > best)[:, None], other, gamma)
+            best = torch.maximum(best, bounds)
+        return gamma
+
+    def _expected_counts(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
+        r"""Of each word in each topic, ``(K, V)``, at the documents' factors."""
+        words, weights = self._words()[0], expected_log(gamma).exp()
         shares = counts.values / counts.products(weights, words).clamp_min(torch.finfo(words.dtype).tiny)
-        return gamma, words * counts.columns_sum(shares, weights)
+        return words * counts.columns_sum(shares, weights)
 
     def _local_bounds(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
-        """Each document's part of the bound, without the orders of its words, ``(N,)``."""
-        words, largest = self._words()
+        """Each document's part of the bound, without the orders of its words, ``(N,)``, in double precision.
+
+        In single precision a sweep's rise soon drowns in the rounding of the bound, and the ascent would end on slopes.
+        """
+        gamma = _double(gamma)
+        words, largest = self._words(_double(self.concentration))
         logs = expected_log(gamma)
         mixed = counts.products(logs.exp(), words).clamp_min(torch.finfo(words.dtype).tiny).log()
         prior = dist.Dirichlet(torch.full_like(gamma, self.alpha), validate_args=False)
@@ -218,12 +251,17 @@ class LDACoordinates(CoordinateGuide):
         return (-divergence).index_add(0, counts.rows, counts.values * (mixed + largest[counts.columns]))
 
     def _global_divergence(self) -> Tensor:
-        factor = dist.Dirichlet(self.concentration, validate_args=False)
-        prior = dist.Dirichlet(torch.full_like(self.concentration, self.eta), validate_args=False)
+        concentration = _double(self.concentration)
+        factor = dist.Dirichlet(concentration, validate_args=False)
+        prior = dist.Dirichlet(torch.full_like(concentration, self.eta), validate_args=False)
         return kl_divergence(factor, prior).sum()
+
+
+def _double(value: Tensor) -> Tensor:
+    """In double precision, where the device has it."""
+    return value if value.device.type == "mps" else value.double()
 
 
 def _ways(counts: SparseCounts) -> Tensor:
     """Sum over the documents of the log number of orders of their words."""
-    totals = counts.values.new_zeros(counts.shape[0]).index_add(0, counts.rows, counts.values)
-    return (totals + 1).lgamma().sum() - (counts.values + 1).lgamma().sum()
+    return (_double(counts.totals) + 1).lgamma().sum() - (_double(counts.values) + 1).lgamma().sum()

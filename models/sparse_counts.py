@@ -34,6 +34,19 @@ class SparseCounts:
         self.fast = fast and (x.is_cuda or torch.backends.mkl.is_available())
 
     @functools.cached_property
+    def totals(self) -> Tensor:
+        """Words of each document, ``(N,)``."""
+        return self.values.new_zeros(self.shape[0]).index_add(0, self.rows, self.values)
+
+    def fingerprint(self) -> Tensor:
+        """A whole number above 0 by which other counts are told apart, ``()``; the same on every device."""
+        mixed = self.rows * self.shape[1] + self.columns + 1
+        for part in (self.values.float().view(torch.int32).long(), self.shape[0], self.shape[1]):
+            mixed = (mixed + part) * 0x27BB2EE687B0B0FD  # wraps around
+            mixed = mixed ^ (mixed >> 29)
+        return (mixed.sum() & 0x7FFFFFFFFFFFFFFF).clamp_min(1)
+
+    @functools.cached_property
     def _order(self) -> tuple[Tensor, Tensor]:
         """The entries column by column: where each is, and where the columns start."""
         order = self.columns.argsort(stable=True)

@@ -161,6 +161,87 @@ def test_every_sweep_raises_the_bound(float64):
     assert evidence.value > fit.history.bound.iloc[-1]
 
 
+def overlapping():
+    """Documents in which topics are hard to tell apart: their bounds have many maxima."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LatentDirichletAllocation(5, 100, total_count=60).generate(150, seed=1)["x"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_ascent_ends_by_its_tolerance_and_not_in_rounding(dtype):
+    model, x = LatentDirichletAllocation(8, 100), overlapping()
+    for seed in (0, 2):
+        fit = CAVI(steps=200, tolerance=1e-6, dtype=dtype).fit(model, x, seed=seed)
+        rises = fit.history.bound.diff().iloc[1:]
+        assert fit.info["converged"] and (rises > 0).all()
+        assert (rises.iloc[:-1] > 1e-6 * len(x)).all()
+
+
+def test_documents_found_better_before_are_kept(float64):
+    """Documents' factors that no start from nothing finds: a sweep from them still raises the bound."""
+    x = overlapping()
+    guide = LDACoordinates(0.1 + GAMMA(1.0, 1.0).sample((8, 100)), 0.01, 0.1)
+    counts = SparseCounts(x)
+    guide.gamma = guide._documents(counts)
+    from_nothing = guide._local_bounds(counts, guide._best_documents(counts, guide.gamma))
+    for seed in range(40):
+        start = torch.rand(150, 8, generator=torch.Generator().manual_seed(seed)) ** 8 * 30
+        other = guide._documents(counts, 0.01 + start)
+        better = guide._local_bounds(counts, other) > guide._local_bounds(counts, guide.gamma)
+        guide.gamma = torch.where(better[:, None], other, guide.gamma)
+    kept = guide._local_bounds(counts, guide.gamma)
+    assert (kept > from_nothing + 0.01).any()
+    best = guide._best_documents(counts, guide._documents(counts))
+    assert (guide._local_bounds(counts, best) > kept - 1e-9).all()
+
+    guide.concentration.copy_(0.1 + guide._expected_counts(counts, guide.gamma))
+    orders = (x.sum(-1) + 1).lgamma().sum() - (x + 1).lgamma().sum()
+    guide.last = guide._local_bounds(counts, guide.gamma).sum() + orders - guide._global_divergence()
+    guide.fingerprint = counts.fingerprint()
+    bounds = [guide.last] + [guide.update({"x": x}) for _ in range(30)]
+    assert (torch.stack(bounds).diff() > 0).all()
+
+
+def test_other_data_start_an_ascent_of_their_own(float64):
+    x, _, _ = planted(40)
+    start = GAMMA(5.0, 5.0).sample((3, 30))
+    for other in (x.flip(1), x.flip(0), x[:, torch.randperm(30)], x[:20]):
+        guide = LDACoordinates(start, 0.1, 0.1)
+        for _ in range(5):
+            guide.update({"x": x})
+        anew = LDACoordinates(guide.concentration, 0.1, 0.1)
+        torch.testing.assert_close(guide.update({"x": other}), anew.update({"x": other}), rtol=0, atol=0)
+        assert torch.equal(guide.concentration, anew.concentration)
+
+
+def test_fingerprints():
+    x, _, _ = planted(40)
+    found = SparseCounts(x).fingerprint()
+    assert found > 0 and found == SparseCounts(x.double()).fingerprint() == SparseCounts(x.clone()).fingerprint()
+    changed = x.clone()
+    changed[3, :2] += torch.tensor([1.0, -1.0])
+    others = [x.flip(0), x.flip(1), changed, torch.cat([x, torch.zeros(40, 1)], 1), 2 * x, x[:39]]
+    assert len({int(SparseCounts(other).fingerprint()) for other in (x, *others)}) == 7
+
+
+def test_a_killed_ascent_goes_on_to_the_same_numbers(tmp_path):
+    method, x = CAVI(steps=45, tolerance=1e-12, checkpoint_every=6), overlapping()
+    model = LatentDirichletAllocation(8, 100)
+    whole = method.fit(model, x, seed=3)
+
+    def kill(progress):
+        if progress.step == 40:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        method.fit(model, x, seed=3, checkpoint=tmp_path, callbacks=[kill])
+    again = method.fit(model, x, seed=3, checkpoint=tmp_path)
+    assert again.history.bound.tolist() == whole.history.bound.tolist()
+    assert torch.equal(again.guide.concentration, whole.guide.concentration)
+    assert not len(again.guide.gamma)  # nothing of the size of the data stays in the fit
+
+
 @pytest.mark.parametrize("batch_size", [None, 25])
 def test_planted_topics_are_found(batch_size):
     x, truth, shares = planted()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .checks import check_count
 from .drawing import ambient, draw_data
-from .modes import local_parameters, own_parameters
+from .modes import evaluating, local_parameters, own_parameters
 
 
 def _program(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,7 +161,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     # Drawing.
 
     def generate(self, num: int, *, seed: int | None = None, **inputs: Tensor) -> dict[str, Tensor]:
-        r"""Draw :math:`(z, x) \sim p_\theta(x, z)` for `num` data.
+        r"""Draw :math:`(z, x) \sim p_\theta(x, z)` for `num` data, in evaluation mode.
 
         Args:
             num: number of data to draw.
@@ -180,7 +180,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         self._check_num(num, inputs)
         if missing := [name for name in self.required if name not in inputs]:
             raise ValueError(f"`{missing[0]}` must be given to draw from this model: a tensor of {num} rows.")
-        with local_parameters():
+        with local_parameters(), evaluating(self):
             return draw_data(self.model, num, inputs, self.parameters(), seed=seed)
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Where PyroModules keep their parameters: in themselves (local) or in Pyro's global store."""
+"""Modes of modules: parameters of their own or in Pyro's global store, and evaluation."""
 
 from __future__ import annotations
 
-__all__ = ["local_parameters", "make_local", "own_parameters"]
+__all__ = ["evaluating", "local_parameters", "make_local", "own_parameters"]
 
 import weakref
 from collections.abc import Iterator
@@ -35,6 +35,18 @@ def own_parameters(module: PyroModule) -> Iterator[None]:
     # In this order Pyro does not swap its global store, where a guide may keep parameters that it is still using.
     with module._pyro_context, local_parameters():
         yield
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, the module and its parts are in evaluation mode: batch norms stay as they are, nothing is dropped."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def make_local(module: M) -> M:

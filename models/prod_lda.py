@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_positive
+from .modes import evaluating
 from .networks import MLP
 from .topic_model import TopicModel
 from .word_counts import WordCounts
@@ -159,9 +160,14 @@ class ProdLDA(TopicModel):
         return weights / self.norm.deviation if isinstance(self.norm, _Norm) else weights
 
     def proportions(self, x: Tensor) -> Tensor:
-        """Each document's shares of the topics, ``(N, K)``: the softmax of the guide's mean."""
-        return self.encode(x)[0].softmax(-1)
+        """Each document's shares of the topics, ``(N, K)``: the softmax of the guide's mean, in evaluation mode."""
+        with evaluating(self):
+            return self.encode(x)[0].softmax(-1)
 
     def word_probs(self, x: Tensor) -> Tensor:
-        """Probabilities of the words of more text like each document, ``(N, V)``, at the guide's mean."""
-        return self.log_probs(self.encode(x)[0]).exp()
+        """Probabilities of the words of more text like each document, ``(N, V)``, at the guide's mean.
+
+        In evaluation mode, as :meth:`proportions`.
+        """
+        with evaluating(self):
+            return self.log_probs(self.encode(x)[0]).exp()

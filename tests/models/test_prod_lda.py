@@ -51,6 +51,36 @@ def test_planted_topics_are_found(objective, tmp_path):
     torch.testing.assert_close(probs.sum(-1), torch.ones(4))
 
 
+def test_reading_and_drawing_leave_an_unfitted_model_as_it_is():
+    """At the start's averages, without dropout, whatever the mode; and the mode is the caller's afterwards."""
+    x, _, _ = planted(20)
+    model = ProdLDA(3, 30, dropout=0.5)
+    model.encoder_dropout.eval()  # a caller's own choice
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = {name: part.training for name, part in model.named_modules()}
+    answers = [
+        (model.predict({"x": x}), model.proportions(x), model.word_probs(x), model.generate(20, seed=0)["x"])
+        for _ in range(2)
+    ]
+    assert all(torch.equal(first, second) for first, second in zip(*answers, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert {name: part.training for name, part in model.named_modules()} == modes and modes[""]
+    alone = torch.cat([model.predict({"x": x[n : n + 1]}) for n in range(20)])
+    torch.testing.assert_close(alone, answers[0][0])  # a document's shares do not depend on its batch
+    assert torch.equal(model.eval().generate(20, seed=0)["x"], answers[0][3])
+
+
+def test_a_draw_that_fails_leaves_the_mode():
+    class Broken(ProdLDA):
+        def log_probs(self, z):
+            raise RuntimeError
+
+    model = Broken(3, 30)
+    with pytest.raises(RuntimeError):
+        model.generate(2)
+    assert model.training and model.dropout.training
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

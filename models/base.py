@@ -80,7 +80,8 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
             the data that many times; None for once each. The program itself leaves it alone.
         nan_allowed: names of the arguments in which a NaN stands for a missing value.
         fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
-            out. To start anew, build a new model.
+            out. To start anew, build a new model. Set it to True by hand on a model whose parameters were set by hand,
+            and `EM` and `SVI` start from those.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist

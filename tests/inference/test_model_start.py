@@ -100,3 +100,38 @@ def test_the_share_of_labels_is_that_of_each_fit():
     assert float(first.model.labelled_fraction) == 1.0
     few = torch.where(torch.arange(len(y)) % 4 == 0, y, -1)
     assert float(method.fit(first.model, {"x": X, "y": few}, seed=0).model.labelled_fraction) == 0.25
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_em_starts_from_parameters_set_by_hand(float64):
+    """Step by step the path of scikit-learn's EM from the same weights, means and covariances."""
+    mixture = pytest.importorskip("sklearn.mixture")
+    x = OTHER.double()
+    weights, means, scale = torch.tensor([0.3, 0.7]), x[:2].clone(), torch.tensor([[1.0] * 4, [3.0] * 4])
+    model = GaussianMixture(2, 4, "diagonal", min_scale=1e-6)
+    model.weights, model.scale = weights, scale
+    model.means.data.copy_(means)
+    model.fitted = True
+    for steps in (1, 2, 7):
+        fit = EM(steps=steps, tolerance=1e-15, progress=False).fit(model, {"x": x}, seed=steps)
+        peer = mixture.GaussianMixture(
+            2,
+            covariance_type="diag",
+            reg_covar=0.0,
+            tol=0.0,
+            max_iter=steps,
+            weights_init=weights.numpy(),
+            means_init=means.numpy(),
+            precisions_init=scale.pow(-2).numpy(),
+        ).fit(x.numpy())
+        torch.testing.assert_close(fit.model.means.detach(), torch.as_tensor(peer.means_))
+        torch.testing.assert_close(fit.model.weights.detach(), torch.as_tensor(peer.weights_))
+        torch.testing.assert_close(fit.model.scale.detach().square(), torch.as_tensor(peer.covariances_))
+    torch.testing.assert_close(model.means.detach(), means)
+
+
+def test_svi_starts_from_parameters_set_by_hand():
+    model = GaussianMixture(2, 4)
+    model.means.data.copy_(X[[0, -1]])
+    model.fitted = True
+    torch.testing.assert_close(parameters(SVI(**STILL).fit(model, {"x": X}).model), parameters(model))

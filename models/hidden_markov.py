@@ -17,7 +17,7 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
-from .gaussian_moments import floored, maximise
+from .gaussian_moments import floored, maximise, total_variance
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
 from .hmm.chances import Chances, are_known, go_forward, keep_zeros
 from .hmm.checks import check_enough, check_sequences
@@ -255,10 +255,10 @@ class HiddenMarkovModel(LatentVariableModel):
         floor = 1.01 * self.min_scale
         full = self.covariance == "full"
         scale = self.scale_tril if full else self.scale
-        _, means, covariance = maximise(statistics.emission, self.means, scale)
+        weights, means, covariance = maximise(statistics.emission, self.means, scale)
         self.means.copy_(means)
         if full:
-            self.scale_tril = floored(covariance, floor)
+            self.scale_tril = floored(covariance, floor, total_variance(weights, means, covariance))
         else:
             self.scale = covariance.clamp_min(floor**2).sqrt()
 

@@ -113,7 +113,8 @@ def _constants(function: StepFunction) -> set[str]:
     for path, module in function.program.named_modules():
         for key, (constraint, _) in getattr(module, "_pyro_params", {}).items():
             name = ".".join(filter(None, (path, f"{key}_unconstrained")))
-            if isinstance(constraint, type(constraints.simplex)) and function.parameters[name].shape[-1] == 1:
+            free = function.parameters.get(name)  # None if it is frozen
+            if free is not None and isinstance(constraint, type(constraints.simplex)) and free.shape[-1] == 1:
                 names.add(name)
     return names
 

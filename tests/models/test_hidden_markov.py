@@ -352,8 +352,8 @@ def test_draws_follow_the_model(float64: None) -> None:
     ("num", "lengths", "message"),
     [
         (5, [2, 3], "`lengths` must have `num` = 5 rows, got 2"),
-        (0, None, "`num` must be a positive number of data to draw, got 0"),
-        (-1, None, "`num` must be a positive number of data to draw, got -1"),
+        (0, None, "`num` must be a positive whole number of data to draw, got 0"),
+        (-1, None, "`num` must be a positive whole number of data to draw, got -1"),
         (2, [0, 0], "`lengths` must be 1 or more, got 0 for sequence 0"),
         (2, [[1], [2]], r"`lengths` must have shape \(N,\)"),
     ],
@@ -446,3 +446,11 @@ def test_emissions_of_codes_that_never_come_are_impossible(float64: None) -> Non
     assert log_p[0, 0, 0] == -math.inf
     path, _ = best_path(torch.tensor([0.5, 0.5]), torch.full((2, 2), 0.5), log_p, None)
     assert path[:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_collinear_columns_are_fitted(scale):
+    z = scale * torch.randn(20, 30, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.cat([z, 2 * z, -z], -1)
+    fit = EM(steps=30, dtype=torch.float64, progress=False).fit(HiddenMarkovModel(2, 3, covariance="full"), {"x": x})
+    assert (fit.history.bound.diff().dropna() > -1e-6).all()

@@ -22,7 +22,7 @@ from jensen.inference import (
     TraceEnum_ELBO,
     TraceMeanField_ELBO,
 )
-from jensen.models import VAE, InpaintingVAE, LatentVariableModel, SemiSupervisedVAE
+from jensen.models import VAE, GaussianMixture, InpaintingVAE, LatentVariableModel, SemiSupervisedVAE
 
 OPTIONS: dict[str, Any] = {"steps": 4, "lr": 0.01, "device": "cpu", "compile": False}
 
@@ -207,3 +207,14 @@ def test_no_objective_is_silent_about_a_guide_without_pathwise_gradients(objecti
 def test_a_mean_field_objective_refuses_it_by_name() -> None:
     with pytest.raises(ModelError, match="`TraceMeanField_ELBO` needs pathwise gradients, and the guide's site `c`"):
         SVI(TraceMeanField_ELBO(), **OPTIONS).fit(Choice(), {"x": torch.ones(5)})
+
+
+def test_frozen_proportions_are_left_alone() -> None:
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    model = GaussianMixture(2, 2)
+    model.fitted = True
+    model.weights = torch.tensor([0.2, 0.8])
+    model.weights_unconstrained.requires_grad_(False)
+    fit = SVI(steps=20, progress=False).fit(model, {"x": x})
+    torch.testing.assert_close(fit.model.weights, torch.tensor([0.2, 0.8]))
+    assert not torch.equal(fit.model.means, model.means)

@@ -13,7 +13,7 @@ __all__ = ["check_has_evidence", "lacking"]
 
 def lacking(method: str, model: Any, needed: str) -> ModelError:
     """The error for a model without the closed forms that a method needs; it names the methods that do suit."""
-    suited = ["SVI"] + [
+    suited = ["LossMinimization" if getattr(model, "scored_by_loss", False) else "SVI"] + [
         name for name, protocol in (("EM", EMModel), ("CAVI", CAVIModel)) if isinstance(model, protocol)
     ]
     name = type(model).__name__ if not isinstance(model, type) else model.__name__

@@ -90,9 +90,7 @@ def test_a_map_has_a_point_for_each_datum(model, x):
 
 
 def test_images_that_are_not_square_need_their_shape(model, x):
-    with pytest.raises(
-        ConfigurationError, match=r"`shape`: expected \(height, width\), .* 12 numbers, got \(3, 3\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"`shape`: expected \(height, width\), .* 12 numbers, got \(3, 3\)"):
         vae_pictures.reconstructions(model, x)
 
 
@@ -169,9 +167,7 @@ def test_probabilities_of_categories_are_no_image():
     model = VAE((4, 4), 2, hidden=(8,), likelihood="categorical", num_categories=2)
     x = model.generate(2, seed=0)["x"]
     for draw in every_picture(model, x).values():
-        with pytest.raises(
-            ConfigurationError, match=r"data's shape \(4, 4\), got .*4, 4, 2\); a categorical"
-        ):
+        with pytest.raises(ConfigurationError, match=r"data's shape \(4, 4\), got .*4, 4, 2\); a categorical"):
             draw()
 
 

@@ -16,9 +16,10 @@ from .splits import split
 
 
 def from_sparse(matrix: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """A scipy sparse matrix or array ``(N, V)`` as the dense tensor that models take.
+    """A scipy sparse matrix or array ``(N, V)`` as a dense tensor.
 
-    `CAVI` goes on by the nonzero entries alone. The dense tensor costs 4 N V bytes: keep the vocabulary to what is
+    Fits and scores of topic models take sparse matrices too, and do the same with them. `CAVI` goes on by the nonzero
+    entries alone. The dense tensor costs 4 N V bytes: keep the vocabulary to what is
     needed (`min_documents` of :func:`texts`), and for corpora beyond memory stream batches of rows to `SVI`.
 
     Raises:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from jensen.models.sparse_counts import dense
+
 from .errors import DataError
 
 _FLOAT32_INTEGERS = {torch.float32: 2**24, torch.float64: 2**53, torch.float16: 2**11, torch.bfloat16: 2**8}
@@ -22,6 +24,7 @@ def to_tensor(
     device: torch.device,
     integer: bool = False,
     missing: bool = False,
+    sparse: bool = False,
 ) -> torch.Tensor:
     """Return `value` as a tensor ``(N, …)`` of `dtype` (int64 if `integer`) on `device`, checked.
 
@@ -29,11 +32,13 @@ def to_tensor(
         name: the model's argument, for messages.
         value: a tensor, array, Series, DataFrame, or (nested) list of numbers.
         missing: whether a NaN stands for a missing value, and passes.
+        sparse: whether a sparse matrix (of scipy or torch) is made dense.
 
     Raises:
         DataError: if it holds no numbers (text, objects, complex), is a scalar, is empty, has a NaN or an infinity,
             or does not fit the type it is cast to.
     """
+    value = dense(value) if sparse else value
     columns = list(value.columns) if _is_pandas(value, "DataFrame") else None
     tensor = _read(name, value, columns)
     if tensor.ndim == 0:

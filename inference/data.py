@@ -109,7 +109,8 @@ def as_data(
         model: a `LatentVariableModel`, or a Pyro program as a callable with named arguments.
         data: one of
 
-            - a tensor, array or Series ``(N, …)``: the model's first argument;
+            - a tensor, array or Series ``(N, …)``: the model's first argument (of counts, also a scipy sparse matrix,
+              which is made dense here, once: a model says in `sparse_allowed` where it takes one);
             - a dict of those (or of DataFrames), by argument name;
             - a DataFrame: columns named like an argument are that argument ``(N,)``, the others, in order, the first
               argument ``(N, D)``;
@@ -163,10 +164,16 @@ def check_batch(
     signature.check(parts, observed=observed)
     if not parts:
         raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
-    may_miss = getattr(model, "nan_allowed", ())
+    may_miss, may_be_sparse = getattr(model, "nan_allowed", ()), getattr(model, "sparse_allowed", ())
     batch = {
         name: to_tensor(
-            name, value, dtype=dtype, device=device, integer=name in signature.integers, missing=name in may_miss
+            name,
+            value,
+            dtype=dtype,
+            device=device,
+            integer=name in signature.integers,
+            missing=name in may_miss,
+            sparse=name in may_be_sparse,
         )
         for name, value in parts.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["LatentDirichletAllocation"]
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,7 +16,7 @@ from .checks import check_choice, check_positive
 from .document_start import document_start
 from .lda_coordinates import LDACoordinates, expected_log
 from .networks import MLP
-from .topic_model import TopicModel
+from .topic_model import TopicModel, check_columns, read_documents
 from .word_counts import WordCounts
 
 
@@ -130,6 +131,7 @@ class LatentDirichletAllocation(TopicModel):
 
     def documents(self, x: Tensor) -> Tensor:
         """Concentration of the guide's factor of each document, ``(N, K)``."""
+        check_columns("x", x, self.num_words)
         totals = x.sum(-1, keepdim=True)
         if self.network is not None:
             return self.alpha + totals * self.network(x.log1p()).softmax(-1)  # type: ignore[no-any-return]
@@ -142,13 +144,13 @@ class LatentDirichletAllocation(TopicModel):
             gamma = self.alpha + weights * (ratio @ words.mT)
         return gamma
 
-    def proportions(self, x: Tensor) -> Tensor:
+    def proportions(self, x: Any) -> Tensor:
         """Mean of each document's shares under the model's own guide, ``(N, K)``.
 
         After `CAVI` they are those of ten rounds at the topics that it learned; ``fit.guide.proportions`` goes on until
         they no longer move. A network of `encoder` is not trained by `CAVI`.
         """
-        gamma = self.documents(x)
+        gamma = self.documents(read_documents("x", x, self.num_words, self.log_counts))
         return gamma / gamma.sum(-1, keepdim=True)
 
     @torch.no_grad()
@@ -156,7 +158,8 @@ class LatentDirichletAllocation(TopicModel):
         """Start the guide's topics at clusters of the documents."""
         self.log_counts.copy_((document_start(batch["x"].to(self.log_counts), self.num_topics, seed) + 0.1).log())
 
-    def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> LDACoordinates:
+    def coordinate_guide(self, data: Mapping[str, Any], seed: int) -> LDACoordinates:
         """A start for `CAVI`: each topic at the words of a cluster of documents."""
-        start = document_start(data["x"].to(self.log_counts), self.num_topics, seed)
+        x = read_documents("x", data["x"], self.num_words, self.log_counts)
+        start = document_start(x, self.num_topics, seed)
         return LDACoordinates(self.eta + start, self.alpha, self.eta)

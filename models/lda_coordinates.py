@@ -16,7 +16,7 @@ from torch.distributions import kl_divergence
 
 from .coordinate_guide import CoordinateGuide
 from .sparse_counts import SparseCounts
-from .topic_model import check_documents, top_words
+from .topic_model import check_columns, read_documents, top_words
 
 
 def expected_log(concentration: Tensor) -> Tensor:
@@ -112,24 +112,26 @@ class LDACoordinates(CoordinateGuide):
         self.register_buffer("gamma", concentration.new_empty(0, len(concentration)))
         self.register_buffer("last", concentration.new_tensor(-math.inf))
         self.register_buffer("fingerprint", torch.zeros((), dtype=torch.int64, device=concentration.device))
-        self._counts: tuple[Tensor, SparseCounts, Tensor, Tensor] | None = None
+        self._counts: tuple[Any, SparseCounts, Tensor, Tensor] | None = None
 
     @property
     def topics(self) -> Tensor:
         """Posterior mean of each topic's probabilities of the words, ``(K, V)``."""
         return self.concentration / self.concentration.sum(-1, keepdim=True)
 
-    def proportions(self, x: Tensor) -> Tensor:
+    def proportions(self, x: Any) -> Tensor:
         """Posterior mean of each document's shares of the topics, ``(N, K)``.
+
+        Args:
+            x: counts ``(N, V)``: a tensor or array of any number type, or a scipy sparse matrix.
 
         Raises:
             ValueError: what is no count, documents without words, another vocabulary's columns.
         """
-        check_documents("x", x, self.concentration.shape[1])
-        gamma = self.documents(x)
+        gamma = self.documents(self._read(x))
         return gamma / gamma.sum(-1, keepdim=True)
 
-    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, data: Mapping[str, Any]) -> Tensor:
         """Posterior mean of each document's shares of the topics, ``(N, K)``; see :meth:`proportions`."""
         with torch.no_grad():
             return self.proportions(data["x"])
@@ -140,6 +142,7 @@ class LDACoordinates(CoordinateGuide):
 
     def documents(self, x: Tensor) -> Tensor:
         r""":math:`\gamma`, ``(N, K)``, of the documents ``(N, V)``."""
+        check_columns("x", x, self.concentration.shape[1])
         # strided tensors only: as a guide, this runs inside transforms and counters that know no others
         return document_factor(
             SparseCounts(x, fast=False), self._words()[0], self.alpha, self.iterations, self.tolerance
@@ -173,7 +176,8 @@ class LDACoordinates(CoordinateGuide):
 
     @torch.no_grad()
     def stochastic_update(self, batch: Mapping[str, Tensor], data_size: int, rate: float) -> Tensor:
-        counts, scale = SparseCounts(batch["x"]), data_size / len(batch["x"])
+        counts = SparseCounts(self._read(batch["x"]))
+        scale = data_size / counts.shape[0]
         gamma = self._documents(counts)
         self.concentration.lerp_(self.eta + scale * self._expected_counts(counts, gamma), rate)
         self._forget()
@@ -193,10 +197,13 @@ class LDACoordinates(CoordinateGuide):
         self.last = torch.full_like(self.last, -math.inf)
         self.fingerprint = torch.zeros_like(self.fingerprint)
 
-    def _prepared(self, x: Tensor) -> tuple[SparseCounts, Tensor, Tensor]:
-        """The data's nonzero entries, orders and fingerprint, found once for each tensor: no part of the state."""
+    def _read(self, x: Any) -> Tensor:
+        return read_documents("x", x, self.concentration.shape[1], self.concentration)
+
+    def _prepared(self, x: Any) -> tuple[SparseCounts, Tensor, Tensor]:
+        """The data's nonzero entries, orders and fingerprint, found once for the same object: no part of the state."""
         if self._counts is None or self._counts[0] is not x:
-            counts = SparseCounts(x)
+            counts = SparseCounts(self._read(x))
             self._counts = (x, counts, _ways(counts), counts.fingerprint())
         return self._counts[1:]
 

@@ -6,6 +6,7 @@ __all__ = ["ProdLDA"]
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from .checks import check_positive
 from .modes import evaluating
 from .networks import MLP
-from .topic_model import TopicModel
+from .topic_model import TopicModel, check_columns, read_documents
 from .word_counts import WordCounts
 
 
@@ -143,6 +144,7 @@ class ProdLDA(TopicModel):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(N, K)``."""
+        check_columns("x", x, self.num_words)
         features = self.encoder_dropout(nn.functional.softplus(self.encoder(x.log1p())))
         loc = self.loc_norm(self.loc(features))
         log_variance = self.log_variance_norm(self.log_variance(features))
@@ -150,6 +152,11 @@ class ProdLDA(TopicModel):
 
     def log_probs(self, z: Tensor) -> Tensor:
         """Log probabilities of the words, ``(N, V)``, given ``(N, K)``."""
+        if z.shape[-1] != self.num_topics:
+            raise ValueError(
+                f"`z` must have shape (N, {self.num_topics}), one column for each topic, got {tuple(z.shape)}. Pass "
+                "shares before the softmax, or documents to `word_probs`."
+            )
         shares = self.dropout(z.softmax(-1))
         return self.norm(shares @ self.weights).log_softmax(-1)
 
@@ -159,15 +166,18 @@ class ProdLDA(TopicModel):
         weights = self.weights.detach()
         return weights / self.norm.deviation if isinstance(self.norm, _Norm) else weights
 
-    def proportions(self, x: Tensor) -> Tensor:
+    def proportions(self, x: Any) -> Tensor:
         """Each document's shares of the topics, ``(N, K)``: the softmax of the guide's mean, in evaluation mode."""
         with evaluating(self):
-            return self.encode(x)[0].softmax(-1)
+            return self._mean(x).softmax(-1)
 
-    def word_probs(self, x: Tensor) -> Tensor:
+    def word_probs(self, x: Any) -> Tensor:
         """Probabilities of the words of more text like each document, ``(N, V)``, at the guide's mean.
 
-        In evaluation mode, as :meth:`proportions`.
+        In evaluation mode; arguments and errors as of :meth:`proportions`.
         """
         with evaluating(self):
-            return self.log_probs(self.encode(x)[0]).exp()
+            return self.log_probs(self._mean(x)).exp()
+
+    def _mean(self, x: Any) -> Tensor:
+        return self.encode(read_documents("x", x, self.num_words, self.weights))[0]

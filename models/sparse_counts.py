@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["SparseCounts"]
+__all__ = ["SparseCounts", "dense"]
 
 import functools
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def dense(x: Any) -> Any:
+    """A scipy sparse matrix or array as a dense array, a sparse tensor as a dense one; anything else as it is."""
+    if isinstance(x, Tensor):
+        return x if x.layout == torch.strided else x.to_dense()
+    return x.toarray() if hasattr(x, "toarray") else x
 
 
 class SparseCounts:

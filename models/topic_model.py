@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-__all__ = ["TopicModel", "check_documents", "top_words"]
+__all__ = ["TopicModel", "check_columns", "check_documents", "read_documents", "top_words"]
 
 import abc
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_size
+from .sparse_counts import dense
 
 
-def check_documents(name: str, x: Tensor, num_words: int) -> None:
-    """Raise unless `x` holds the counts ``(N, V)`` of documents that have words."""
+def check_columns(name: str, x: Tensor, num_words: int) -> None:
+    """Raise unless `x` is a matrix with a column for each word."""
     if x.ndim != 2 or x.shape[1] != num_words:
         raise ValueError(
             f"`{name}` must have shape (N, {num_words}), one column for each word of the model's vocabulary, got "
             f"{tuple(x.shape)}. Count the documents with the vocabulary of the training data: "
             "`count_words(documents, vocabulary)` of `jensen.datasets`."
         )
-    bad = (x < 0) | (x != x.round())
+
+
+def check_documents(name: str, x: Tensor, num_words: int) -> None:
+    """Raise unless `x` holds the counts ``(N, V)`` of documents that have words."""
+    check_columns(name, x, num_words)
+    bad = (x < 0) | (x != x.round()) | x.isinf()
     if bad.any():
         row, column = bad.nonzero()[0].tolist()
         raise ValueError(
@@ -36,6 +43,24 @@ def check_documents(name: str, x: Tensor, num_words: int) -> None:
             f"`{name}` must hold documents with words, got {int(empty.sum())} with none, the first in row {first}. "
             "Drop them: `x[x.sum(1) > 0]`."
         )
+
+
+def read_documents(name: str, x: Any, num_words: int | None, like: Tensor) -> Tensor:
+    """Counts ``(N, V)`` of any kind (a tensor, array, or scipy sparse matrix) as a tensor of the kind of `like`.
+
+    Args:
+        num_words: V; None for whatever `x` has.
+
+    Raises:
+        ValueError: no numbers, and what :func:`check_documents` finds.
+    """
+    try:
+        x = torch.as_tensor(dense(x)).to(like).contiguous()
+    except (TypeError, ValueError, RuntimeError) as error:
+        shape = f"(N, {'V' if num_words is None else num_words})"
+        raise ValueError(f"`{name}` must hold counts, a matrix of shape {shape}, got a {type(x).__name__}.") from error
+    check_documents(name, x, x.shape[-1] if num_words is None and x.ndim else num_words or 0)
+    return x
 
 
 def top_words(topics: Tensor, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
@@ -72,6 +97,8 @@ class TopicModel(LatentVariableModel):
         total_count: words of each document that is drawn.
     """
 
+    sparse_allowed: ClassVar[tuple[str, ...]] = ("x",)
+
     def __init__(self, num_topics: int, num_words: int, total_count: int) -> None:
         super().__init__()
         check_size("num_topics", num_topics)
@@ -85,8 +112,15 @@ class TopicModel(LatentVariableModel):
         """Each topic's weight of each word, ``(K, V)``, as the model's own guide has learned it."""
 
     @abc.abstractmethod
-    def proportions(self, x: Tensor) -> Tensor:
-        """Each document's shares of the topics, ``(N, K)``, as the model's own guide infers them."""
+    def proportions(self, x: Any) -> Tensor:
+        """Each document's shares of the topics, ``(N, K)``, as the model's own guide infers them.
+
+        Args:
+            x: counts ``(N, V)``: a tensor or array of any number type, or a scipy sparse matrix.
+
+        Raises:
+            ValueError: what is no count, documents without words, another vocabulary's columns.
+        """
 
     def top_words(self, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
         """The `num` words of largest weight of each topic, by the model's own guide; see :func:`top_words`."""
@@ -96,12 +130,7 @@ class TopicModel(LatentVariableModel):
         if x is not None:
             check_documents("x", x, self.num_words)
 
-    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
-        """Each document's shares of the topics, ``(N, K)``, after a fit by `SVI`; see :meth:`proportions`.
-
-        Raises:
-            ValueError: what is no count, documents without words, another vocabulary's columns.
-        """
-        self.check_data(**data)
+    def predict(self, data: Mapping[str, Any]) -> Tensor:
+        """Each document's shares of the topics, ``(N, K)``; see :meth:`proportions`."""
         with torch.no_grad():
             return self.proportions(data["x"])

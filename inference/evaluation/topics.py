@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from jensen.models.lda_coordinates import document_factor
-from jensen.models.sparse_counts import SparseCounts
-from jensen.models.topic_model import check_documents
+from jensen.models.sparse_counts import SparseCounts, dense
+from jensen.models.topic_model import read_documents
 from jensen.models.word_counts import log_ways
 
 from ..errors import ConfigurationError, DataError
@@ -36,12 +36,12 @@ def fitted_topics(fit: Any) -> Tensor:
 
 
 def _counts(name: str, x: Any, num_words: int | None = None) -> Tensor:
-    x = torch.as_tensor(x, dtype=torch.get_default_dtype())
+    """Counts ``(N, V)``, also of a scipy sparse matrix, as a tensor of the default type where they are."""
+    device = x.device if isinstance(x, Tensor) else torch.get_default_device()
     try:
-        check_documents(name, x, x.shape[-1] if num_words is None else num_words)
+        return read_documents(name, x, num_words, torch.empty((), device=device))
     except ValueError as error:
         raise DataError(str(error)) from error
-    return x
 
 
 def _simplex(topics: Any) -> Tensor:
@@ -54,7 +54,7 @@ def _simplex(topics: Any) -> Tensor:
     return topics / topics.sum(-1, keepdim=True)
 
 
-def fold_in(topics: Tensor, x: Tensor, alpha: float) -> Tensor:
+def fold_in(topics: Tensor, x: Any, alpha: float) -> Tensor:
     r"""Shares of the topics in new documents, ``(N, K)``: the mean of the best Dirichlet factor at these topics.
 
     Args:
@@ -69,7 +69,7 @@ def fold_in(topics: Tensor, x: Tensor, alpha: float) -> Tensor:
     return gamma / gamma.sum(-1, keepdim=True)
 
 
-def split_words(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+def split_words(x: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Each word token to one half or the other, by a fair coin: two counts ``(N, V)`` that sum to `x`.
 
     A document of which a half would be empty has one token moved there.
@@ -97,7 +97,7 @@ def split_words(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def document_completion(
-    topics: Tensor | Callable[[Tensor], Tensor], x: Tensor, *, alpha: float = 0.1, seed: int = 0
+    topics: Tensor | Callable[[Tensor], Tensor], x: Any, *, alpha: float = 0.1, seed: int = 0
 ) -> Estimate:
     r"""Perplexity of the unseen half of held-out documents, given the other half:
 
@@ -110,7 +110,7 @@ def document_completion(
     Args:
         topics: probabilities of the words (normalised here), ``(K, V)``; or a function from the seen counts ``(N, V)``
             to the probabilities of the words, ``(N, V)``, such as `ProdLDA.word_probs`.
-        x: held-out counts, ``(N, V)``.
+        x: held-out counts, ``(N, V)``; a tensor, array or scipy sparse matrix.
         alpha: prior concentration of the shares, see :func:`fold_in`.
         seed: of the split.
 
@@ -134,7 +134,7 @@ def document_completion(
     with torch.no_grad():
         if callable(topics):
             seen, unseen = split_words(x, seed)
-            probs = topics(seen)
+            probs = topics(seen).to(unseen.device)
         else:
             topics = _simplex(topics)
             seen, unseen = split_words(_counts("x", x, topics.shape[1]), seed)
@@ -148,7 +148,7 @@ def document_completion(
     return Estimate(value, value * float(stderr), 1, {"log_prob": log_prob, "tokens": tokens})
 
 
-def npmi_coherence(topics: Tensor, reference: Tensor, *, num_words: int = 10) -> Estimate:
+def npmi_coherence(topics: Tensor, reference: Any, *, num_words: int = 10) -> Estimate:
     r"""Mean normalised pointwise mutual information of the pairs among each topic's top words,
 
     .. math:: \mathrm{npmi}(a, b) = \log \frac{p(a, b)}{p(a)\, p(b)} \Big/ (- \log p(a, b)) \in [-1, 1],
@@ -158,7 +158,7 @@ def npmi_coherence(topics: Tensor, reference: Tensor, *, num_words: int = 10) ->
 
     Args:
         topics: weights of any kind, larger is likelier, ``(K, V)``.
-        reference: counts of the corpus in which words meet, ``(M, V)``.
+        reference: counts of the corpus in which words meet, ``(M, V)``; a tensor, array or scipy sparse matrix.
         num_words: top words of a topic, at least 2.
 
     Returns:
@@ -209,7 +209,7 @@ def bound_perplexity(fit: Any, data: Any = None, *, seed: int = 0, num_particles
     """
     bound = elbo_terms(fit, data, seed=seed, num_particles=num_particles)
     x = fit.data["x"] if data is None else (data["x"] if isinstance(data, dict) else data)
-    x = torch.as_tensor(x, dtype=torch.get_default_dtype())
+    x = torch.as_tensor(dense(x), dtype=torch.get_default_dtype())
     tokens = float(x.sum())
     value = math.exp(-(bound.value - float(log_ways(x).sum())) / tokens)
     return Estimate(value, value * bound.stderr / tokens, 1, {"bound": bound.value, "tokens": tokens})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import signal
+from functools import partial
 
 import numpy as np
 import pyro
 import pytest
+import scipy.sparse
 import torch
 from pyro import poutine
 
@@ -328,6 +330,27 @@ def test_each_document_may_have_parameters_of_its_own():
     assert torch.cdist(truth, topics, p=1).min(1).values.max() < 0.5
 
 
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_array])
+@pytest.mark.parametrize(
+    "method",
+    [CAVI(steps=5), CAVI(steps=5, batch_size=20), SVI(TraceMeanField_ELBO(), steps=5, lr=0.05, compile=False)],
+)
+def test_sparse_counts_are_dense_ones(kind, method):
+    x, _, _ = planted(60)
+    sparse = kind(x.numpy().astype("int64"))
+    model = LatentDirichletAllocation(3, 30)
+    whole, fit = method.fit(model, x, validation=x[:20]), method.fit(model, sparse, validation=kind(x[:20].numpy()))
+    assert fit.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+    assert torch.equal(fit.model.topics, whole.model.topics)
+    assert torch.equal(fit.model.predict({"x": sparse}), fit.model.predict({"x": x}))
+    assert log_evidence(fit, sparse, num_particles=3).value == log_evidence(fit, x, num_particles=3).value
+    assert torch.equal(fit.posterior(2, data={"x": sparse})["proportions"], fit.posterior(2, data=x)["proportions"])
+    start, same = (model.coordinate_guide({"x": data}, seed=0) for data in (sparse, x))
+    assert torch.equal(start.concentration, same.concentration)
+    assert torch.equal(start.update({"x": sparse}), same.update({"x": x}))
+    assert torch.equal(start.predict({"x": sparse}), same.predict({"x": x}))
+
+
 def test_starts(float64):
     x, _, _ = planted(50)
     start = document_start(x, 3, seed=0)
@@ -392,7 +415,54 @@ def test_bad_documents(x, message):
     with pytest.raises(ValueError, match=message):
         model.predict({"x": x})
     with pytest.raises(ValueError, match=message):
-        model.coordinate_guide({"x": torch.ones(4, 5)}, 0).proportions(x)
+        model.coordinate_guide({"x": x}, 0)
+    guide = model.coordinate_guide({"x": torch.ones(4, 5)}, 0)
+    for ask in (
+        guide.proportions,
+        model.proportions,
+        lambda x: guide.predict({"x": x}),
+        lambda x: guide.update({"x": x}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(x)
+    with pytest.raises(ValueError, match=message):
+        guide.stochastic_update({"x": x}, 10, 0.5)
+
+
+def test_another_vocabulary_is_told_from_wherever_it_enters():
+    x, _, _ = planted(20)
+    for method in (CAVI(steps=2), SVI(TraceMeanField_ELBO(), steps=2, compile=False)):
+        fit = method.fit(LatentDirichletAllocation(3, 30), x)
+        asks = [partial(log_evidence, fit), partial(elbo_terms, fit), partial(fit.posterior, 2), fit.batch]
+        asks += [fit.model.documents, fit.model.guide, fit.model.proportions]
+        if isinstance(method, CAVI):
+            asks += [fit.guide.documents, fit.guide, fit.guide.proportions]
+        for ask in asks:
+            with pytest.raises(ValueError, match=r"`x` must have shape \(N, 30\), one column for each word"):
+                ask(x[:, :4])
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.long, torch.Tensor.double, torch.Tensor.numpy, torch.Tensor.tolist])
+def test_counts_of_any_number_type_are_read(kind):
+    x, _, _ = planted(20)
+    model = LatentDirichletAllocation(3, 30)
+    guide = model.coordinate_guide({"x": x}, seed=0)
+    assert torch.equal(model.proportions(kind(x)), model.proportions(x))
+    assert torch.equal(guide.proportions(kind(x)), guide.proportions(x))
+    assert torch.equal(guide.predict({"x": kind(x)}), guide.proportions(x))
+    assert torch.equal(model.coordinate_guide({"x": kind(x)}, seed=0).concentration, guide.concentration)
+    same = copy.deepcopy(guide)
+    assert torch.equal(same.update({"x": kind(x)}), guide.update({"x": x}))
+    assert torch.equal(same.concentration, guide.concentration)
+
+
+def test_what_holds_no_numbers_is_no_counts():
+    with pytest.raises(ValueError, match=r"`x` must hold counts, a matrix of shape \(N, 5\), got a list"):
+        LatentDirichletAllocation(2, 5).predict({"x": [["a", "b"]]})
+    x = torch.ones(3, 5)
+    x[1, 2] = torch.inf
+    with pytest.raises(ValueError, match=r"`x` must hold counts .* got inf in row 1, column 2"):
+        LatentDirichletAllocation(2, 5).predict({"x": x})
 
 
 def test_bad_vocabularies():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import scipy.sparse
 import torch
 from pyro import poutine
 
-from jensen.inference import IWAE, SVI, TraceMeanField_ELBO, elbo_terms, fitted_topics, load
+from jensen.inference import IWAE, SVI, TraceMeanField_ELBO, document_completion, elbo_terms, fitted_topics, load
 from jensen.models import ProdLDA
 
 from .test_latent_dirichlet_allocation import planted
@@ -98,3 +99,20 @@ def test_bad_arguments(arguments, message):
 def test_documents_without_words():
     with pytest.raises(ValueError, match="4 with none, the first in row 0"):
         SVI(TraceMeanField_ELBO(), steps=2).fit(ProdLDA(2, 5), torch.zeros(4, 5))
+
+
+def test_readings_take_any_counts_of_the_vocabulary():
+    x, _, _ = planted(20)
+    model = ProdLDA(3, 30)
+    for ask in (model.proportions, model.word_probs, lambda x: model.predict({"x": x})):
+        for same in (x.long(), x.double(), x.numpy(), scipy.sparse.csr_matrix(x.numpy())):
+            assert torch.equal(ask(same), ask(x))
+        with pytest.raises(ValueError, match="`x` must hold counts"):
+            ask(x / 2 + 0.1)
+    for ask in (model.proportions, model.word_probs, lambda x: model.predict({"x": x}), model.encode, model.guide):
+        with pytest.raises(ValueError, match=r"`x` must have shape \(N, 30\), one column for each word"):
+            ask(x[:, :4])
+    with pytest.raises(ValueError, match=r"`z` must have shape \(N, 3\), one column for each topic, got \(20, 2\)"):
+        model.log_probs(torch.zeros(20, 2))
+    same = document_completion(model.word_probs, scipy.sparse.csr_matrix(x.numpy()))
+    assert same.value == document_completion(model.word_probs, x).value

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+import scipy.sparse
 import torch
 
 from jensen.inference import (
     CAVI,
+    EM,
     SVI,
+    DataError,
     TraceMeanField_ELBO,
     bound_perplexity,
     document_completion,
@@ -18,7 +21,7 @@ from jensen.inference import (
     npmi_coherence,
     split_words,
 )
-from jensen.models import LatentDirichletAllocation
+from jensen.models import GaussianMixture, LatentDirichletAllocation
 
 
 def test_split_words(float64):
@@ -87,6 +90,28 @@ def test_fits(method, float64):
     if isinstance(method, CAVI):
         assert perplexity.value <= math.exp(-(fit.history.bound.iloc[-1] - orders) / x.sum()) + 3 * perplexity.stderr
     assert 4 < document_completion(topics, x).value < perplexity.value
+
+
+def test_sparse_counts_are_dense_ones():
+    x = torch.poisson(torch.full((40, 12), 1.0)) + torch.eye(12)[torch.arange(40) % 12] * 5
+    topics = torch.rand(3, 12)
+    fit = CAVI(steps=3).fit(LatentDirichletAllocation(3, 12), x)
+    for sparse in (
+        scipy.sparse.csr_matrix(x.numpy().astype("int64")),
+        scipy.sparse.coo_array(x.numpy()),
+        x.to_sparse(),
+    ):
+        assert document_completion(topics, sparse).value == document_completion(topics, x).value
+        assert npmi_coherence(topics, sparse, num_words=4).value == npmi_coherence(topics, x, num_words=4).value
+        assert bound_perplexity(fit, sparse).value == bound_perplexity(fit, x).value
+        assert bound_perplexity(fit, {"x": sparse}).value == bound_perplexity(fit, x).value
+        assert torch.equal(fold_in(topics, sparse, 0.1), fold_in(topics, x, 0.1))
+        assert torch.equal(split_words(sparse)[0], split_words(x)[0])
+
+
+def test_other_models_take_no_sparse_data():
+    with pytest.raises(DataError, match=r"`x` is a sparse matrix. Pass `x.toarray\(\)`"):
+        EM(steps=2).fit(GaussianMixture(2, 3), scipy.sparse.eye(3))
 
 
 def test_bad_input():

@@ -45,7 +45,7 @@ def count_words(documents: Sequence[str], vocabulary: Sequence[str], dtype: torc
         dtype: of the counts; default `torch.get_default_dtype()`.
 
     Raises:
-        ValueError: `documents` is one string, or a document has no word of the vocabulary.
+        ValueError: `documents` are no list of strings or none, or a document has no word of the vocabulary.
 
     Example:
         >>> count_words(["One fish, two fish"], ["fish", "two"])
@@ -86,7 +86,7 @@ def texts(
         dtype: of the counts; default `torch.get_default_dtype()`.
 
     Raises:
-        ValueError: `documents` is one string, no word is left, or a document has none of those left.
+        ValueError: `documents` are no list of strings or none, no word is left, or a document has none of those left.
 
     Example:
         >>> texts(["the cat sat", "the dog ran"], stop_words=["the"]).feature_names
@@ -97,7 +97,16 @@ def texts(
     _check_texts(documents)
     stop = list(stop_words) if stop_words is not None and not isinstance(stop_words, str) else stop_words
     counter = CountVectorizer(min_df=min_documents, max_df=max_documents, max_features=max_words, stop_words=stop)
-    x = _filled(from_sparse(counter.fit_transform(documents), dtype))
+    try:
+        counts = counter.fit_transform(documents)
+    except ValueError as error:  # scikit-learn's says which of its own options left nothing
+        if type(error) is not ValueError:  # an option that cannot be
+            raise
+        raise ValueError(
+            f"`documents` have no word left ({error}). Leave out fewer: see `min_documents`, `max_documents` and "
+            "`stop_words`; words have two letters or more."
+        ) from error
+    x = _filled(from_sparse(counts, dtype))
     words = tuple(str(word) for word in counter.get_feature_names_out())
     data = Dataset(name, train={"x": x}, feature_names=words)
     return split(data, validation_size=validation_size, test_size=test_size, seed=seed)
@@ -139,6 +148,14 @@ def reuters(
 def _check_texts(documents: Sequence[str]) -> None:
     if isinstance(documents, str):
         raise ValueError("`documents` must be a list of strings, one a document; got one string. Put it in a list.")
+    if len(documents) == 0:
+        raise ValueError("`documents` must be a list of strings, one a document; got none.")
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise ValueError(
+                f"`documents` must be a list of strings, one a document; got {document!r} of type "
+                f"{type(document).__name__} at index {index}. Give each document as one string."
+            )
 
 
 def _filled(x: Tensor) -> Tensor:

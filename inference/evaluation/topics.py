@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -115,8 +116,9 @@ def document_completion(
         seed: of the split.
 
     Returns:
-        The perplexity; its standard error is that over documents, for a ratio. Details: ``log_prob`` and ``tokens`` of
-        each document's unseen half, ``(N,)``.
+        The perplexity; its standard error is that over documents, for a ratio. It is infinite, without a standard
+        error and with a warning, where a word of the unseen half has probability zero. Details: ``log_prob``
+        and ``tokens`` of each document's unseen half, ``(N,)``.
 
     Raises:
         DataError: `x` are no counts of this vocabulary, or has documents of fewer than two words.
@@ -139,6 +141,12 @@ def document_completion(
             topics = _simplex(topics)
             seen, unseen = split_words(_counts("x", x, topics.shape[1]), seed)
             probs = fold_in(topics, seen, alpha) @ topics
+        if probs.shape != unseen.shape:
+            raise ConfigurationError(
+                f"`topics` must return the words' probabilities, of shape {tuple(unseen.shape)} here, got "
+                f"{tuple(probs.shape)}. Of ProdLDA, pass `fit.model.word_probs`."
+            )
+        _warn_of_impossible((unseen > 0) & (probs == 0))
         log_prob = torch.special.xlogy(unseen, probs).sum(-1)
     tokens = unseen.sum(-1)
     mean = log_prob.sum() / tokens.sum()
@@ -146,6 +154,18 @@ def document_completion(
     stderr = residual.square().sum().sqrt() / tokens.sum()
     value = math.exp(-float(mean))
     return Estimate(value, value * float(stderr), 1, {"log_prob": log_prob, "tokens": tokens})
+
+
+def _warn_of_impossible(impossible: Tensor) -> None:
+    if impossible.any():
+        row, column = impossible.nonzero()[0].tolist()
+        warnings.warn(
+            f"The perplexity is infinite: {int(impossible.any(0).sum())} of the words of `x` have probability zero "
+            f"under `topics` where they occur, the first in row {row}, column {column}. Leave such words out of `x`, "
+            "or give topics that are smoothed: posterior means, or counts with a small number added.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def npmi_coherence(topics: Tensor, reference: Any, *, num_words: int = 10) -> Estimate:

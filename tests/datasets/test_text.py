@@ -36,6 +36,15 @@ def test_from_sparse():
 def test_bad_texts():
     with pytest.raises(ValueError, match="`documents` must be a list of strings"):
         texts("one text")
+    for read in (texts, lambda documents: count_words(documents, ["cat"])):
+        with pytest.raises(ValueError, match="`documents` must be a list of strings, one a document; got none"):
+            read([])
+        with pytest.raises(ValueError, match=r"`documents` must be .* got 2 of type int at index 1. Give each"):
+            read(["cat", 2])
+    with pytest.raises(ValueError, match=r"`documents` have no word left \(empty vocabulary.* `stop_words`"):
+        texts(["a b", "c"])
+    with pytest.raises(ValueError, match=r"`documents` have no word left .*see `min_documents`"):
+        texts(["cat", "dog"], min_documents=2)
     with pytest.raises(ValueError, match="got 1 that hold none, the first at index 0"):
         count_words(["fish"], ["cat"])
     with pytest.raises(ValueError, match="1 that hold none, the first at index 1"):

@@ -12,6 +12,7 @@ from jensen.inference import (
     CAVI,
     EM,
     SVI,
+    ConfigurationError,
     DataError,
     TraceMeanField_ELBO,
     bound_perplexity,
@@ -112,6 +113,17 @@ def test_sparse_counts_are_dense_ones():
 def test_other_models_take_no_sparse_data():
     with pytest.raises(DataError, match=r"`x` is a sparse matrix. Pass `x.toarray\(\)`"):
         EM(steps=2).fit(GaussianMixture(2, 3), scipy.sparse.eye(3))
+
+
+def test_an_impossible_word_is_named():
+    x = torch.tensor([[4.0, 4.0, 0.0], [2.0, 4.0, 4.0]])
+    with pytest.warns(RuntimeWarning, match=r"infinite: 1 of the words .* probability zero .* row 1, column 2\. Leave"):
+        found = document_completion(torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]), x)
+    assert found.value == math.inf and math.isnan(found.stderr)
+    assert found.details["log_prob"].isinf().tolist() == [False, True]
+    assert document_completion(torch.tensor([[1.0, 1.0, 0.0]]), x[:1]).value < math.inf  # nobody uses it: no warning
+    with pytest.raises(ConfigurationError, match=r"`topics` must return .* shape \(2, 3\) here, got \(2, 2\)"):
+        document_completion(lambda x: x[:, :2], x)
 
 
 def test_bad_input():

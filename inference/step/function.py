@@ -143,9 +143,7 @@ class StepFunction:
         """Gradients of ``-objective`` at `packed`; missing gradients are zeros."""
         leaves = [tensor.detach().requires_grad_() for tensor in packed]
         own = [buffer.clone() for buffer in buffers]
-        with torch.enable_grad(), self._swapped(self.unpack(leaves), own):
-            bound = self._bound_of(batch, noise, weight)
-            gradients = torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
+        bound, gradients = self._differentiate(leaves, self.unpack, own, batch, noise, weight)
         full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
         return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
 
@@ -159,14 +157,24 @@ class StepFunction:
     ) -> set[str]:
         """Names of the parameters that the objective does not depend on; a gradient that is zero still counts."""
         leaves = [tensor.detach().requires_grad_() for tensor in self.unpack(packed)]
-        with torch.enable_grad(), self._swapped(leaves, [buffer.clone() for buffer in buffers]):
-            bound = self._bound_of(batch, noise, weight)
-            gradients = torch.autograd.grad(bound.surrogate, leaves, allow_unused=True)
+        own = [buffer.clone() for buffer in buffers]
+        _, gradients = self._differentiate(leaves, lambda parameters: parameters, own, batch, noise, weight)
         return {name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None}
 
-    def _bound_of(self, batch: Batch, noise: StepNoise | None, weight: torch.Tensor | float) -> Bound:
+    def _differentiate(
+        self,
+        leaves: list[torch.Tensor],
+        unpack: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+        own: list[torch.Tensor],
+        batch: Batch,
+        noise: StepNoise | None,
+        weight: torch.Tensor | float,
+    ) -> tuple[Bound, tuple[torch.Tensor | None, ...]]:
+        """The bound, and the gradients of ``-surrogate`` at `leaves`, which `unpack` makes the parameters of."""
         given = None if noise is None else Noise(noise.normal, noise.uniform)
-        return self._bound(self.transformed(batch, noise), given, weight)
+        with torch.enable_grad(), self._swapped(unpack(leaves), own):
+            bound = self._bound(self.transformed(batch, noise), given, weight)
+            return bound, torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
 
     def transformed(self, batch: Batch, noise: StepNoise | None) -> Batch:
         """The batch as the program sees it at a step with this noise."""

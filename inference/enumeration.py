@@ -18,9 +18,9 @@ from pyro.ops.rings import LogRing
 
 from .densities import log_prob_of
 from .errors import ModelError
+from .findings.pair_sites import is_ignored
 from .minibatch import DATA_PLATE
 from .program import Structure
-from .structure import is_ignored
 
 __all__ = ["Part", "contract"]
 

@@ -13,11 +13,11 @@ from pyro import poutine
 from torch import Tensor
 
 from .errors import ConfigurationError, DataError
+from .findings.pair_sites import is_ignored
 from .fit_context import ready
 from .particles import map_particles
 from .program import Program
 from .seeding import derive_seed
-from .structure import is_ignored
 
 if TYPE_CHECKING:
     from .fit import Fit

@@ -14,8 +14,8 @@ from pyro.poutine.messenger import Messenger
 from . import enumeration
 from .densities import analytic_kl as closed_form_kl
 from .densities import dimensions, log_prob_of, reduce_to_data
+from .findings.pair_sites import is_ignored
 from .program import Batch, Program, Structure
-from .structure import is_ignored
 from .terms import SiteTerms
 
 __all__ = ["PairRun"]

@@ -15,6 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
 
+from .findings import ALL_USES, Finding, raise_first
 from .supported import check_has_evidence
 
 __all__ = ["Program", "Site", "Structure"]
@@ -66,12 +67,14 @@ class Structure:
         guide_order: names of the guide's sites in the order they are drawn.
         max_plate_nesting: how many batch dimensions, from the right, plates occupy.
         batch_size: size of the plate ``"data"``, or None when there is none.
+        findings: what is wrong with the pair; none of them stops every use of it.
     """
 
     sites: dict[str, Site]
     guide_order: tuple[str, ...]
     max_plate_nesting: int
     batch_size: int | None
+    findings: tuple[Finding, ...] = ()
 
     def select(self, kind: str | None = None, local: bool | None = None) -> list[Site]:
         return [
@@ -196,8 +199,11 @@ class Program(nn.Module):
     def structure(self, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
         """The pair's sites, from one eager validated run on `batch`; kept for later batches of the same shapes.
 
+        What stops only some uses of the pair is in its `findings`.
+
         Raises:
-            ModelError: for a model that bounds no evidence (``scored_by_loss``), and whatever the run finds.
+            ModelError: for a model that bounds no evidence (``scored_by_loss``), and for the first thing found that
+                stops every use of the pair.
         """
         from .structure import examine_structure
 
@@ -205,7 +211,9 @@ class Program(nn.Module):
         key = tuple((name, tuple(getattr(value, "shape", ()))) for name, value in batch.items())
         key += tuple(tuple(getattr(value, "shape", ())) for value in args)
         if key not in self._structure:
-            self._structure[key] = examine_structure(self, batch, args)
+            structure = examine_structure(self, batch, args)
+            raise_first([finding for finding in structure.findings if finding.stops == ALL_USES], "fit")
+            self._structure[key] = structure
         return self._structure[key]
 
     describe = structure

@@ -7,10 +7,11 @@ __all__ = ["check_amortisation"]
 import torch
 
 from ..densities import log_prob_of
+from ..findings import data_frames
 from ..minibatch import DATA_PLATE
 from .case import Case
 from .failures import first_line
-from .runs import data_frames, moved_parameters, run
+from .runs import moved_parameters, run
 
 
 def check_amortisation(case: Case) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 __all__ = ["Case"]
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from ..findings import Finding, PairSites, in_data_plate
 from ..minibatch import DATA_PLATE
 from ..program import Program, Structure
-from .report import Finding
-from .runs import Run, in_data_plate
+from .runs import Run
 
 Batch = dict[str, torch.Tensor]
 
@@ -70,6 +71,18 @@ class Case:
         return {name: site for name, site in self.model_run.sites.items() if not site["is_observed"]}
 
     @property
+    def sites(self) -> PairSites:
+        """The two runs of all the data, as the checks that fits make take them."""
+        return PairSites(
+            self.model_run.sites,
+            self.guide_run.sites,
+            self.batch,
+            model_complete=self.model_run.complete,
+            guide_complete=self.guide_run.complete,
+            has_guide=self.guide is not None,
+        )
+
+    @property
     def shared(self) -> dict[str, tuple[Any, Any]]:
         """Sites that both sample: name -> (model's, guide's)."""
         guide = self.guide_run.sites
@@ -83,12 +96,18 @@ class Case:
         """Whether a fault of one of these kinds (about `where`) is known."""
         return any(f.code in codes and where in (None, f.where) for f in self.faults)
 
+    def add(self, finding: Finding) -> None:
+        """Keep a finding, once."""
+        kept = self.faults if finding.severity == "fault" else self.warnings
+        if finding not in kept:
+            kept.append(finding)
+
+    def forget(self, code: str, where: Collection[str]) -> None:
+        """Drop the faults of a kind that another one explains."""
+        self.faults = [f for f in self.faults if not (f.code == code and f.where in where)]
+
     def fault(self, code: str, where: str, message: str, cure: str) -> None:
-        finding = Finding(code, where, message, cure)
-        if finding not in self.faults:
-            self.faults.append(finding)
+        self.add(Finding(code, where, message, cure))
 
     def warn(self, code: str, where: str, message: str, cure: str) -> None:
-        finding = Finding(code, where, message, cure)
-        if finding not in self.warnings:
-            self.warnings.append(finding)
+        self.add(Finding(code, where, message, cure, severity="warning"))

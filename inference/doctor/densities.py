@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ..densities import log_prob_of
+from ..findings import class_name
+from ..findings.support_sets import support_text
 from .case import Case
 from .failures import first_line
 from .runs import Run, run
-from .supports import support_text
 
 _SEEDS = (0, 1, 2)
 
@@ -80,8 +81,6 @@ def _inside(fn: Any, value: torch.Tensor) -> bool:
 
 
 def _outside(case: Case, name: str, fn: Any, value: torch.Tensor) -> None:
-    from ..structure import _class_name
-
     if any(fault.code == "data" and f"`{name}`" in fault.message for fault in case.faults):
         return
     good = fn.support.check(value)
@@ -92,7 +91,7 @@ def _outside(case: Case, name: str, fn: Any, value: torch.Tensor) -> None:
     case.fault(
         "data",
         name,
-        f"The data of `{name}` are outside the support of its {_class_name(fn)} ({support_text(fn.support)}): {count} "
+        f"The data of `{name}` are outside the support of its {class_name(fn)} ({support_text(fn.support)}): {count} "
         f"{'datum' if count == 1 else 'data'}{row}.",
         "Change the likelihood, or recode or rescale the data.",
     )

@@ -14,10 +14,10 @@ from torch import nn
 
 from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
+from ..findings import Finding, find
 from ..model_start import start_model
 from ..program import Program
 from ..signature import Signature, read_signature
-from .agreement import check_agreement
 from .amortisation import check_amortisation
 from .case import Case
 from .densities import check_densities
@@ -26,7 +26,7 @@ from .given import Given, invent, read_data
 from .objectives import judge_objectives, judge_speed, recommend
 from .parameters import examine_parameters
 from .plates import check_plates
-from .report import Finding, Report
+from .report import Report
 from .runs import run
 from .sites import check_discrete, site_rows, start_terms
 from .source import check_places
@@ -172,7 +172,8 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
     check_failures(case, "model", checked, case.model_run)
     case.model_small = run(program, program.model, case.small)
 
-    check_agreement(case)
+    for finding in find(case.sites):
+        case.add(finding)
     check_plates(case)
     check_stability(case)
     check_small(case)

@@ -1,4 +1,4 @@
-"""Plates: where the data are, how many, what lies outside, and scales set by hand."""
+"""The data plate: its size on these data and on fewer, and what of the data lies outside of it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,17 @@ __all__ = ["check_plates"]
 
 from typing import Any
 
-import torch
-
+from ..findings import data_frames, in_data_plate
 from ..minibatch import DATA_PLATE
 from .case import Case
-from .runs import Run, data_frames, in_data_plate
+from .runs import Run
 
 
 def check_plates(case: Case) -> None:
-    """Look at the plates of model and guide."""
+    """Compare the plates with the data, on all of them and on a part."""
     for who, run in (("model", case.model_run), ("guide", case.guide_run)):
-        _sequential(case, who, run)
-        _scales(case, who, run)
         _data_size(case, who, run)
-        _hidden_dimensions(case, who, run)
     _missing_plate(case)
-
-
-def _sequential(case: Case, who: str, run: Run) -> None:
-    for name, site in run.sites.items():
-        for frame in site["cond_indep_stack"]:
-            if frame.vectorized or (frame.name != DATA_PLATE and frame.size != case.size):
-                continue
-            case.fault(
-                "sequential-plate",
-                name,
-                f"The plate `{frame.name}` around `{name}` in the {who} is a loop over the data.",
-                f"Write it as a context, {case.plate_cure}, with one sample statement for all data.",
-            )
-            return
 
 
 def _data_size(case: Case, who: str, run: Run) -> None:
@@ -62,90 +44,8 @@ def _data_size(case: Case, who: str, run: Run) -> None:
         )
 
 
-def _scales(case: Case, who: str, run: Run) -> None:
-    for name, (size, rows) in run.plates.items():
-        if rows < size:
-            owner = f"The plate `{name}` in the {who} subsamples {rows} of {size}, which scales its sites by hand"
-            cure = "Declare it with all that it is given"
-            if name == DATA_PLATE:
-                case.fault(
-                    "hand-set-scale",
-                    DATA_PLATE,
-                    f"{owner}; mini-batches are scaled once more by the fit.",
-                    f"{cure}, {case.plate_cure}, and pass `SVI(batch_size={rows})`.",
-                )
-            else:
-                message = f"{owner}: importance weights are wrong with it."
-                case.fault("hand-set-scale", name, message, f"{cure}, without subsampling.")
-    inside = {name for name, (size, rows) in run.plates.items() if rows < size}
-    scaled: dict[str, list[str]] = {}
-    for name, site in run.sites.items():
-        scale = site["scale"]
-        if any(frame.name in inside for frame in site["cond_indep_stack"]):
-            continue
-        if isinstance(scale, torch.Tensor) or float(scale) != 1.0:
-            number = not isinstance(scale, torch.Tensor) or scale.numel() == 1
-            scaled.setdefault(f"{float(scale):g}" if number else "a tensor", []).append(name)
-    for shown, names in scaled.items():
-        case.fault(
-            "hand-set-scale",
-            names[0],
-            f"The {who} scales {_listed(names)} by {shown} itself: the bound is then no bound on the evidence, and "
-            f"importance weights, `log_evidence` and k-hat are wrong.",
-            "Remove `poutine.scale`. `SVI(batch_size=…)` scales mini-batches; `BetaELBO` weights the KL.",
-        )
-
-
 def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
-
-
-def _hidden_dimensions(case: Case, who: str, run: Run) -> None:
-    for name, site in run.sites.items():
-        shape = _width(site)
-        if shape is None or case.has("hidden-dimension", "shape-mismatch", where=name):
-            continue
-        dims = {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
-        hidden = [dim for dim in range(-len(shape), 0) if dim not in dims and shape[dim] > 1]
-        if not hidden:
-            continue
-        if not dims and shape[0] == case.size and _follows_data(case, who, name):
-            continue  # the data themselves: said by the check of the data plate
-        sizes = ", ".join(str(shape[dim]) for dim in hidden)
-        own = tuple(site["fn"].batch_shape)
-        if own != shape:
-            case.fault(
-                "hidden-dimension",
-                name,
-                f"The value of `{name}` has shape {tuple(site['value'].shape)}, its distribution {own}: together they "
-                f"make densities of shape {shape}, every value against every parameter.",
-                f"Give the value the shape of the distribution, such as `{name}.squeeze(-1)`; or add `.to_event(1)` "
-                f"and parameters of the value's shape.",
-            )
-            continue
-        if dims:
-            cure = (
-                f"If they are features of one datum, put them last (shape ({case.size}, …)) and mark them with "
-                f"`.to_event({len(hidden)})`; if they are draws, add a plate for them."
-            )
-        else:
-            cure = f"Add `.to_event({len(hidden)})` to its distribution, or a plate of that size."
-        case.fault(
-            "hidden-dimension",
-            name,
-            f"`{name}` in the {who} has batch shape {shape}, and no plate declares its dimension of size {sizes}: are "
-            f"those one vector, or independent draws?",
-            cure,
-        )
-
-
-def _width(site: Any) -> tuple[int, ...] | None:
-    """The shape of the site's log density, or None if value and distribution do not fit."""
-    fn, value = site["fn"], site["value"]
-    try:
-        return tuple(torch.broadcast_shapes(fn.batch_shape, value.shape[: value.dim() - fn.event_dim]))
-    except RuntimeError:
-        return None
 
 
 def _follows_data(case: Case, who: str, name: str) -> bool:
@@ -165,6 +65,7 @@ def _missing_plate(case: Case) -> None:
     outside = [name for name, site in run.sites.items() if not in_data_plate(site) and _holds_data(case, name, site)]
     if not outside:
         return
+    case.forget("hidden-dimension", outside)  # the dimension without a plate is the data's
     listed, have = _listed(outside), "has" if len(outside) == 1 else "have"
     if any(in_data_plate(site) for site in run.sites.values()):
         case.fault(

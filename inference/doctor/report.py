@@ -7,25 +7,7 @@ __all__ = ["Finding", "ObjectiveRow", "ParameterRow", "Report", "SiteRow"]
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, and what to change.
-
-    Attributes:
-        code: its kind, such as ``"missing-site"``; the same for every model.
-        where: the site, parameter or argument it is about, or ``""`` for the whole program.
-        message: what was found.
-        cure: what to change.
-    """
-
-    code: str
-    where: str
-    message: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.cure}"
+from ..findings import Finding
 
 
 @dataclass(frozen=True)

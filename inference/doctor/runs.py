@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Give", "Run", "accepted", "data_frames", "in_data_plate", "moved_parameters", "run"]
+__all__ = ["Give", "Run", "accepted", "moved_parameters", "run"]
 
 import inspect
 import traceback
@@ -21,9 +21,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
-from ..minibatch import DATA_PLATE
+from ..findings.pair_sites import is_ignored
 from ..program import Program
-from ..structure import is_ignored
 
 _LIBRARIES = ("site-packages", "<string>", "/contextlib.py", "/functools.py")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -187,12 +186,3 @@ def _line(error: Exception) -> str:
         if not path.startswith(_PACKAGES) and not any(part in path for part in _LIBRARIES):
             return f"{Path(path).name}:{frame.lineno}"
     return ""
-
-
-def data_frames(site: Any) -> list[Any]:
-    """The frames of the plate ``"data"`` around a site."""
-    return [frame for frame in site["cond_indep_stack"] if frame.name == DATA_PLATE]
-
-
-def in_data_plate(site: Any) -> bool:
-    return bool(data_frames(site))

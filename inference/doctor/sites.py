@@ -10,12 +10,11 @@ import torch
 from torch.distributions import Distribution
 
 from ..densities import analytic_kl
-from ..structure import _class_name
+from ..findings import class_name, in_data_plate
+from ..findings.support_sets import support_text
 from ..terms import Terms, evaluate
 from .case import Case
 from .report import SiteRow
-from .runs import in_data_plate
-from .supports import support_text
 
 
 def start_terms(case: Case) -> Terms | None:
@@ -58,8 +57,8 @@ def _row(case: Case, name: str, node: Any, guide_node: Any, terms: Terms | None)
         batch_shape=tuple(fn.batch_shape),
         event_shape=tuple(fn.event_shape),
         support=support,
-        model="" if node is None else _class_name(fn),
-        guide="" if guide_node is None else _class_name(guide_node["fn"]),
+        model="" if node is None else class_name(fn),
+        guide="" if guide_node is None else class_name(guide_node["fn"]),
         kl=kl,
         gradient=gradient,
         note=note,
@@ -104,7 +103,7 @@ def _closed_form(node: Any, guide_node: Any) -> bool:
 
 
 def _why(case: Case, name: str, node: Any, guide_node: Any) -> str:
-    p, q = _class_name(node["fn"]), _class_name(guide_node["fn"])
+    p, q = class_name(node["fn"]), class_name(guide_node["fn"])
     if q == "Delta":
         return "the guide draws it through a transform"
     if not _closed_form(node, guide_node):
@@ -124,7 +123,7 @@ def check_discrete(case: Case) -> None:
         fn: Distribution = guide_node["fn"]
         if getattr(fn, "has_rsample", False) or guide_node["infer"].get("enumerate") == "parallel":
             continue
-        kind = _class_name(guide_node["fn"])
+        kind = class_name(guide_node["fn"])
         if node["fn"].has_enumerate_support:
             case.warn(
                 "score-function",

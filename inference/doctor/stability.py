@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ..densities import log_prob_of
+from ..findings import in_data_plate
 from .case import Case
-from .runs import Run, accepted, in_data_plate, run
+from .runs import Run, accepted, run
 
 _SEEDS = (1, 2, 3)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, ModelError
+from ..findings import raise_first
 from ..fit_context import drawing, ready
 from ..program import Program, Structure
 
@@ -35,6 +36,7 @@ class Scored:
         self.program, self.data, self.device = program, data, device
         self.size = len(next(iter(data.values())))
         self.sliceable, self.structure = _sliceable(self)
+        raise_first(self.structure.findings, "score")
 
     def rows(self, rows: slice | None = None) -> Batch:
         """The batch of these rows (all by default), on the pair's device."""
@@ -50,6 +52,7 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
 
     Raises:
         DataError: if `data` is None and the fit kept no data, or the data do not fit the model.
+        ModelError: if a finding about the pair makes scores of it wrong, such as a scale that it sets by hand.
     """
     program: Program = fit.program
     batch = _data(fit, data)

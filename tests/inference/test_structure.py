@@ -123,22 +123,22 @@ def observer(x):
 
 
 FAULTS = [
-    (z_model, None, "The guide lacks the model's latent site `latent`"),
-    (z_model, z_guide("latnet"), r"The guide samples `latnet`, which the model does not have. Did you mean `latent`\?"),
+    (z_model, None, "The guide lacks the model's latent `latent`"),
+    (z_model, z_guide("latnet"), "lacks the model's latent `latent`, and samples `latnet`, which .* Rename `latnet`"),
     (z_model, z_guide("x"), "The guide samples `x`, which the model observes"),
     (z_model, observer, "The guide observes `seen`"),
     (
         z_model,
         outside,
-        r"`latent` has batch shape \(3,\) and event shape \(\) in the model but batch shape \(\) and event",
+        r"`latent` is inside the plate `data` only in the model. Put it inside `with pyro.plate",
     ),
     (z_model, other_size, r"The plate `data` has different sizes in model and guide: \[2, 3\]"),
-    (sequential, None, r"The plate `data` around `x0` is a sequential loop"),
+    (sequential, None, r"The plate `data` around `x0` in the model is a loop over the data. Write it as a context"),
     (bare, bare, r"The guide samples `x`|The guide observes `x`"),
     (
         bare,
         lambda x: pyro.sample("latent", dist.Normal(torch.zeros(3), 1.0)),
-        r"`latent` has shape \(3,\), wider than the plates",
+        r"`latent` in the model has batch shape \(3,\), wider than the plates",
     ),
 ]
 
@@ -151,7 +151,8 @@ def test_faults_are_named(model, guide, message):
 
 def test_a_forgotten_to_event_is_found_even_when_shapes_fit():
     """Three data of three features: without `to_event` each column would pass for a datum."""
-    with pytest.raises(ModelError, match=r"`x` has shape \(3, 3\), wider than the plates around it. Mark the extra"):
+    message = r"`x` in the model has batch shape \(3, 3\), wider than the plates around it: .* Mark the extra"
+    with pytest.raises(ModelError, match=message):
         describe(square, None, x=torch.zeros(3, 3))
 
 

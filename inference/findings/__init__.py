@@ -1,0 +1,18 @@
+"""What is wrong with a pair, and what to change: one list for fits, scores, draws and the doctor."""
+
+from __future__ import annotations
+
+from .checks import find
+from .finding import ALL_USES, Finding, raise_first
+from .pair_sites import PairSites, class_name, data_frames, in_data_plate
+
+__all__ = [
+    "ALL_USES",
+    "Finding",
+    "PairSites",
+    "class_name",
+    "data_frames",
+    "find",
+    "in_data_plate",
+    "raise_first",
+]

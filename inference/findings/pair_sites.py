@@ -1,0 +1,87 @@
+"""What every check looks at: the sites of one run of the model beside those of one run of the guide."""
+
+from __future__ import annotations
+
+__all__ = ["PairSites", "class_name", "data_frames", "in_data_plate", "is_ignored", "plate_cure"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from pyro.poutine.subsample_messenger import _Subsample
+
+from ..minibatch import DATA_PLATE
+
+
+@dataclass(frozen=True)
+class PairSites:
+    """The sample sites that one run of each program recorded, with the same latent values in both.
+
+    Attributes:
+        model, guide: Pyro's messages of the sites with a density, by name, in order.
+        batch: what both were given.
+        model_rows, guide_rows: of each plate, the rows that the program itself gave it or drew for it.
+        model_complete, guide_complete: whether the run reached its end; what follows a break was not seen.
+        has_guide: whether there is a guide to compare with.
+    """
+
+    model: Mapping[str, Any]
+    guide: Mapping[str, Any]
+    batch: Mapping[str, Any]
+    model_rows: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    guide_rows: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    model_complete: bool = True
+    guide_complete: bool = True
+    has_guide: bool = True
+
+    @property
+    def latents(self) -> dict[str, Any]:
+        """The model's latent sites."""
+        return {name: site for name, site in self.model.items() if not site["is_observed"]}
+
+    @property
+    def shared(self) -> dict[str, tuple[Any, Any]]:
+        """Latents that both sample: name -> (model's, guide's)."""
+        return {name: (site, self.guide[name]) for name, site in self.latents.items() if name in self.guide}
+
+    @property
+    def size(self) -> int | None:
+        """How many data the batch has, or None if it has no tensors."""
+        return next((len(v) for v in self.batch.values() if isinstance(v, torch.Tensor) and v.dim()), None)
+
+    @property
+    def first(self) -> str:
+        """The name of the argument whose length a plate should ask for."""
+        return next(iter(self.batch), "x")
+
+
+def plate_cure(pair: PairSites) -> str:
+    """How the data plate is written."""
+    return f'`with pyro.plate("{DATA_PLATE}", len({pair.first})):`'
+
+
+def is_ignored(site: Any) -> bool:
+    """Whether a trace node carries no density: plates' index sites and `pyro.deterministic`."""
+    return (
+        site["type"] != "sample"
+        or isinstance(site["fn"], _Subsample)
+        or bool(site["infer"].get("_deterministic", False))
+    )
+
+
+def data_frames(site: Any) -> list[Any]:
+    """The frames of the plate ``"data"`` around a site."""
+    return [frame for frame in site["cond_indep_stack"] if frame.name == DATA_PLATE]
+
+
+def in_data_plate(site: Any) -> bool:
+    return bool(data_frames(site))
+
+
+def class_name(fn: Any) -> str:
+    """The name of a distribution's class, under what wraps it."""
+    while fn.__class__.__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
+        fn = fn.base_dist
+    return "Delta" if isinstance(fn, Delta) else fn.__class__.__name__

@@ -38,7 +38,7 @@ def tempered(x):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (subsampled, r"plate `data` in the model subsamples 12 of 36.*SVI\(batch_size=12\)"),
+        (subsampled, r"plate `data` in the model subsamples \d+ of 36.*pass `SVI\(batch_size=\d+\)`"),
         (features_subsampled, "plate `rows` in the model subsamples 4 of 12.*without subsampling"),
         (tempered, r"scales `x` by 0\.5 itself.*Remove `poutine.scale`"),
     ],

@@ -111,7 +111,7 @@ class Dataset:
         return self.map(lambda batch: {key: batch[key] for key in keys})
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Dataset:
-        """The data set on `device`, its floating-point tensors as `dtype`; integer labels keep theirs."""
+        """The data set on `device`, its floating-point tensors as `dtype`; integer labels and `scaling` keep theirs."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
@@ -119,10 +119,7 @@ class Dataset:
         def move_all(tensors: Mapping[str, Tensor]) -> Batch:
             return {key: move(tensor) for key, tensor in tensors.items()}
 
-        moved = replace(self.map(move_all), truth=move_all(self.truth))
-        if self.scaling is None:
-            return moved
-        return replace(moved, scaling=Standardizer(move(self.scaling.mean), move(self.scaling.scale)))
+        return replace(self.map(move_all), truth=move_all(self.truth))
 
     def __repr__(self) -> str:
         lines = [f"Dataset `{self.name}`"]

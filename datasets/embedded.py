@@ -42,9 +42,9 @@ def breast_cancer(
         >>> breast_cancer(test_size=0.25).sizes
         {'train': 427, 'test': 142}
     """
-    data = _tabular("breast_cancer", dtype)
+    data = _tabular("breast_cancer")
     data = data.map(lambda batch: {**batch, "y": batch["y"].to(batch["x"].dtype)})
-    return _finish(data, standardize, validation_size, test_size, seed, stratify)
+    return _finish(data, standardize, validation_size, test_size, seed, stratify, dtype)
 
 
 def wine(
@@ -63,7 +63,7 @@ def wine(
 
     Reference: Aeberhard and Forina, "Wine", 1991, https://doi.org/10.24432/C5PC7J (CC BY 4.0).
     """
-    return _finish(_tabular("wine", dtype), standardize, validation_size, test_size, seed, stratify)
+    return _finish(_tabular("wine"), standardize, validation_size, test_size, seed, stratify, dtype)
 
 
 def iris(
@@ -81,7 +81,7 @@ def iris(
 
     Reference: Fisher, "The use of multiple measurements in taxonomic problems", 1936, https://doi.org/10.24432/C56C76.
     """
-    return _finish(_tabular("iris", dtype), standardize, validation_size, test_size, seed, stratify)
+    return _finish(_tabular("iris"), standardize, validation_size, test_size, seed, stratify, dtype)
 
 
 def digits(
@@ -101,21 +101,21 @@ def digits(
     Reference: Alpaydin and Kaynak, "Optical recognition of handwritten digits", 1998,
     https://doi.org/10.24432/C50P49 (CC BY 4.0).
     """
-    data = _tabular("digits", dtype)
+    data = _tabular("digits")
     x = data.train["x"] / 16
     data = data.map(lambda batch: {**batch, "x": x if flatten else x.view(-1, 1, 8, 8)})
-    return _finish(data, False, validation_size, test_size, seed, stratify)
+    return _finish(data, False, validation_size, test_size, seed, stratify, dtype)
 
 
-def _tabular(name: str, dtype: torch.dtype | None) -> Dataset:
-    """The whole of a scikit-learn data set as `train`, in its own units."""
+def _tabular(name: str) -> Dataset:
+    """The whole of a scikit-learn data set as `train`, in its own units and float64."""
     from sklearn import datasets
 
     bunch: Any = getattr(datasets, f"load_{name}")()
     return Dataset(
         name,
         train={
-            "x": torch.as_tensor(bunch.data, dtype=dtype or torch.get_default_dtype()),
+            "x": torch.as_tensor(bunch.data, dtype=torch.float64),
             "y": torch.as_tensor(bunch.target, dtype=torch.int64),
         },
         feature_names=tuple(str(feature) for feature in bunch.feature_names),
@@ -125,9 +125,17 @@ def _tabular(name: str, dtype: torch.dtype | None) -> Dataset:
 
 
 def _finish(
-    data: Dataset, standardize: bool, validation_size: float, test_size: float, seed: int, stratify: bool
+    data: Dataset,
+    standardize: bool,
+    validation_size: float,
+    test_size: float,
+    seed: int,
+    stratify: bool,
+    dtype: torch.dtype | None,
 ) -> Dataset:
+    """The splits, rounded to their number type after they are standardised."""
     data = split(
         data, validation_size=validation_size, test_size=test_size, seed=seed, stratify="y" if stratify else None
     )
-    return standardize_(data) if standardize else data
+    data = standardize_(data) if standardize else data
+    return data.to(dtype=dtype or torch.get_default_dtype())

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Standardizer:
-    """`x -> (x - mean) / scale`, column by column.
+    """`x -> (x - mean) / scale`, column by column, in float64: only the result is rounded to the type of `x`.
 
     Args:
-        mean: `(*features)`, in the units of `x`.
-        scale: `(*features)`, positive, in the units of `x`.
+        mean: `(*features)`, in the units of `x`, float64.
+        scale: `(*features)`, positive, in the units of `x`, float64.
 
     Example:
         >>> import torch
@@ -49,6 +49,7 @@ class Standardizer:
             raise ValueError(f"`x`: expected floating-point columns, got {x.dtype}; convert with `x.float()`")
         if not x.isfinite().all():
             raise ValueError("`x`: expected finite entries, got NaN or infinity; impute or drop these rows first")
+        x = _wide(x)
         constant = x.amax(0) == x.amin(0)
         mean = x.mean(0).where(~constant, x[0])
         scale = (x - mean).square().mean(0).sqrt()
@@ -56,11 +57,18 @@ class Standardizer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Standardised `x`, `(N, *features)`."""
-        return (x - self.mean) / self.scale
+        wide = _wide(x)
+        return ((wide - self.mean.to(wide)) / self.scale.to(wide)).to(x)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Back to the original units."""
-        return x * self.scale + self.mean
+        """Back to the original units, in the type of `x`, which may not hold them: pass float64 if in doubt."""
+        wide = _wide(x)
+        return (wide * self.scale.to(wide) + self.mean.to(wide)).to(x)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in float64, on the CPU if its device knows no float64."""
+    return x.cpu().double() if x.device.type == "mps" else x.double()
 
 
 def standardize(dataset: Dataset, key: str = "x") -> Dataset:

@@ -12,6 +12,7 @@ import torch
 from jensen.models.sparse_counts import dense
 
 from .errors import DataError
+from .spread import check_spread
 
 _FLOAT32_INTEGERS = {torch.float32: 2**24, torch.float64: 2**53, torch.float16: 2**11, torch.bfloat16: 2**8}
 
@@ -36,7 +37,7 @@ def to_tensor(
 
     Raises:
         DataError: if it holds no numbers (text, objects, complex), is a scalar, is empty, has a NaN or an infinity,
-            or does not fit the type it is cast to.
+            or does not fit the type it is cast to: too large, or with all its spread below that type's rounding.
     """
     value = dense(value) if sparse else value
     columns = list(value.columns) if _is_pandas(value, "DataFrame") else None
@@ -62,6 +63,7 @@ def to_tensor(
         check_finite(
             name, cast, columns, missing=missing, hint=f" after the cast from {_short(tensor.dtype)} to {_short(dtype)}"
         )
+        check_spread(name, tensor, dtype, columns)
     return cast
 
 

@@ -113,6 +113,9 @@ def fit(
         str | None, typer.Option("--compile", help="auto, trace, inductor, cudagraph or off; default: auto.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float64; default: float64 for EM and CAVI, else float32.")
+    ] = None,
     particles: Annotated[int, typer.Option(help="Draws per datum for the scores; 0 for no scores.")] = 1_000,
     quiet: _Quiet = False,
 ) -> None:
@@ -128,7 +131,7 @@ def fit(
 
     compiled: Any = False if compile_ in ("off", "false", "False") else compile_
     options: dict[str, Any] = {"objective": objective, "guide": guide, "steps": steps, "lr": lr, "compile": compiled}
-    options |= {"batch_size": batch_size, "device": device}
+    options |= {"batch_size": batch_size, "device": device, "dtype": dtype}
     source = (model, data, target, standardize, settings or [])
     run_fit(FitRequest(*source, method, options, seed, out, particles), progress=False if quiet else None)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from jensen.inference.errors import ConfigurationError, nearest
@@ -148,9 +149,18 @@ def resolve_method(name: str, options: Mapping[str, Any], progress: bool | None)
         if option not in taken:
             flag = f"--{option.replace('_', '-')}"
             raise ConfigurationError(f"`{flag}` is no option of {name}: leave it out, or choose another --method.")
+    if "dtype" in given:
+        given["dtype"] = _resolve_dtype(given["dtype"])
     if "objective" in taken:
         given["objective"] = _resolve_objective(given.get("objective", "Trace_ELBO"))
     return known[name](**given, progress=progress)
+
+
+def _resolve_dtype(text: str) -> torch.dtype:
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if text not in known:
+        raise ConfigurationError(f"`--dtype {text}`: expected float32 or float64.{nearest(text, known)}")
+    return known[text]
 
 
 def _resolve_objective(text: str) -> Any:

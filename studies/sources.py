@@ -22,6 +22,8 @@ def load_source(text: str, *, target: str | None = None, standardize: bool = Fal
         target: the column of the CSV file that becomes ``y``; text labels become 0, 1, … in sorted order.
         standardize: bring the columns of ``x`` of a file to mean 0 and standard deviation 1.
 
+    Numbers with a fraction are float64: what a fit rounds them to comes after the scaling, and is checked there.
+
     Raises:
         ConfigurationError: no such data set or file, or an option that does not belong to it.
         DataError: the file cannot be read as numbers.
@@ -70,7 +72,7 @@ def _csv(path: Path, target: str | None) -> Dataset:
         if table[column].isna().any():
             row = int(table[column].isna().to_numpy().argmax()) + 2
             raise DataError(f"`{path}`: a value is missing in column `{column}`, line {row}; fill it or drop the line.")
-    x = torch.tensor(table.to_numpy(dtype="float64"), dtype=torch.get_default_dtype())
+    x = torch.tensor(table.to_numpy(dtype="float64"))
     return Dataset(path.stem, train={"x": x, **train}, feature_names=tuple(map(str, table)), target_names=names)
 
 
@@ -82,7 +84,7 @@ def _labels(column: Any, path: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
         row = int(column.isna().to_numpy().argmax()) + 2
         raise DataError(f"`{path}`: the target `{column.name}` is missing in line {row}; fill it or drop the line.")
     if pandas.api.types.is_numeric_dtype(column):
-        return torch.tensor(column.tolist(), dtype=torch.get_default_dtype()), ()
+        return torch.tensor(column.tolist(), dtype=torch.float64), ()
     classes = sorted(column.astype(str).unique())
     codes = column.astype(str).map({name: code for code, name in enumerate(classes)})
     return torch.tensor(codes.tolist(), dtype=torch.int64), tuple(classes)
@@ -102,8 +104,7 @@ def _npz(path: Path) -> Dataset:
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise DataError(f"`{path}`: expected numbers in the array `{name}`, got {array.dtype}.")
-        tensor = torch.as_tensor(array)
-        train[name] = tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+        train[name] = torch.as_tensor(array)
     try:
         return Dataset(path.stem, train=train)
     except ValueError as error:

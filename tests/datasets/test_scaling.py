@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jensen.datasets import Dataset, Standardizer, breast_cancer, standardize
+from jensen.datasets import Dataset, Standardizer, breast_cancer, standardize, wine
 
 
 def test_train_has_mean_zero_and_unit_scale(float64):
@@ -30,6 +30,20 @@ def test_constant_column_is_centred_only(value, dtype):
     assert scaling.scale[1] == 1
     elsewhere = torch.tensor([[0.0, value + 2]], dtype=dtype)
     torch.testing.assert_close(scaling(elsewhere)[0, 1], torch.tensor(2.0, dtype=dtype))
+
+
+def test_nothing_is_rounded_before_it_is_centred():
+    seconds = 1.7e9 + 30 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = standardize(Dataset("clock", {"x": seconds})).to(dtype=torch.float32)
+    expected = (seconds - seconds.mean(0)) / seconds.std(0, correction=0)
+    torch.testing.assert_close(data.train["x"], expected.float())
+    assert data.scaling.mean.dtype == torch.float64  # float32 holds it to 128 seconds only
+    torch.testing.assert_close(data.scaling.inverse(expected), seconds, rtol=0, atol=1e-6)
+
+
+def test_embedded_data_are_rounded_after_they_are_scaled(float64):
+    wide, narrow = wine(), wine(dtype=torch.float32)
+    assert torch.equal(wide.train["x"].float(), narrow.train["x"])
 
 
 def test_one_row_is_constant():

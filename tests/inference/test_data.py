@@ -130,6 +130,50 @@ def test_bad_data_are_named(data: Any, message: str) -> None:
         as_data(Regression(), data, dtype=torch.float32)
 
 
+def noise(rows: int = 400) -> torch.Tensor:
+    return torch.randn(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        1.7e9 + 30 * noise(),  # seconds since 1970
+        torch.cat([1.7e9 + 30 * noise(), torch.zeros(4)]),  # with four that were not written down
+        5 + 1e-9 * noise(),
+        -2.5e8 + noise().sign(),
+    ],
+)
+def test_a_cast_that_loses_the_spread_is_refused(column: torch.Tensor) -> None:
+    message = r"column 'when' of `x` would lose .* Subtract their mean .* dtype=torch\.float64"
+    frame = pd.DataFrame({"other": noise(len(column)).numpy(), "when": column.numpy(), "y": 0.0})
+    with pytest.raises(DataError, match=message):
+        as_data(Regression(), frame, dtype=torch.float32)
+    assert as_data(Regression(), frame, dtype=torch.float64).batch()["x"].dtype == torch.float64
+
+
+def test_a_stream_that_loses_its_spread_is_refused() -> None:
+    rows = torch.stack([noise(), 1.7e9 + 30 * noise()], 1)
+    loader = DataLoader(TensorDataset(rows, noise().sign().relu()), 100)
+    with pytest.raises(DataError, match=r"column 1 of `x` .* near 1\.7e\+09 and spread by .* only to 128"):
+        as_data(Regression(), loader, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        1.7e9 + 86_400 * noise(),  # a day's
+        torch.cat([noise(), torch.tensor([1e12])]),  # each value to its own digits
+        torch.full((400,), 0.1),
+        0.3 + 1e-16 * noise(),  # a constant, and what arithmetic left
+        noise() * (noise().abs() > 2.5),
+        1950 + 70 * noise().sigmoid(),
+    ],
+)
+def test_other_casts_pass(column: torch.Tensor) -> None:
+    x = torch.stack([column, column], 1)
+    as_data(Regression(), {"x": x, "y": torch.zeros(len(x))}, dtype=torch.float32)
+
+
 def test_frames_of_mixed_and_nullable_columns() -> None:
     columns = {"a": [True, False], "b": [1.5, 2.0], "c": pd.array([1, 2], dtype="Int64")}
     found = as_data(tokens_free, pd.DataFrame(columns)).batch()["x"]

@@ -85,6 +85,27 @@ def test_fit_of_a_users_model_on_a_csv_file(folder, capsys):
     assert (folder / "runs" / "fit" / "Mean-flat").is_dir()
 
 
+def test_numbers_of_a_file_are_scaled_before_they_are_rounded(folder, capsys):
+    import torch
+
+    from jensen.inference import load
+
+    seconds = 1.7e9 + torch.tensor([0.0, 60.0]).repeat(50).double() + 0.1 * torch.arange(100)
+    (folder / "clock.csv").write_text("when\n" + "\n".join(f"{value:.3f}" for value in seconds.tolist()))
+    words = ["fit", "GaussianMixture", "-d", "clock.csv", "-s", "num_components=2", "--particles", 0, "--out", "run"]
+    svi = ["--objective", "TraceEnum_ELBO", "--steps", 2, "--compile", "off"]
+    assert call(*words, *svi) == 2
+    assert "column 0 of `x` would lose what sets its values apart" in capsys.readouterr().err
+    assert call(*words, *svi, "--standardize") == 0
+    kept = load(folder / "run").data["x"]
+    expected = (seconds - seconds.mean()) / seconds.std(correction=0)
+    torch.testing.assert_close(kept[:, 0], expected.float(), rtol=0, atol=1e-6)
+    assert call(*words, *svi, "--dtype", "float64") == 0
+    assert load(folder / "run").info["dtype"] == "float64"
+    assert call(*words, *svi, "--dtype", "float63") == 2
+    assert "Did you mean `float64`" in capsys.readouterr().err
+
+
 def test_a_study_in_a_file_is_run_once_and_reported(folder, capsys):
     (folder / "compare.py").write_text(STUDY)
     assert call("study", "run", "compare.py", "--report", "page.html") == 0

@@ -26,12 +26,13 @@ def bound_on(
 ) -> tuple[float, float]:
     """The objective's plain bound on `data`, in nats (a total): mean and standard error over `repeats` sets of draws.
 
-    The draws depend on `seed` only, so two calls differ by the parameters alone. Without global latents the data are
-    taken `chunk` at a time.
+    The draws depend on `seed` only, so two calls differ by the parameters alone. The data are taken `chunk` at a time
+    where that is the same: not with global latents, nor where a global site depends on local draws or on the rows in
+    the chunk. A global factor counts once.
     """
     size = len(next(iter(data.values())))
     structure = program.structure({key: value[: min(size, chunk)] for key, value in data.items()})
-    whole = bool(structure.global_latents) or structure.batch_size is None
+    whole = bool(structure.global_latents) or structure.is_coupled or structure.batch_size is None
     pieces = [slice(0, size)] if whole else [slice(i, i + chunk) for i in range(0, size, chunk)]
     values = []
     training = program.training
@@ -40,18 +41,40 @@ def bound_on(
         with torch.no_grad(), torch.random.fork_rng(devices=_devices(data)):
             for repeat in range(repeats):
                 torch.manual_seed(derive_seed(seed, "validation", repeat))
-                parts = [
-                    objective.bound(
-                        program, {k: v[piece] for k, v in data.items()}, weight=objective.schedule(1.0)
-                    ).bound
-                    for piece in pieces
-                ]
-                values.append(torch.stack(parts).sum())
+                try:
+                    found = _in_pieces(program, objective, data, pieces)
+                except _DependsOnRows:
+                    pieces = [slice(0, size)]
+                    torch.manual_seed(derive_seed(seed, "validation", repeat))
+                    found = _in_pieces(program, objective, data, pieces)
+                values.append(found)
     finally:
         program.train(training)
     stacked = torch.stack(values).double().cpu()
     stderr = float(stacked.std() / math.sqrt(repeats)) if repeats > 1 else 0.0
     return float(stacked.mean()), stderr
+
+
+class _DependsOnRows(Exception):
+    """A global factor is another one for other rows."""
+
+
+def _in_pieces(
+    program: Program, objective: Objective, data: Mapping[str, torch.Tensor], pieces: list[slice]
+) -> torch.Tensor:
+    """The bound from the pieces' terms, each with its part of the global ones."""
+    values: list[torch.Tensor] = []
+    common: torch.Tensor | None = None
+    for piece in pieces:
+        rows = {name: value[piece] for name, value in data.items()}
+        terms = objective.evaluate(program, rows, share=1.0 / len(pieces))
+        shared = terms.log_weight_global
+        if shared is not None:
+            if common is not None and not torch.allclose(shared, common, rtol=1e-5, atol=1e-5, equal_nan=True):
+                raise _DependsOnRows
+            common = shared
+        values.append(objective.reduce(terms, objective.schedule(1.0)).bound.double())
+    return torch.stack(values).sum()
 
 
 def _devices(data: Mapping[str, torch.Tensor]) -> list[torch.device]:

@@ -166,6 +166,7 @@ def run_identity(
     return {
         **configuration,
         "seed": seed,
+        **({} if configuration.get("average") is None else {"average_starts_at": 0.0}),
         "model": getattr(model, "__qualname__", type(model).__qualname__),
         "model_arguments": {name: _plain(value) for name, value in arguments.items()},
         "parameters": {name: list(value.shape) for name, value in shapes.items()},

@@ -45,7 +45,9 @@ class SVI:
         lr_schedule: a function of the fraction of training that returns a factor (such as `iwae_schedule`), or a
             function ``optimizer -> LRScheduler``.
         clip_norm: clip the global gradient norm to this.
-        average: decay of an exponential moving average of the parameters, which is what the fit then returns.
+        average: decay `d` of an exponential moving average of the parameters, without weight on the start
+            (``sum_s d^(t-s) theta_s / sum_s d^(t-s)``), which is what the fit then returns. Validation, callbacks and
+            the history's `bound` are of it (on up to eight batches an interval); `loss` is what the steps minimise.
         drop_last: leave out the ragged last batch of each epoch.
         transform: applied to each batch at every step, such as `jensen.datasets.DynamicBinarization()`. If it has a
             method ``check(batch)`` that raises ValueError for data it cannot mean, a fit calls that once, before the

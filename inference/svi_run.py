@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .averages import show_average, shown_parameters
 from .data import Data
 from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
@@ -195,11 +196,13 @@ class Run:
 
     def _close_interval(self) -> dict[str, Any]:
         """The interval's row; if a bound or a parameter is not finite, say where it began, and keep the good state."""
+        since = self.recorder.step
         columns: dict[str, Any] = {"seconds": 0.0, "lr": self.schedules.rate(self.step - 1)}
         if self.objective.is_scheduled:
             columns["weight"] = self.schedules.weight(self.step - 1)
         row, bad = self.recorder.flush(self.step, **columns)
         if bad is None and parameters_are_finite(self.engine):
+            show_average(row, self.engine, since, self.step, self.recorder.data_size)
             return row
         step, where = explain_non_finite(self.engine, self.good, self.step if bad is None else bad, self.svi.steps)
         self._restore(self.good)
@@ -219,11 +222,11 @@ class Run:
         if self.stopping.update(self.step, value) and self.svi.patience is not None:
             self.best = self.engine.state.clone()
 
-    def _write_back(self) -> None:
-        """Put the present (averaged) parameters into the modules."""
-        state = self.engine.state
-        shown = state.average if self.svi.average is not None else state.parameters
-        self.engine.function.materialise(shown, state.buffers)
+    def _write_back(self, steps: int | None = None) -> None:
+        """Put the parameters of the state, which has seen `steps` steps (the present number by default), in place."""
+        self.engine.function.materialise(
+            shown_parameters(self.engine, self.step if steps is None else steps), self.engine.state.buffers
+        )
 
     def _call_back(self, row: dict[str, Any]) -> bool:
         if not self.callbacks:
@@ -241,7 +244,9 @@ class Run:
             self._restore(state)
         self._save(state, "running")
         if len(state.pending):
-            self.recorder.flush(self.step, seconds=self.seconds, lr=self.schedules.rate(self.step - 1))
+            since = self.recorder.step
+            row, _ = self.recorder.flush(self.step, seconds=self.seconds, lr=self.schedules.rate(self.step - 1))
+            show_average(row, self.engine, since, self.step, self.recorder.data_size)
         if self.leader:
             folder = self.files.folder
             where = "" if folder is None else f" and is saved in {folder}, where the same call goes on from it"
@@ -275,9 +280,11 @@ class Run:
         return str(found.state["status"]) if found.finished else None
 
     def _outcome(self, status: str) -> Outcome:
+        steps = self.step
         if self.best is not None and status != "interrupted":
             self.engine.load(self.best, self.engine.optimizer_keys)
-        self._write_back()
+            steps = self.stopping.best_step
+        self._write_back(steps)
         bound = float("-inf")
         if self.svi.restarts > 1:
             data = self.validation

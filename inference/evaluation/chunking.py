@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import ConfigurationError
+from ..seeding import derive_seed
 
 __all__ = [
     "Chunks",
@@ -39,10 +39,10 @@ def default_max_bytes(device: torch.device) -> int:
 
 
 def chunk_seed(seed: int, *position: int) -> int:
-    """A seed of its own for each piece, a pure function of (seed, position), well mixed."""
+    """A seed of its own for each piece, a pure function of (seed, position); zeros and the number of indices count."""
     if seed < 0:
         raise ConfigurationError(f"`seed` must be a non-negative integer, got {seed}.")
-    return int(np.random.SeedSequence([seed, *position]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return derive_seed(seed, "chunk", *position)
 
 
 @dataclass(frozen=True)

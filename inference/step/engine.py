@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -82,7 +82,7 @@ class Engine:
         self.dtype = dtype
         self._ragged_noise: dict[int, Any] = {}
         parameters = function.initial()
-        average = [p.clone() for p in parameters] if update.average is not None else []
+        average = [torch.zeros_like(p) for p in parameters] if update.average is not None else []
         self.state = StepState(parameters, [], average, [b.detach().clone() for b in function.buffers.values()])
         self._keys: tuple[tuple[int, str], ...] = ()
         self._optimizer: torch.optim.Optimizer | None = None
@@ -135,6 +135,14 @@ class Engine:
         state = state or self.state
         out = self.function(state.parameters, state.buffers, *self.inputs(step, annealed))
         return self.shard.reduce(out) if self.shard is not None else out
+
+    def bounds_at(self, parameters: Tensors, steps: Sequence[int]) -> torch.Tensor:
+        """``(2,)``: objective and bound of other `parameters`, a mean over the batches and the noise of `steps`."""
+        found = [self.function.bounds(parameters, self.state.buffers, *self.inputs(step, True)) for step in steps]
+        mean = torch.stack(found).mean(0)
+        if self.shard is not None:
+            mean = self.shard.reduce(Gradients([mean.new_zeros(1)], mean, [])).bounds
+        return mean
 
     def inputs(self, step: int, annealed: bool) -> tuple[dict[str, torch.Tensor], StepNoise, torch.Tensor]:
         """Batch, noise and annealing weight of one step, to be called right before the program runs."""

@@ -147,6 +147,21 @@ class StepFunction:
         full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
         return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
 
+    def bounds(
+        self,
+        packed: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        batch: Batch,
+        noise: StepNoise | None,
+        weight: torch.Tensor | float,
+    ) -> torch.Tensor:
+        """``(2,)``: objective and bound alone."""
+        given = None if noise is None else Noise(noise.normal, noise.uniform)
+        own = [buffer.clone() for buffer in buffers]
+        with torch.no_grad(), self._swapped(self.unpack(packed), own):
+            bound = self._bound(self.transformed(batch, noise), given, weight)
+            return torch.stack([bound.objective, bound.bound])
+
     def unreached(
         self,
         packed: Sequence[torch.Tensor],

@@ -12,7 +12,7 @@ from torch import fx
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["OptimizerState", "Update", "clip_by_global_norm", "is_elementwise"]
+__all__ = ["OptimizerState", "Update", "clip_by_global_norm", "debiased", "is_elementwise"]
 
 _ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
@@ -59,6 +59,16 @@ def clip_by_global_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> T
     return [gradient * factor for gradient in gradients]
 
 
+def debiased(average: Sequence[torch.Tensor], decay: float, steps: int) -> Tensors:
+    r"""The mean of the parameters of `steps` steps, from a moving average that began at zero.
+
+    .. math:: \bar\theta_t = \frac{1}{1 - d^t} \sum_{s=1}^t (1 - d) \, d^{t - s} \, \theta_s
+
+    The start has no weight. Reference: Kingma & Ba, Adam, 2015, section 3, https://arxiv.org/abs/1412.6980.
+    """
+    return [mean / (1.0 - decay**steps) for mean in average]
+
+
 class Update:
     """Build optimisers and apply them to explicit tensors.
 
@@ -66,7 +76,7 @@ class Update:
         factory: ``factory(parameters, lr=…) -> Optimizer``, usually a `torch.optim` class or a `functools.partial` of
         it. lr: the learning rate.
         max_norm: clip the global gradient norm to this, or None.
-        average: decay of an exponential moving average of the parameters, or None.
+        average: decay of an exponential moving average of the parameters, or None. It begins at zero: see `debiased`.
     """
 
     def __init__(self, factory: Callable[..., Optimizer], lr: float, max_norm: float | None, average: float | None):

@@ -36,6 +36,9 @@ def test_seeds_are_distinct_and_stable() -> None:
     assert len(seeds) == 500
     assert all(0 <= s < 2**63 for s in seeds)
     assert chunk_seed(3, 1, 2) == chunk_seed(3, 1, 2)
+    places = [(), (0,), (0, 0), (0, 0, 0), (1,), (1, 0), (0, 1), (10,), (1, 0, 0)]
+    assert len({chunk_seed(seed, *place) for seed in (0, 1, 10) for place in places}) == 3 * len(places)
+    assert chunk_seed(5 * 2**32 + 3, 7) != chunk_seed(3, 5, 7), "a large seed is not a small one and an index"
     with pytest.raises(ConfigurationError, match="`seed` must be a non-negative integer, got -1"):
         chunk_seed(-1)
 

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 from jensen.inference import IWAE, SVI, ConfigurationError, Trace_ELBO, TraceMeanField_ELBO
 from jensen.inference.early_stopping import EarlyStopping, bound_on
+from jensen.inference.program import Program
+from jensen.models import LatentVariableModel
 
 OPTIONS: dict[str, Any] = {
     "steps": 60,
@@ -53,6 +58,61 @@ def test_chunks_add_up_to_the_whole(linear: Any) -> None:
         value, stderr = bound_on(fit.program, IWAE(3), data, seed=0, repeats=3, chunk=chunk)
         assert value == pytest.approx(exact, rel=1e-10)
         assert stderr < 1e-9
+
+
+class Weighted(LatentVariableModel):
+    """x_n ~ N(m, 1) in the plate, and outside of it what `extra` adds; m is a parameter, so every bound is exact."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__()
+        self.extra = extra
+        self.m = nn.Parameter(torch.tensor(0.5))
+
+    def model(self, x: torch.Tensor) -> None:
+        if self.extra == "factor":
+            pyro.factor("penalty", -100.0 - self.m**2)
+        if self.extra == "total":  # of the rows that the program is given
+            pyro.sample("total", dist.Normal(self.m * len(x), 1.0), obs=x.sum())
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(self.m, 1.0), obs=x)
+
+
+@pytest.mark.parametrize("objective", [Trace_ELBO(), IWAE(3)])
+@pytest.mark.parametrize("extra", ["factor", "total"])
+def test_a_global_term_counts_once_whatever_the_chunks(objective: Any, extra: str) -> None:
+    x = torch.linspace(-1.0, 2.0, 10) ** 3
+    exact = dist.Normal(0.5, 1.0).log_prob(x).sum().item()
+    exact += -100.25 if extra == "factor" else dist.Normal(5.0, 1.0).log_prob(x.sum()).item()
+    for chunk in (3, 5, 2048):
+        value, stderr = bound_on(Program(Weighted(extra)), objective, {"x": x}, seed=0, repeats=2, chunk=chunk)
+        assert value == pytest.approx(exact, rel=1e-12)
+        assert stderr == 0.0
+
+
+def test_a_site_that_ties_all_local_draws_keeps_them_together(linear: Any) -> None:
+    """z_n ~ N(0, 1) and t ~ N(sum_n z_n, 1): a piece of the rows has another sum. Exact: t ~ N(0, N + 1)."""
+    size, t = 6, 2.0
+
+    class Tied(LatentVariableModel):
+        def model(self, x: torch.Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+            pyro.sample("t", dist.Normal(z.sum(), 1.0), obs=torch.tensor(t))
+
+        def guide(self, x: torch.Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(t / (size + 1), (size / (size + 1)) ** 0.5))
+
+    data = {"x": torch.zeros(size)}
+    values = [bound_on(Program(Tied()), Trace_ELBO(), data, seed=0, repeats=4, chunk=chunk) for chunk in (2, 2048)]
+    assert values[0] == values[1]
+    # E_q log p(x, z, t) - log q(z), term by term
+    mean, variance = t / (size + 1), size / (size + 1)
+    gap = (t - size * mean) ** 2 + size * variance + size * (variance + mean**2 - 1 - math.log(variance))
+    bound = -0.5 * (gap + (size + 1) * math.log(2 * math.pi))
+    found = bound_on(Program(Tied()), Trace_ELBO(64), data, seed=0, repeats=64)
+    assert abs(found[0] - bound) < 4 * found[1]
 
 
 def test_it_stops_and_returns_the_best_parameters(vae: Any, same: Callable[..., None]) -> None:

@@ -48,9 +48,8 @@ def test_the_average_is_the_moving_mean_of_the_parameters(linear: Any, mode: Any
         seen.append(progress.program.model_owner.weight.detach().clone())
 
     SVI(Trace_ELBO(), **options).fit(*linear, callbacks=[note])
-    expected = linear[0].weight.detach().clone()
-    for value in seen:
-        expected = 0.8 * expected + 0.2 * value
+    weights = 0.8 ** torch.arange(len(seen) - 1, -1, -1.0)
+    expected = torch.einsum("t,tij->ij", weights / weights.sum(), torch.stack(seen))
     fit = SVI(Trace_ELBO(), average=0.8, **options).fit(*linear)
     torch.testing.assert_close(fit.model.weight.detach(), expected)
 

@@ -44,8 +44,7 @@ def main(steps: int = 1_000, picture: str = "") -> None:
 
         model = fit.model
         with torch.no_grad():
-            covariances = model.scale_tril @ model.scale_tril.mT
-            drawn = mixture_ellipses(data.train["x"], model.means, covariances, model.weights, data.train["y"])
+            drawn = mixture_ellipses(data.train["x"], model.means, model.covariance, model.weights, data.train["y"])
         save(drawn, picture)
         print(f"picture: {picture}")
 

@@ -61,7 +61,7 @@ class BayesianGaussianMixture(LatentVariableModel):
     Args:
         num_components: C, the most components.
         num_features: D.
-        covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``.
+        covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``; kept as `covariance_type`.
         concentration: :math:`\alpha_0`; 1 / C if None.
         mean_precision: :math:`\beta_0`.
         degrees_of_freedom: :math:`\nu_0` > D - 1; D if None.
@@ -106,7 +106,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         check_size("num_features", num_features)
         check_choice("covariance", covariance, _COVARIANCES)
         check_positive("mean_precision", mean_precision)
-        self.num_components, self.num_features, self.covariance = num_components, num_features, covariance
+        self.num_components, self.num_features, self.covariance_type = num_components, num_features, covariance
         self.concentration = 1.0 / num_components if concentration is None else float(concentration)
         check_positive("concentration", self.concentration)
         self.mean_precision = float(mean_precision)
@@ -139,12 +139,25 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     def density(self, weights: Tensor, means: Tensor, precision: Tensor) -> Any:
         """The mixture at given parameters (of any number of draws, in the sites' shapes)."""
-        return dist.MixtureSameFamily(dist.Categorical(weights), gaussian(self.covariance, means, precision))
+        return dist.MixtureSameFamily(dist.Categorical(weights), gaussian(self.covariance_type, means, precision))
 
     @property
     def precision_site(self) -> str:
         """The name of the precisions' site."""
-        return "precision_tril" if self.covariance in ("full", "tied") else "precision"
+        return "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
+
+    def covariances(self, *, means: Tensor, **precision: Tensor) -> Tensor:
+        r""":math:`\Lambda_k^{-1}` at each of S draws, ``(S, C, D, D)`` whatever the `covariance_type`.
+
+        Args:
+            means: ``(S, C, D)``; and the site of the precisions: as `Fit.posterior` returns them.
+        """
+        found = precision[self.precision_site]
+        if self.covariance_type in ("full", "tied"):
+            covariance = torch.cholesky_inverse(found)
+            return covariance if found.dim() == 4 else covariance.unsqueeze(1).expand(-1, means.shape[1], -1, -1)
+        variance = found.reciprocal() if found.dim() == 3 else found.reciprocal().unsqueeze(-1)
+        return torch.diag_embed(variance.expand_as(means))
 
     def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
@@ -158,7 +171,7 @@ class BayesianGaussianMixture(LatentVariableModel):
             weights: ``(S, C)``; means: ``(S, C, D)``; and the site of the precisions: as `Fit.posterior` returns them.
         """
         x = given(x, means, self.check_data)["x"]
-        each = gaussian(self.covariance, means.unsqueeze(1), precision[self.precision_site].unsqueeze(1))
+        each = gaussian(self.covariance_type, means.unsqueeze(1), precision[self.precision_site].unsqueeze(1))
         return weights.log().unsqueeze(1) + each.log_prob(x.unsqueeze(-2))  # type: ignore[no-any-return]
 
     def responsibilities(self, x: Tensor, **draws: Tensor) -> Tensor:
@@ -190,10 +203,10 @@ class BayesianGaussianMixture(LatentVariableModel):
     def prior(self) -> NormalWishart:
         """The prior of means and precisions."""
         count, like = self.num_components, self.location
-        degrees = like.new_full(() if self.covariance == "tied" else (count,), self.degrees_of_freedom)
-        scatter = self.scatter if self.covariance == "tied" else self.scatter.expand(count, *self.scatter.shape)
-        means = self.location.expand(count, -1)
-        return NormalWishart(self.covariance, like.new_full((count,), self.mean_precision), means, degrees, scatter)
+        degrees = like.new_full(() if self.covariance_type == "tied" else (count,), self.degrees_of_freedom)
+        scatter = self.scatter if self.covariance_type == "tied" else self.scatter.expand(count, *self.scatter.shape)
+        means, pseudo_rows = self.location.expand(count, -1), like.new_full((count,), self.mean_precision)
+        return NormalWishart(self.covariance_type, pseudo_rows, means, degrees, scatter)
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
@@ -204,7 +217,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         if not self.has_prior_mean:
             self.location.copy_(x.mean(0))
         if not self.has_prior_covariance:
-            self.scatter.copy_(empirical_covariance(x, self.covariance))
+            self.scatter.copy_(empirical_covariance(x, self.covariance_type))
         _, start = self._clustered(x, seed)
         self.start_means.copy_(start.means)
         self.start_spread.copy_(self._deviations())
@@ -226,7 +239,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         residual = used - centres[cluster]
         first = torch.zeros_like(centres).index_add_(0, cluster, residual) / rows.clamp_min(1)[:, None]
         residual = residual - first[cluster]
-        if self.covariance in ("full", "tied"):
+        if self.covariance_type in ("full", "tied"):
             parts = [residual[cluster == k] for k in range(self.num_components)]
             spread = torch.stack([part.mT @ part for part in parts])
         else:
@@ -240,14 +253,14 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     def _size(self) -> Transform:
         """The same of the precisions."""
-        if self.covariance not in ("full", "tied"):
+        if self.covariance_type not in ("full", "tied"):
             return AffineTransform(0.0, self.start_precision, event_dim=self.start_precision.dim())
         product = TriangularProduct(self.start_precision)
-        return product if self.covariance == "tied" else IndependentTransform(product, 1)
+        return product if self.covariance_type == "tied" else IndependentTransform(product, 1)
 
     def _deviations(self) -> Tensor:
         """The prior's standard deviation of each feature, ``(C, D)`` (torch's affine Jacobian does not broadcast)."""
-        variance = self.scatter.diagonal() if self.covariance in ("full", "tied") else self.scatter
+        variance = self.scatter.diagonal() if self.covariance_type in ("full", "tied") else self.scatter
         return (variance / self.degrees_of_freedom).sqrt().expand(self.num_components, self.num_features).clone()
 
 

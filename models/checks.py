@@ -19,6 +19,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -88,11 +89,48 @@ def check_features(name: str, value: Tensor, num_features: int, argument: str = 
     )
 
 
-def check_labels(name: str, value: Tensor, num_classes: int = 2) -> None:
-    """Raise unless `value` is a vector of class labels 0, ..., num_classes - 1."""
+def check_labels(name: str, value: Tensor, num_classes: int = 2, missing: bool = False) -> None:
+    """Raise unless `value` is a vector of class labels 0, ..., num_classes - 1; say what it holds, and what to do.
+
+    Args:
+        num_classes: the model's argument of that name.
+        missing: whether -1 may stand for a label that is not known.
+    """
     if value.ndim != 1:
-        raise ValueError(f"`{name}` must be a vector of labels of shape (N,), got shape {tuple(value.shape)}.")
-    bad = value[~((value >= 0) & (value < num_classes) & (value == value.round()))]
-    if len(bad):
-        expected = "{0, 1}" if num_classes == 2 else f"0, ..., {num_classes - 1}"
-        raise ValueError(f"`{name}` must hold labels in {expected}, got {bad[0].item():g}. Recode the labels.")
+        cure = ""
+        if value.ndim == 2 and value.shape[1] > 1:
+            cure = f" Of one-hot rows, pass `{name}.argmax(1)`."
+        elif value.ndim == 2:
+            cure = f" Pass `{name}[:, 0]`."
+        raise ValueError(f"`{name}` must be a vector of labels of shape (N,), got shape {tuple(value.shape)}.{cure}")
+    known = value == value.round()  # false of NaN
+    bad = value[~(known & (value >= (-1 if missing else 0)) & (value < num_classes))]
+    if not len(bad):
+        return
+    expected = "{0, 1}" if num_classes == 2 else f"0, ..., {num_classes - 1}"
+    if missing:
+        expected += ", or -1 where the label is missing"
+    levels = torch.unique(value[~value.isnan()])
+    shown = ", ".join(f"{level:g}" for level in levels[:6].tolist()) + (", ..." if len(levels) > 6 else "")
+    found = f"{bad[0].item():g}" if len(levels) < 2 else f"{bad[0].item():g} (the labels are {shown})"
+    cure = _recode(name, value, levels, num_classes)
+    raise ValueError(f"`{name}` must hold labels in {expected}, got {found}. {cure}")
+
+
+def _recode(name: str, value: Tensor, levels: Tensor, num_classes: int) -> str:
+    """What to do about labels outside of 0, ..., num_classes - 1, whose values are `levels`, in order."""
+    if bool(value.isnan().any()):
+        return "Leave out the rows without a label, or see `SemiSupervisedVAE`, which knows missing ones."
+    lowest, highest = levels[0].item(), levels[-1].item()
+    whole = bool((levels == levels.round()).all())
+    if whole and lowest == 1 and highest <= num_classes:
+        return f"Count the classes from 0: pass `{name} - 1`."
+    if whole and levels.tolist() == [-1.0, 1.0] and num_classes == 2:
+        return f"Recode the labels: pass `({name} + 1) / 2`."
+    if whole and lowest in (0, 1) and highest >= num_classes and highest < 1_000:
+        classes = int(highest) + (lowest == 0)
+        shift = f", and pass `{name} - 1`" if lowest == 1 else ""
+        return f"Build the model with num_classes={classes}{shift}."
+    if len(levels) == num_classes:
+        return f"Recode the labels: `torch.unique({name}, return_inverse=True)[1]` counts them from 0."
+    return f"Recode the labels, or build the model with another `num_classes` than {num_classes}."

@@ -90,6 +90,21 @@ class FactorModel(LatentVariableModel):
         r""":math:`W W^\top + \Psi`, the covariance of `x`, ``(D, D)``."""
         return self.weight @ self.weight.mT + torch.diag_embed(self.noise)
 
+    @property
+    def precision(self) -> Tensor:
+        r"""The inverse of :attr:`covariance`, ``(D, D)``, by way of a matrix ``(L, L)``:
+        :math:`\Psi^{-1} - \Psi^{-1} W (I + W^\top \Psi^{-1} W)^{-1} W^\top \Psi^{-1}`."""
+        gain, _ = posterior_map(self.weight, self.noise)
+        scaled = self.weight / self.noise.unsqueeze(-1)
+        return torch.diag_embed(self.noise.reciprocal()) - scaled @ gain
+
+    @property
+    def communalities(self) -> Tensor:
+        r"""Each feature's share of variance that the factors explain, :math:`\|w_d\|^2 / (\|w_d\|^2 + \psi_d)`,
+        ``(D,)`` in [0, 1]."""
+        explained = self.weight.square().sum(-1)
+        return explained / (explained + self.noise)
+
     @abc.abstractmethod
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
         r"""Noise variance ``(D,)`` or ``()`` from each feature's sum of squares and number of values, ``(D,)``."""

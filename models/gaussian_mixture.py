@@ -19,6 +19,7 @@ from torch.distributions import constraints
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
+from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
 from .given import given
 from .mixture import Mixture
@@ -40,8 +41,9 @@ class GaussianMixture(Mixture):
     :math:`c`         assignment, ``(N,)``, local      site ``assignment``, enumerated
     :math:`\pi`       proportions, ``(C,)``            ``weights``
     :math:`\mu`       means, ``(C, D)``                ``means``
-    :math:`\Sigma`    covariances                      ``scale_tril``: ``(C, D, D)`` full, ``(D, D)`` tied;
-                                                       ``scale``: ``(C, D)`` diagonal, ``(C,)`` spherical
+    :math:`\Sigma`    covariances, ``(C, D, D)``       ``covariance``; parameters ``scale_tril``: ``(C, D, D)``
+                                                       full, ``(D, D)`` tied; ``scale``: ``(C, D)`` diagonal,
+                                                       ``(C,)`` spherical
     ================  ===============================  ===================================================
 
     The guide is empty: the assignment is marginalised exactly, so the bound of `TraceEnum_ELBO` is the likelihood. `EM`
@@ -50,7 +52,7 @@ class GaussianMixture(Mixture):
     Args:
         num_components: C.
         num_features: D.
-        covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``.
+        covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``; kept as `covariance_type`.
         min_scale: floor under every standard deviation, in every direction for EM (under the Cholesky diagonal for
             SVI), in the units of `x`: no component can shrink onto one datum, and a constant column does no harm.
 
@@ -76,7 +78,7 @@ class GaussianMixture(Mixture):
         super().__init__(num_components, num_features)
         check_positive("min_scale", min_scale)
         check_choice("covariance", covariance, _COVARIANCES)
-        self.covariance, self.min_scale = covariance, min_scale
+        self.covariance_type, self.min_scale = covariance, min_scale
         self.means = nn.Parameter(torch.randn(num_components, num_features))
         if covariance in ("full", "tied"):
             start = (1.0 + min_scale) * torch.eye(num_features)
@@ -90,11 +92,11 @@ class GaussianMixture(Mixture):
     def component(self, c: Tensor) -> TorchDistributionMixin:
         """The density of `x` given component(s) `c`, of any batch shape."""
         means = Vindex(self.means)[c, :]
-        if self.covariance == "full":
+        if self.covariance_type == "full":
             return dist.MultivariateNormal(means, scale_tril=Vindex(self.scale_tril)[c, :, :])
-        if self.covariance == "tied":
+        if self.covariance_type == "tied":
             return dist.MultivariateNormal(means, scale_tril=self.scale_tril)
-        if self.covariance == "diagonal":
+        if self.covariance_type == "diagonal":
             return dist.Normal(means, Vindex(self.scale)[c, :]).to_event(1)
         return dist.Normal(means, self.scale[c].unsqueeze(-1)).to_event(1)
 
@@ -116,22 +118,32 @@ class GaussianMixture(Mixture):
         self.weights = weights
         self.means.copy_(means)
         floor = 1.01 * self.min_scale
-        if self.covariance in ("full", "tied"):
+        if self.covariance_type in ("full", "tied"):
             spread = total_variance(weights, means, covariance)
-            shared = covariance if self.covariance == "full" else (weights[:, None, None] * covariance).sum(0)
+            shared = covariance if self.covariance_type == "full" else (weights[:, None, None] * covariance).sum(0)
             self.scale_tril = floored(shared, floor, spread)
-        elif self.covariance == "diagonal":
+        elif self.covariance_type == "diagonal":
             self.scale = covariance.clamp_min(floor**2).sqrt()
         else:
             self.scale = covariance.mean(-1).clamp_min(floor**2).sqrt()
 
     def _scales(self) -> Tensor:
         """Each component's Cholesky factor ``(C, D, D)``, or standard deviations ``(C, D)``."""
-        if self.covariance == "full":
+        if self.covariance_type == "full":
             return self.scale_tril  # type: ignore[no-any-return]
-        if self.covariance == "tied":
+        if self.covariance_type == "tied":
             return self.scale_tril.expand(self.num_components, -1, -1)  # type: ignore[no-any-return]
         return self.scale.reshape(self.num_components, -1).expand_as(self.means)  # type: ignore[no-any-return]
+
+    @property
+    def covariance(self) -> Tensor:
+        r""":math:`\Sigma_k`, ``(C, D, D)`` whatever the `covariance_type`."""
+        return from_scale(self._scales())
+
+    @property
+    def precision(self) -> Tensor:
+        r""":math:`\Sigma_k^{-1}`, ``(C, D, D)`` whatever the `covariance_type`."""
+        return precision_from_scale(self._scales())
 
     @property
     def num_free_parameters(self) -> int:
@@ -139,7 +151,7 @@ class GaussianMixture(Mixture):
         features, components = self.num_features, self.num_components
         triangle = features * (features + 1) // 2
         shapes = {"full": components * triangle, "tied": triangle, "diagonal": components * features}
-        return components - 1 + components * features + shapes.get(self.covariance, components)
+        return components - 1 + components * features + shapes.get(self.covariance_type, components)
 
     @torch.no_grad()
     def bic(self, data: Mapping[str, Tensor]) -> float:
@@ -173,13 +185,13 @@ class GaussianMixture(Mixture):
         pooled = residual.square().mean(0).clamp_min(1e-2 * rows.var(0, correction=0)).clamp_min(floor)
         prior_rows = self.num_features + 1
         total = (counts + prior_rows)[:, None]
-        if self.covariance in ("diagonal", "spherical"):
+        if self.covariance_type in ("diagonal", "spherical"):
             squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
             variance = ((squares + prior_rows * pooled) / total).clamp_min(floor)
-            self.scale = (variance if self.covariance == "diagonal" else variance.mean(1)).sqrt()
+            self.scale = (variance if self.covariance_type == "diagonal" else variance.mean(1)).sqrt()
             return
         outer = torch.stack([residual[cluster == k].mT @ residual[cluster == k] for k in range(self.num_components)])
-        if self.covariance == "tied":
+        if self.covariance_type == "tied":
             scatter = (outer.sum(0) + prior_rows * torch.diag(pooled)) / (len(rows) + prior_rows)
         else:
             scatter = (outer + prior_rows * torch.diag(pooled)) / total[:, :, None]

@@ -15,6 +15,7 @@ from torch.distributions import kl_divergence
 
 from .checks import check_features
 from .coordinate_guide import CoordinateGuide
+from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import collect
 from .given import given
 from .normal_wishart import NormalWishart, outer
@@ -52,7 +53,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
 
     def __init__(self, prior_concentration: Tensor, prior: NormalWishart, rows: Tensor, factor: NormalWishart) -> None:
         super().__init__()
-        self.covariance_kind = prior.covariance
+        self.covariance_type = prior.covariance
         self.register_buffer("prior_concentration", prior_concentration.clone())
         self.register_buffer("concentration", prior_concentration + rows)
         for name in ("mean_precision", "means", "degrees", "scatter"):
@@ -64,7 +65,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         pyro.sample("weights", dist.Dirichlet(self.concentration))
         # q(Lambda)
         factor = self.factor
-        site = "precision_tril" if self.covariance_kind in ("full", "tied") else "precision"
+        site = "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
         precision = pyro.sample(site, factor.precision_law())
         # q(mu | Lambda)
         pyro.sample("means", factor.means_law(precision))
@@ -80,10 +81,19 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         return self._member("prior_")
 
     @property
-    def covariances(self) -> Tensor:
-        r""":math:`\mathbb E[\Lambda_k]^{-1} = S_k / \nu_k`, ``(C, D, D)``, or its diagonal ``(C, D)``."""
-        scale = self.factor.scale()
-        return scale @ scale.mT if scale.dim() == 3 else scale.square()
+    def weights(self) -> Tensor:
+        r"""Posterior mean of the proportions, ``(C,)``."""
+        return self.concentration / self.concentration.sum()
+
+    @property
+    def covariance(self) -> Tensor:
+        r""":math:`\mathbb E[\Lambda_k]^{-1} = S_k / \nu_k`, ``(C, D, D)`` whatever the `covariance_type`."""
+        return from_scale(self.factor.scale())
+
+    @property
+    def precision(self) -> Tensor:
+        r""":math:`\mathbb E[\Lambda_k] = \nu_k S_k^{-1}`, ``(C, D, D)`` whatever the `covariance_type`."""
+        return precision_from_scale(self.factor.scale())
 
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
@@ -110,7 +120,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         .. math:: \sum_k \frac{\alpha_k}{\sum_j \alpha_j}\,
             \mathrm{St}\Big(x; m_k, \tfrac{1 + \beta_k}{\beta_k} \tfrac{S_k}{\nu_k + 1 - D}, \nu_k + 1 - D\Big)
         """
-        factor, log_weights = self.factor, (self.concentration / self.concentration.sum()).log()
+        factor, log_weights = self.factor, self.weights.log()
         return torch.cat([(log_weights + factor.log_predictive(part)).logsumexp(-1) for part in self._parts(data)])
 
     def _step(self, x: Tensor, data_size: int, rate: float) -> Tensor:
@@ -155,7 +165,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
 
     def _member(self, prefix: str) -> NormalWishart:
         fields = [getattr(self, prefix + name) for name in ("mean_precision", "means", "degrees", "scatter")]
-        return NormalWishart(self.covariance_kind, *fields)
+        return NormalWishart(self.covariance_type, *fields)
 
     def _given(self, data: Mapping[str, Tensor]) -> Tensor:
         return given(data, self.means, lambda x: check_features("x", x, self.means.shape[1]))["x"]

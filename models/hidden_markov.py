@@ -17,6 +17,7 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
+from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import floored, maximise, total_variance
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
 from .hmm.chances import Chances, are_known, go_forward, keep_zeros
@@ -43,7 +44,8 @@ class HiddenMarkovModel(LatentVariableModel):
     :math:`\pi`       first state, ``(C,)``           ``initial``
     :math:`A`         transitions, ``(C, C)``         ``transition``; row: from, column: to
     :math:`\mu`       means, ``(C, D)``               ``means``
-    :math:`\Sigma`    covariances                     ``scale``: ``(C, D)`` diagonal; ``scale_tril``: ``(C, D, D)``
+    :math:`\Sigma`    covariances, ``(C, D, D)``      ``covariance``; parameters ``scale``: ``(C, D)`` diagonal;
+                                                      ``scale_tril``: ``(C, D, D)`` full
     :math:`\theta`    chances of codes, ``(C, V)``    ``probs``
     ================  ==============================  =========================================================
 
@@ -56,7 +58,7 @@ class HiddenMarkovModel(LatentVariableModel):
         num_states: C.
         num_features: D, for Gaussian emissions. Give this or `num_categories`.
         num_categories: V, for codes 0, ..., V - 1.
-        covariance: ``"diagonal"`` or ``"full"``.
+        covariance: ``"diagonal"`` or ``"full"``; kept as `covariance_type`.
         min_scale: floor under every standard deviation, as in `GaussianMixture`.
         num_steps: T of the sequences that are drawn without `lengths`.
 
@@ -104,7 +106,7 @@ class HiddenMarkovModel(LatentVariableModel):
                 check_positive(name, size)
         check_choice("covariance", covariance, ("diagonal", "full"))
         self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
-        self.covariance, self.min_scale, self.num_steps = covariance, min_scale, num_steps
+        self.covariance_type, self.min_scale, self.num_steps = covariance, min_scale, num_steps
         self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), Chances())
         change = torch.full((num_states, num_states), 0.2 / num_states) + 0.8 * torch.eye(num_states)
         self.transition = PyroParam(change, Chances())
@@ -143,7 +145,21 @@ class HiddenMarkovModel(LatentVariableModel):
         """The states' emissions at the present parameters."""
         if self.num_categories is not None:
             return CategoricalEmission(self.probs)
-        return GaussianEmission(self.means, self.scale_tril if self.covariance == "full" else self.scale)
+        return GaussianEmission(self.means, self._scales())
+
+    def _scales(self) -> Tensor:
+        """Cholesky factors ``(C, D, D)``, or standard deviations ``(C, D)``."""
+        return self.scale_tril if self.covariance_type == "full" else self.scale  # type: ignore[no-any-return]
+
+    @property
+    def covariance(self) -> Tensor:
+        r""":math:`\Sigma_k`, ``(C, D, D)`` whatever the `covariance_type`; states that emit codes have none."""
+        return from_scale(self._scales())
+
+    @property
+    def precision(self) -> Tensor:
+        r""":math:`\Sigma_k^{-1}`, ``(C, D, D)`` whatever the `covariance_type`; states that emit codes have none."""
+        return precision_from_scale(self._scales())
 
     def marginal(
         self, x: Tensor | None = None, lengths: Tensor | None = None, in_logs: bool | None = None
@@ -253,7 +269,7 @@ class HiddenMarkovModel(LatentVariableModel):
             self.probs = shares(statistics.emission, self.probs)
             return
         floor = 1.01 * self.min_scale
-        full = self.covariance == "full"
+        full = self.covariance_type == "full"
         scale = self.scale_tril if full else self.scale
         weights, means, covariance = maximise(statistics.emission, self.means, scale)
         self.means.copy_(means)
@@ -280,7 +296,7 @@ class HiddenMarkovModel(LatentVariableModel):
             stay = torch.eye(self.num_states, dtype=self.probs.dtype, device=x.device)
             self._start_chain(stay.mean(0), 0.8 * stay + 0.2 / self.num_states)
             return
-        full = self.covariance == "full"
+        full = self.covariance_type == "full"
         x, floor = x.to(self.means.dtype), 1.01 * self.min_scale
         start = gaussian_start(x, lengths, self.num_states, seed, full, floor, in_time)
         self.means.copy_(start.means)

@@ -196,7 +196,8 @@ class Categorical(Likelihood):
         if len(bad):
             raise ValueError(
                 f"`{name}` must hold integer codes 0, ..., {self.num_categories - 1} for a categorical likelihood, got "
-                f"{bad[0].item():g}."
+                f"{bad[0].item():g}. Recode them from 0, or build the model for more codes (`num_categories`; of an "
+                "`AlignmentVAE`, its `letters`)."
             )
 
 

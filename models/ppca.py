@@ -65,6 +65,26 @@ class PPCA(FactorModel):
     def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-3) -> None:
         super().__init__(num_features, latent_dim, min_scale, torch.ones(()), num_features - 1)
 
+    @property
+    def components(self) -> Tensor:
+        """Principal axes as rows of length one, ``(L, D)``, by falling variance, however the factors are turned; the
+        largest number of each is positive."""
+        axes = torch.linalg.svd(self.weight, full_matrices=False).U.mT
+        largest = axes.gather(-1, axes.abs().argmax(-1, keepdim=True))
+        return axes * largest.sign()
+
+    @property
+    def explained_variance(self) -> Tensor:
+        r"""Variance of `x` along each of the :attr:`components`, ``(L,)``: the L largest eigenvalues of the
+        :attr:`covariance`, which are those of :math:`W^\top W` plus :math:`\sigma^2`."""
+        return torch.linalg.svdvals(self.weight).square() + self.scale.square()  # type: ignore[no-any-return]
+
+    @property
+    def explained_variance_ratio(self) -> Tensor:
+        """Share of the total variance along each of the :attr:`components`, ``(L,)``."""
+        total = self.weight.square().sum() + self.num_features * self.scale.square()
+        return self.explained_variance / total
+
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
         return squares.sum() / counts.sum().clamp_min(1)
 

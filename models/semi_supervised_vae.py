@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import LatentVariableModel
-from .checks import check_size, check_widths
+from .checks import check_labels, check_size, check_widths
 from .labelled_networks import LabelledGaussianEncoder, LabelledMLP
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
@@ -186,16 +186,8 @@ class SemiSupervisedVAE(LatentVariableModel):
     def check_data(self, x: Tensor | None = None, y: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
             self.likelihood.check("x", x)
-        if y is None:
-            return
-        if y.ndim != 1:
-            raise ValueError(f"`y` must be a vector of labels of shape (N,), got shape {tuple(y.shape)}.")
-        bad = y[~((y >= -1) & (y < self.num_classes) & (y == y.round()))]
-        if len(bad):
-            raise ValueError(
-                f"`y` must hold labels 0, ..., {self.num_classes - 1}, or -1 where the label is missing, got "
-                f"{bad[0].item():g}. Recode the labels, or build the model with more `num_classes`."
-            )
+        if y is not None:
+            check_labels("y", y, self.num_classes, missing=True)
 
     @torch.no_grad()
     def prepare(self, batch: Mapping[str, Tensor]) -> None:

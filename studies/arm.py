@@ -19,6 +19,7 @@ import torch
 from jensen.inference.errors import ConfigurationError
 
 from .fingerprint import fingerprint, outline
+from .seeded import seeded
 from .storage import clear, read_json, slug, swap_folder, write_json
 
 FINISHED, FAILED, INTERRUPTED, NOT_RUN = "finished", "failed", "interrupted", "not run"
@@ -44,7 +45,7 @@ class Arm:
     """The whole configuration of one arm. ``run`` does the work, ``finished`` says whether it is done already.
 
     ``data`` has the dicts ``train`` and, where they exist, ``validation`` and ``test``. Metrics see the split
-    ``score_on``. A model that is a zero-argument factory is built after ``torch.manual_seed(seed)``.
+    ``score_on``. A model that is a zero-argument factory is built under `seeded` ``(seed)``.
     """
 
     study: str
@@ -130,8 +131,7 @@ class Arm:
         """Return the model: the one given, or the factory's, built under this arm's seed."""
         if isinstance(self.model, torch.nn.Module):
             return copy.deepcopy(self.model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return self.model()
 
     def load(self, root: Path) -> Any:

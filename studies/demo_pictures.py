@@ -83,10 +83,9 @@ def _mixture(fits: _Fits, posteriors: _Fits, data: Dataset) -> _Pictures:
     model = next(iter(fits.values())).model
     x, y = data.train["x"], data.train["y"]
     with torch.no_grad():
-        covariances = model.scale_tril @ model.scale_tril.mT
         names = [f"cultivar {index + 1}" for index in range(data.num_classes)]
         title = "Wine: mixture components and the known cultivars"
-        yield "wine_ellipses", mixture_ellipses(x, model.means, covariances, model.weights, y, names, title=title)
+        yield "wine_ellipses", mixture_ellipses(x, model.means, model.covariance, model.weights, y, names, title=title)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
 from .resolve import build_model, find_class, find_object, parse_settings, resolve_method
+from .seeded import seeded
 from .sources import load_source
 
 
@@ -39,7 +40,8 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     from rich import print as show
 
     dataset = load_source(request.data, target=request.target, standardize=request.standardize)
-    model = _model(request.model, request.settings, dataset)
+    with seeded(request.seed):
+        model = _model(request.model, request.settings, dataset)
     batch = _arguments(model, dataset.train)
     method = resolve_method(request.method, request.options, progress)
     out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{dataset.name}"
@@ -60,7 +62,8 @@ def run_doctor(model: str, *, data: str | None, target: str | None, guide: str |
     from jensen.inference.doctor import examine
 
     dataset = None if data is None else load_source(data, target=target)
-    built = _model(model, settings, dataset)
+    with seeded(0):
+        built = _model(model, settings, dataset)
     batch = None if dataset is None else _arguments(built, dataset.train)
     report = examine(built, find_object(guide) if guide is not None and ":" in guide else guide, batch)
     show(report)

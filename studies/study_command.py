@@ -6,11 +6,10 @@ __all__ = ["find_studies", "report_file", "run_file"]
 
 from pathlib import Path
 
-import torch
-
 from jensen.inference.errors import ConfigurationError
 
 from .resolve import load_file
+from .seeded import seeded
 from .study import Study
 
 
@@ -21,8 +20,7 @@ def find_studies(file: Path) -> list[Study]:
     """
     if file.suffix != ".py":
         raise ConfigurationError(f"`{file}`: expected a Python file that defines a Study.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         defined = vars(load_file(file)).values()
     found = {id(value): value for value in defined if isinstance(value, Study)}
     if not found:

@@ -43,7 +43,7 @@ def _peer(model: HiddenMarkovModel, steps: int) -> Any:
         peer = hmm.CategoricalHMM(model.num_states, n_features=model.num_categories, emissionprob_prior=1.0, **options)
         peer.emissionprob_ = model.probs.detach().numpy()
     else:
-        full = model.covariance == "full"
+        full = model.covariance_type == "full"
         kind = "full" if full else "diag"
         peer = hmm.GaussianHMM(model.num_states, kind, covars_prior=0.0, covars_weight=1.0, min_covar=0.0, **options)
         peer.means_ = model.means.detach().numpy().copy()

@@ -35,7 +35,8 @@ def check_sequences(
     _refuse(missing, inside, "`x` must be finite up to each sequence's length, got NaN")
     if num_categories is not None:
         known = (x >= 0) & (x < num_categories) & (x == x.round())
-        _refuse(~known, inside, f"`x` must hold codes 0, ..., {num_categories - 1}, got {{value:g}}", x)
+        cure = "Recode them from 0, or build the model with more `num_categories`."
+        _refuse(~known, inside, f"`x` must hold codes 0, ..., {num_categories - 1}, got {{value:g}}", x, cure)
 
 
 def check_enough(lengths: Tensor, num_states: int) -> None:
@@ -65,14 +66,14 @@ def _check_lengths(lengths: Tensor, x: Tensor | None) -> None:
         )
 
 
-def _refuse(bad: Tensor, inside: Tensor | None, message: str, x: Tensor | None = None) -> None:
+_CURE = "Correct it, or end the sequence before it by `lengths`."
+
+
+def _refuse(bad: Tensor, inside: Tensor | None, message: str, x: Tensor | None = None, cure: str = _CURE) -> None:
     """Raise if anything inside a sequence is bad, and say where."""
     if inside is not None:
         bad = bad & inside
     if bad.any():
         row, step = bad.nonzero()[0].tolist()
         value = float("nan") if x is None else x[row, step].item()
-        raise ValueError(
-            f"{message.format(value=value)} in sequence {row}, step {step}. Correct it, or end the sequence before it "
-            "by `lengths`."
-        )
+        raise ValueError(f"{message.format(value=value)} in sequence {row}, step {step}. {cure}")

@@ -29,9 +29,9 @@ def fitted(request):
 
 
 def covariances(model):
-    if model.covariance in ("full", "tied"):
+    if model.covariance_type in ("full", "tied"):
         return (model.scale_tril @ model.scale_tril.mT).expand(3, 2, 2)
-    scale = model.scale if model.covariance == "diagonal" else model.scale[:, None].expand(3, 2)
+    scale = model.scale if model.covariance_type == "diagonal" else model.scale[:, None].expand(3, 2)
     return torch.diag_embed(scale**2)
 
 
@@ -56,14 +56,14 @@ def test_enumerated_bound_is_the_evidence(fitted):
 
 def test_score_and_responsibilities_equal_scikit_learn(fitted):
     model, data = fitted
-    reference = Reference(3, covariance_type=SKLEARN[model.covariance], max_iter=5, tol=0, random_state=0)
+    reference = Reference(3, covariance_type=SKLEARN[model.covariance_type], max_iter=5, tol=0, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it was told not to converge
         reference.fit(data["x"].numpy())
     model.weights = torch.tensor(reference.weights_)
     model.means.data.copy_(torch.tensor(reference.means_))
     found = torch.tensor(reference.covariances_)
-    if model.covariance in ("full", "tied"):
+    if model.covariance_type in ("full", "tied"):
         model.scale_tril = torch.linalg.cholesky(found)
     else:
         model.scale = found.sqrt()

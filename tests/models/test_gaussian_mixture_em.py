@@ -25,7 +25,7 @@ def data(rows: int = 600, features: int = 3, seed: int = 0, distance: float = 2.
 
 def precisions(model: GaussianMixture) -> np.ndarray:
     with torch.no_grad():
-        if model.covariance in ("full", "tied"):
+        if model.covariance_type in ("full", "tied"):
             return torch.cholesky_inverse(model.scale_tril).numpy()
         return model.scale.pow(-2).numpy()
 

@@ -179,10 +179,10 @@ def peer(model: HiddenMarkovModel, steps: int = 1) -> Any:
         found = hmm.CategoricalHMM(model.num_states, n_features=model.num_categories, emissionprob_prior=1.0, **options)
         found.emissionprob_ = model.probs.detach().numpy()
     else:
-        kind = {"diagonal": "diag"}.get(model.covariance, model.covariance)
+        kind = {"diagonal": "diag"}.get(model.covariance_type, model.covariance_type)
         found = hmm.GaussianHMM(model.num_states, kind, covars_prior=0.0, covars_weight=1.0, min_covar=0.0, **options)
         found.means_ = model.means.detach().numpy().copy()
-        full = model.covariance == "full"
+        full = model.covariance_type == "full"
         covariance = model.scale_tril @ model.scale_tril.mT if full else model.scale.square()
         found.covars_ = covariance.detach().numpy()
     found.startprob_, found.transmat_ = model.initial.detach().numpy(), model.transition.detach().numpy()

@@ -253,8 +253,8 @@ def test_any_network_and_likelihood(float64, x):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (torch.full((6,), 3.0), r"`y` must hold labels 0, ..., 2, or -1 .* got 3"),
-        (torch.full((6,), -2.0), r"`y` must hold labels 0, ..., 2, or -1 .* got -2"),
+        (torch.full((6,), 3.0), r"`y` must hold labels in 0, ..., 2, or -1 .* got 3"),
+        (torch.full((6,), -2.0), r"`y` must hold labels in 0, ..., 2, or -1 .* got -2"),
         (torch.full((6,), 0.5), r"`y` must hold labels .* got 0.5"),
         (torch.zeros(6, 3), r"`y` must be a vector of labels of shape \(N,\), got shape \(6, 3\)"),
         (-torch.ones(6), "`y` must hold at least one label, got none"),

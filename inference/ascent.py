@@ -19,11 +19,13 @@ from .data import Data, MemoryData, as_data
 from .devices import resolve_device, run_on
 from .errors import DataError
 from .fit import Fit
-from .options import check_dtype, check_positive, check_seed, check_whole, plain
+from .folders import as_path, no_empty_folder
+from .options import check_callbacks, check_dtype, check_positive, check_seed, check_whole, plain
 from .pair_checks import check_observed
 from .progress import Callback
 from .run_state import run_identity
 from .seeding import derive_seed
+from .signature import refuse_class
 
 __all__ = ["Ascent"]
 
@@ -94,9 +96,12 @@ class Ascent(abc.ABC):
             CheckpointError: if `checkpoint` cannot be written, or holds another run.
         """
         check_seed(seed)
+        functions = check_callbacks(callbacks)
+        refuse_class(model)
         self.check_model(model)
+        place = None if checkpoint is None else as_path("checkpoint", checkpoint)
         device, dtype = resolve_device(self.device), self.dtype or torch.get_default_dtype()
-        with run_on(device, dtype), torch.no_grad():
+        with no_empty_folder(place), run_on(device, dtype), torch.no_grad():
             train = as_data(model, data, dtype=dtype, device=device)
             if not isinstance(train, MemoryData):
                 raise DataError(
@@ -109,11 +114,11 @@ class Ascent(abc.ABC):
                 check_observed(model, held_out)
             runs = []
             for start in range(self.restarts):
-                folder = None if checkpoint is None else Path(checkpoint)
+                folder = place
                 if folder is not None and self.restarts > 1:
                     folder = folder / f"start-{start}"
                 own_seed = seed if start == 0 else derive_seed(seed, "restart", start)
-                runs.append(self._run(model, train, held_out, own_seed, folder, tuple(callbacks), start))
+                runs.append(self._run(model, train, held_out, own_seed, folder, functions, start))
                 if runs[-1].status == "interrupted":
                     break
             return self._as_fit(max(runs, key=lambda run: run.final_bound), runs, train, seed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .draw_limits import refuse_too_many
 from .errors import DataError
 from .fit_context import drawing, ready
 from .fit_draws import check_count, particles_at_once, pick, pieces
@@ -45,6 +46,8 @@ def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | No
     import arviz
 
     num = check_count("num", num)
+    if fit.draws is None:
+        refuse_too_many(num, lambda: fit.posterior(1, data, seed))
     held = fit.batch(data) if data is not None or fit.data is not None else None
     if held is None:
         if log_likelihood or not _has_global(fit):

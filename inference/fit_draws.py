@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from .draw_limits import refuse_too_many
 from .errors import ConfigurationError, DataError
 from .findings.pair_sites import is_ignored
 from .fit_context import ready
@@ -52,6 +53,7 @@ def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tenso
     num = check_count("num", num)
     if fit.draws is not None:
         return pick(fit.draws, num)
+    refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
     program = fit.program
     with ready(program, derive_seed(seed, "posterior")), program.environment():
         names, batch = _wanted(fit, data)
@@ -101,6 +103,7 @@ def pick(draws: Mapping[str, Tensor], num: int) -> dict[str, Tensor]:
 def predictive_draws(fit: Fit, data: Any, num: int, seed: int) -> dict[str, Tensor]:
     """See :meth:`Fit.predict`."""
     num = check_count("num", num)
+    refuse_too_many(num, lambda: predictive_draws(fit, data, 1, seed))
     observed = [site.name for site in fit.structure.select("observed")]
     program = fit.program
     with ready(program, derive_seed(seed, "predict")), program.environment():

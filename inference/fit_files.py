@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError
 from .fit_context import ready
 from .fit_rebuild import build_guide_from, build_model_from, describe_guide, describe_model
+from .folders import as_path
 from .program import Program
 from .storage import dump_tensors, parse_tensors, prepare_folder, read_bundle, write_bundle
 
@@ -30,7 +31,7 @@ _DATA_BYTES = 16 * 2**20
 
 def save_fit(fit: Fit, folder: str | Path, data: bool | None) -> Path:
     """See :meth:`Fit.save`."""
-    place = prepare_folder(folder)
+    place = prepare_folder(as_path("folder", folder))
     tensors = {f"program.{name}": value for name, value in fit.program.state_dict().items()}
     tensors |= {f"prototype.{name}": value for name, value in fit.prototype.items()}
     body = {
@@ -63,7 +64,7 @@ def save_fit(fit: Fit, folder: str | Path, data: bool | None) -> Path:
 def load_fit(folder: str | Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:
     """See :func:`jensen.inference.fit.load`."""
     with torch.random.fork_rng(devices=[]):
-        return _load(Path(folder).expanduser(), model, guide, trust, device)
+        return _load(as_path("folder", folder).expanduser(), model, guide, trust, device)
 
 
 def _load(place: Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:

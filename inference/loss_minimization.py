@@ -13,12 +13,14 @@ import torch
 from .data import MemoryData, as_data
 from .devices import resolve_device, run_on
 from .errors import DataError, ModelError
+from .folders import as_path, no_empty_folder
 from .loss_run import LossRun
 from .model_start import start_model
-from .options import check_dtype, check_positive, check_seed, check_whole, plain
+from .options import check_callbacks, check_dtype, check_positive, check_seed, check_whole, plain
 from .progress import Callback
 from .run_state import run_identity
 from .seeding import derive_seed
+from .signature import refuse_class
 
 if TYPE_CHECKING:
     from .fit import Fit
@@ -103,13 +105,16 @@ class LossMinimization:
             CheckpointError: if `checkpoint` cannot be written, or holds another run.
         """
         check_seed(seed)
+        functions = check_callbacks(callbacks)
+        refuse_class(model)
         if not callable(getattr(model, "losses", None)):
             raise ModelError(
                 f"LossMinimization needs a model with a loss of its own, `losses(**batch)`, which "
                 f"`{type(model).__name__}` lacks. Use SVI."
             )
+        place = None if checkpoint is None else as_path("checkpoint", checkpoint)
         device, dtype = resolve_device(self.device), self.dtype or torch.get_default_dtype()
-        with run_on(device, dtype):
+        with no_empty_folder(place), run_on(device, dtype):
             train = as_data(model, data, dtype=dtype, device=device)
             if not isinstance(train, MemoryData):
                 raise DataError("`data` must be in memory for LossMinimization, got a stream. Pass its tensors.")
@@ -120,11 +125,11 @@ class LossMinimization:
             torch.manual_seed(derive_seed(seed, "start"))
             start_model(own, train.batch(), derive_seed(seed, "start"))
             run = LossRun(self, own, train, held_out, seed)
-            if checkpoint is not None:
+            if place is not None:
                 state = run.program.state_dict()
                 identity = run_identity(self.configuration(), model, train, held_out, seed, state)
-                run.keep_in(Path(checkpoint), identity)
-            run.train(tuple(callbacks))
+                run.keep_in(place, identity)
+            run.train(functions)
             return run.as_fit()
 
     def configuration(self) -> dict[str, Any]:

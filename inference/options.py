@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from .errors import ConfigurationError
 
-__all__ = ["check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole", "plain"]
+__all__ = ["check_callbacks", "check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole", "plain"]
 
 
 def check_whole(name: str, value: Any) -> None:
@@ -35,6 +36,20 @@ def check_fraction(name: str, value: Any, meaning: str, example: str = "") -> No
     """Refuse what is not in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
         raise ConfigurationError(f"`{name}` must be {meaning} in [0, 1){example}, got {value!r}.")
+
+
+def check_callbacks(value: Any) -> tuple[Callable[..., Any], ...]:
+    """`value` as a tuple of functions of a `Progress`."""
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise ConfigurationError(f"`callbacks` must be a list of functions of a `Progress`; put `{name}` in a list.")
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"`callbacks` must be a list of functions of a `Progress`, got {value!r}.")
+    functions = tuple(value)
+    for function in functions:
+        if not callable(function):
+            raise ConfigurationError(f"`callbacks` must be functions of a `Progress`, got {function!r}.")
+    return functions
 
 
 def check_dtype(value: Any) -> None:

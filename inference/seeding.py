@@ -5,6 +5,9 @@ from __future__ import annotations
 __all__ = ["derive_seed"]
 
 import hashlib
+import operator
+
+from .errors import ConfigurationError
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -17,14 +20,21 @@ def derive_seed(seed: int, *names: str | int) -> int:
         seed: the run's seed, any integer.
         names: what the stream is for, such as ``"epoch", 3``.
 
+    Raises:
+        ConfigurationError: if `seed` is no integer.
+
     Example:
         >>> derive_seed(0, "epoch", 3) == derive_seed(0, "epoch", 3)
         True
         >>> derive_seed(0, "epoch", 3) == derive_seed(0, "epoch", "3")
         False
     """
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise ConfigurationError(f"`seed` must be a whole number, got {seed!r}.") from None
     digest = hashlib.blake2b(digest_size=8)
-    for part in (int(seed), *names):
+    for part in (number, *names):
         text = str(part).encode()
         kind = b"s" if isinstance(part, str) else b"i"
         digest.update(kind + len(text).to_bytes(8, "little") + text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Signature", "read_signature"]
+__all__ = ["Signature", "read_signature", "refuse_class"]
 
 import inspect
 from collections.abc import Iterable
@@ -72,8 +72,9 @@ def read_signature(model: Any) -> Signature:
     """Read the signature of a `LatentVariableModel`'s `model`, or of a Pyro program given as a callable.
 
     Raises:
-        ModelError: if `model` is neither.
+        ModelError: if `model` is neither, or a class.
     """
+    refuse_class(model)
     program = getattr(model, "model", model)
     if not callable(program):
         raise ModelError(f"`model` must be a LatentVariableModel or a callable, got {type(model).__name__}.")
@@ -88,3 +89,9 @@ def read_signature(model: Any) -> Signature:
         integers=frozenset(p.name for p in named if "LongTensor" in str(p.annotation)),
         open_ended=any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+
+
+def refuse_class(model: Any) -> None:
+    """Raise a `ModelError` for a class in a model's place."""
+    if isinstance(model, type):
+        raise ModelError(f"`model` is the class `{model.__name__}`: build one, `{model.__name__}(…)`.")

@@ -12,7 +12,7 @@ import torch
 from .devices import resolve_device
 from .errors import ConfigurationError, nearest
 from .objectives import OBJECTIVES, Objective, Trace_ELBO
-from .options import check_dtype, check_fraction, check_positive, check_whole, plain
+from .options import check_callbacks, check_dtype, check_fraction, check_positive, check_whole, plain
 from .progress import Callback
 from .step.engine import COMPILE_MODES
 
@@ -179,7 +179,7 @@ class SVI:
         """
         from .training import run_svi
 
-        return run_svi(self, model, data, seed, validation, checkpoint, tuple(callbacks))
+        return run_svi(self, model, data, seed, validation, checkpoint, check_callbacks(callbacks))
 
     def build_optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor) -> torch.optim.Optimizer:
         """The optimiser over `parameters`.

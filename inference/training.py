@@ -17,6 +17,7 @@ from .devices import resolve_device, run_on
 from .distributed import current_shard
 from .errors import ConfigurationError, DataError, NonFiniteError
 from .fit import Fit
+from .folders import as_path, no_empty_folder
 from .options import check_seed
 from .presentation import check_raw, presented
 from .progress import Callback
@@ -41,15 +42,14 @@ def run_svi(
     check_seed(seed)
     if svi.patience is not None and validation is None:
         raise ConfigurationError("`patience` watches the bound on validation data: pass `validation=…` to `fit`.")
-    for callback in callbacks:
-        if not callable(callback):
-            raise ConfigurationError(f"`callbacks` must be functions of a `Progress`, got {callback!r}.")
     dtype = svi.dtype or torch.get_default_dtype()
     if svi.precision == "bf16" and dtype != torch.float32:
         raise ConfigurationError(f'`precision="bf16"` needs `dtype` torch.float32, got {dtype}: autocast ignores it.')
     shard = current_shard(svi.device)
     device = resolve_device(svi.device)
+    place = None if checkpoint is None else as_path("checkpoint", checkpoint)
     with ExitStack() as stack:
+        stack.enter_context(no_empty_folder(place))
         stack.enter_context(run_on(device, dtype))
         check = svi.transform is None
         train = as_data(model, data, dtype=dtype, device=device, check=check)
@@ -67,7 +67,7 @@ def run_svi(
         outcomes: list[Outcome] = []
         failure: NonFiniteError | None = None
         for start in range(svi.restarts):
-            folder = None if checkpoint is None else Path(checkpoint)
+            folder = place
             if folder is not None and svi.restarts > 1:
                 folder = folder / f"start-{start}"
             own_seed = seed if start == 0 else derive_seed(seed, "restart", start)
@@ -86,8 +86,8 @@ def run_svi(
             assert failure is not None
             raise failure
         best = max(outcomes, key=lambda outcome: -math.inf if math.isnan(outcome.bound) else outcome.bound)
-        if checkpoint is not None and svi.restarts > 1 and (shard is None or shard.rank == 0):
-            write_history(Path(checkpoint) / "history.csv", best.rows)
+        if place is not None and svi.restarts > 1 and (shard is None or shard.rank == 0):
+            write_history(place / "history.csv", best.rows)
         return _as_fit(svi, best, outcomes, train, seed)
 
 

@@ -121,7 +121,7 @@ class Arm:
         except KeyboardInterrupt:
             write_json(folder / "arm.json", entry | {"status": INTERRUPTED})
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = f"{type(error).__name__}: {error}"
             write_json(folder / "arm.json", entry | {"status": FAILED, "error": message})
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
@@ -180,14 +180,22 @@ def score(fit: Any, data: Any, metrics: Mapping[str, Callable[..., Any]], *, see
     for label, metric in metrics.items():
         started = time.perf_counter()
         try:
-            estimate = metric(fit, data, seed=seed)
-        except Exception as error:  # the fit stands, and so do the other scores
+            entry = _numbers(metric(fit, data, seed=seed))
+        except (Exception, SystemExit) as error:  # the fit stands, and so do the other scores
             scores[label] = {"error": f"{type(error).__name__}: {error}"}
             continue
-        seconds = time.perf_counter() - started
-        stderr, count = getattr(estimate, "stderr", math.nan), getattr(estimate, "n", 1)
-        scores[label] = {"value": float(estimate), "stderr": float(stderr), "n": int(count), "seconds": seconds}
+        scores[label] = entry | {"seconds": time.perf_counter() - started}
     return {"scores": scores, "num_data": len(next(iter(data.values())) if isinstance(data, Mapping) else data)}
+
+
+def _numbers(estimate: Any) -> dict[str, Any]:
+    """Return what a metric returned as ``{value, stderr, n}``."""
+    stderr, count = getattr(estimate, "stderr", math.nan), getattr(estimate, "n", 1)
+    try:
+        return {"value": float(estimate), "stderr": float(stderr), "n": int(count)}
+    except (TypeError, ValueError, RuntimeError):
+        kind = f"{estimate!r}" if estimate is None else type(estimate).__name__
+        raise ConfigurationError(f"a metric must return an Estimate or a number, got {kind}.") from None
 
 
 def _silent(method: Any) -> Any:

@@ -6,13 +6,12 @@ __all__ = ["app", "main"]
 
 import os
 import sys
+import traceback
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from jensen.inference.errors import JensenError
 
 app = typer.Typer(
     name="jensen",
@@ -41,19 +40,23 @@ _MODEL = "A shipped class (see [b]jensen list[/b]), MODULE:CLASS or path/to/file
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what the user got wrong is one line on stderr and exit code 2.
 
-    Set ``JENSEN_TRACEBACK=1`` to see where an error comes from.
+    That holds for errors of any type, in jensen or in a file of the user's own (then with file and line), and for a
+    file that calls `sys.exit`. Set ``JENSEN_TRACEBACK=1`` to see where an error comes from.
     """
     try:
         app(args=arguments, prog_name="jensen")
-    except (ValueError, OSError, RuntimeError, ArithmeticError, ImportError) as error:  # JensenError is one of them
-        if os.environ.get("JENSEN_TRACEBACK"):
-            raise
-        kind = "" if isinstance(error, ValueError | JensenError) else f"{type(error).__name__}: "
-        typer.echo(f"jensen: {kind}{' '.join(str(error).split())}", err=True)
-        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("jensen: stopped", err=True)
         sys.exit(130)
+    except BaseException as error:
+        from .user_errors import explain, place_of
+
+        if isinstance(error, SystemExit) and place_of(error) is None:  # how typer ends every command
+            raise
+        if os.environ.get("JENSEN_TRACEBACK"):
+            traceback.print_exc()
+        typer.echo(f"jensen: {explain(error)}", err=True)
+        sys.exit(2)
 
 
 def _version(wanted: bool) -> None:

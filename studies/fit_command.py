@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import ConfigurationError, DataError
+from jensen.inference.folders import no_empty_folder
+from jensen.inference.options import check_seed
 from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
-from .resolve import build_model, find_class, find_object, parse_settings, resolve_method
+from .model_options import build_model
+from .resolve import find_class, find_object, parse_settings, resolve_method
 from .seeded import seeded
 from .sources import load_source
 
@@ -36,20 +39,26 @@ class FitRequest:
 
 
 def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
-    """Fit, print, score and save; return the folder."""
+    """Fit, print, score and save; return the folder.
+
+    Everything that was asked for is checked before the fit, and what fails leaves no empty folder.
+    """
     from rich import print as show
 
+    metrics = _metrics(request.particles)
+    check_seed(request.seed)
     dataset = load_source(request.data, target=request.target, standardize=request.standardize)
+    method = resolve_method(request.method, request.options, progress)
     with seeded(request.seed):
         model = _model(request.model, request.settings, dataset)
     batch = _arguments(model, dataset.train)
-    method = resolve_method(request.method, request.options, progress)
     out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{dataset.name}"
-    prepare_folder(out)  # before the work, so that its end cannot fail for want of a place
-    fitted = method.fit(model, batch, seed=request.seed)
-    fitted.save(out)
+    with no_empty_folder(out):
+        prepare_folder(out)  # before the work, so that its end cannot fail for want of a place
+        fitted = method.fit(model, batch, seed=request.seed)
+        fitted.save(out)
     show(fitted)
-    for name, metric in _metrics(request.particles).items():
+    for name, metric in metrics.items():
         print(f"{name}: {_score(metric, fitted, batch, request.seed)}")
     print(f"saved in {out}; jensen.inference.load({str(out)!r}) reads it")
     return out
@@ -72,8 +81,9 @@ def run_doctor(model: str, *, data: str | None, target: str | None, guide: str |
 
 def _model(text: str, settings: Sequence[str], dataset: Any) -> Any:
     factory = find_class(text, "models", LatentVariableModel, "model")
-    shape = tuple(dataset.train["x"].shape[1:]) if dataset is not None and "x" in dataset.train else None
-    model = build_model(factory, parse_settings(settings), shape)
+    shape = tuple(dataset.train["x"].shape[1:]) if dataset is not None and "x" in dataset.train else ()
+    sizes = {"num_features": shape[0]} if len(shape) == 1 else {}
+    model = build_model(factory, parse_settings(settings), sizes | ({"data_shape": shape} if shape else {}))
     if not isinstance(model, LatentVariableModel):
         raise ConfigurationError(f"`{text}`: expected a LatentVariableModel, got {type(model).__name__}.")
     return model
@@ -95,6 +105,8 @@ def _metrics(particles: int) -> dict[str, Callable[..., Any]]:
 
     if particles == 0:
         return {}
+    if particles < 0:
+        raise ConfigurationError(f"`--particles`: expected a number of draws, or 0 for no scores, got {particles}.")
     functions = {"ELBO": elbo_terms, "log evidence": log_evidence, "k-hat": pareto_k}
     return {name: partial(function, num_particles=particles) for name, function in functions.items()}
 

@@ -1,12 +1,11 @@
-"""From words on the command line to objects: model classes, their options, objectives."""
+"""From words on the command line to objects: model classes, options, methods, objectives."""
 
 from __future__ import annotations
 
-__all__ = ["build_model", "find_class", "find_object", "load_file", "parse_settings", "resolve_method", "shipped"]
+__all__ = ["find_class", "find_object", "load_file", "parse_settings", "resolve_method", "shipped"]
 
 import ast
 import dataclasses
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -18,9 +17,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 from jensen.inference.errors import ConfigurationError, nearest
+
+from .model_options import check_types
+
+_NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)  # what `ast.literal_eval` may raise
 
 
 def shipped(package: str, base: type) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def find_class(text: str, package: str, base: type, what: str) -> Any:
 def find_object(text: str) -> Any:
     """Return the object at ``MODULE:NAME`` or ``path/to/file.py:NAME``; modules beside the caller are found too."""
     source, _, name = text.rpartition(":")
-    if not source or not name:
+    if not source.strip() or not name.strip():
         raise ConfigurationError(f"`{text}`: expected MODULE:NAME or path/to/file.py:NAME.")
     module = load_file(Path(source)) if source.endswith(".py") else _import(source)
     if not hasattr(module, name):
@@ -65,21 +67,33 @@ def find_object(text: str) -> Any:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Run a Python file as a module and return it; as by ``python FILE``, it can import what is beside it."""
+    """Run a Python file as a module and return it; as by ``python FILE``, it can import what is beside it.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not Python. What the file itself raises passes through.
+    """
     if not path.is_file():
-        raise ConfigurationError(f"`{path}`: expected a Python file, found none.")
+        raise ConfigurationError(f"`{path}`: expected a Python file, found {'a folder' if path.is_dir() else 'none'}.")
     resolved = path.resolve()
     name = f"{path.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, resolved)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+        raise ConfigurationError(f"`{path}`{line}: this is not Python: {reason}.") from error
     _importable(resolved.parent)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, EOFError):
+            raise ConfigurationError(f"`{path}` reads from the keyboard: expected a file that asks nothing.") from error
         raise
     return module
 
@@ -94,41 +108,10 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
             raise ConfigurationError(f"`{option} {setting}`: expected KEY=VALUE, for example {option} latent_dim=8.")
+        if key in parsed:
+            raise ConfigurationError(f"`{option} {key}=…` is given twice; expected it once.")
         parsed[key] = _literal(value)
     return parsed
-
-
-def build_model(factory: Any, settings: Mapping[str, Any], x_shape: tuple[int, ...] | None = None) -> Any:
-    """Return the model that ``factory`` makes from ``settings``, with the sizes of the data where it asks for them.
-
-    Args:
-        factory: a model class, a function that returns a model, or a model.
-        settings: arguments of the constructor.
-        x_shape: the shape of one datum, which gives ``num_features`` and ``data_shape`` unless they are set.
-    """
-    if isinstance(factory, nn.Module):
-        if settings:
-            raise ConfigurationError(f"`--set`: expected none for a model that is built already, got {dict(settings)}.")
-        return factory
-    constructor: Any = factory
-    if isinstance(factory, type):  # asked for its constructor, which a metaclass may hide from `signature`
-        constructor = functools.partial(constructor.__init__, None)
-    parameters = inspect.signature(constructor).parameters
-    name = getattr(factory, "__name__", str(factory))
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in settings:
-        if key not in parameters and not takes_any:
-            hint = nearest(key, parameters) or f" Known: {', '.join(parameters)}."
-            raise ConfigurationError(f"`--set {key}=…` is not an option of {name}.{hint}")
-    arguments = dict(settings)
-    if x_shape is not None:
-        sizes = {"num_features": x_shape[0] if len(x_shape) == 1 else None, "data_shape": x_shape}
-        arguments = {key: size for key, size in sizes.items() if key in parameters and size is not None} | arguments
-    positional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    for key, parameter in parameters.items():
-        if key not in arguments and parameter.default is parameter.empty and parameter.kind not in positional:
-            raise ConfigurationError(f"`{key}` of {name} has no default: give it with --set {key}=VALUE.")
-    return factory(**arguments)
 
 
 def resolve_method(name: str, options: Mapping[str, Any], progress: bool | None) -> Any:
@@ -177,7 +160,11 @@ def _resolve_objective(text: str) -> Any:
     except TypeError as error:
         signature = inspect.signature(known[name])
         raise ConfigurationError(f"`{text}`: {error}; expected {name}{signature}.") from None
-    return known[name](*arguments, **keywords)
+    check_types(known[name], keywords, lambda key, value: f"`{name}({key}={value!r})`")
+    try:
+        return known[name](*arguments, **keywords)
+    except TypeError as error:
+        raise ConfigurationError(f"`{text}`: {error}; expected {name}{inspect.signature(known[name])}.") from error
 
 
 def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
@@ -188,9 +175,10 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
             return node.id, [], {}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             values = [ast.literal_eval(argument) for argument in node.args]
-            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
-            return node.func.id, values, keywords
-    except (SyntaxError, ValueError):
+            named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
+            if len(named) == len(node.keywords):
+                return node.func.id, values, named
+    except _NO_LITERAL:
         pass
     raise ConfigurationError(f"`{text}`: expected NAME or NAME(key=value), for example IWAE(num_particles=10).")
 
@@ -198,11 +186,13 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except _NO_LITERAL:
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
 def _import(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigurationError(f"`{name}` is no module's name: expected MODULE:NAME or path/to/file.py:NAME.")
     _importable(Path.cwd())
     try:
         return importlib.import_module(name)

@@ -12,6 +12,8 @@ import torch
 from jensen.datasets import DATASETS, Dataset
 from jensen.inference.errors import ConfigurationError, DataError, nearest
 
+from .npz_file import read_npz
+
 
 def load_source(text: str, *, target: str | None = None, standardize: bool = False) -> Dataset:
     """Return the data set that ``text`` names.
@@ -91,21 +93,7 @@ def _labels(column: Any, path: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
 
 
 def _npz(path: Path) -> Dataset:
-    import zipfile
-
-    import numpy
-
     try:
-        with numpy.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"`{path}`: expected an .npz file of numeric arrays: {error}") from None
-    train = {}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise DataError(f"`{path}`: expected numbers in the array `{name}`, got {array.dtype}.")
-        train[name] = torch.as_tensor(array)
-    try:
-        return Dataset(path.stem, train=train)
+        return Dataset(path.stem, train=read_npz(path))
     except ValueError as error:
         raise DataError(f"`{path}`: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["clear", "read_json", "slug", "swap_folder", "write_json", "write_text"]
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_LONGEST = 150
+
 
 def slug(label: str) -> str:
     """Return ``label`` as one readable path component.
@@ -22,6 +25,9 @@ def slug(label: str) -> str:
     'IWAE-K=10-guide-normal'
     """
     text = re.sub(r"[^\w.=+-]+", "-", label).strip("-.")
+    if len(text.encode()) > _LONGEST:  # more than a file system takes
+        code = hashlib.sha256(text.encode()).hexdigest()[:8]
+        text = f"{text.encode()[:_LONGEST].decode(errors='ignore')}-{code}"
     return text or "unnamed"
 
 

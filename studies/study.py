@@ -19,6 +19,7 @@ from .arm import FINISHED, Arm, ArmRecord, split
 from .processes import run_in_processes
 from .progress import Progress, progress_display
 from .result import StudyResult
+from .study_parts import check_method, check_parts, check_seeds
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,13 @@ class Study:
         methods: ``{label: method}``, or ``{model label: {label: method}}`` where the models need different ones.
         metrics: functions ``metric(fit, data, *, seed) -> Estimate`` or ``{label: function}``. The default is
             ``elbo_terms``, ``log_evidence`` and ``pareto_k``.
-        seeds: one arm is run for each.
+        seeds: one arm is run for each: whole numbers; an iterator is read once, and kept as a tuple.
         score_on: the split that the metrics see: ``"train"`` (the default), ``"validation"`` or ``"test"``.
         checkpoint: keep each running fit's state on disk, so that an arm that is killed goes on from there.
 
     Raises:
-        ConfigurationError: labels that do not match or are the same as folder names, or no arm at all.
+        ConfigurationError: at construction, before anything is written: labels that do not match or are the same as
+            folder names, seeds that are no whole numbers, what is no model, method, metric or data, or no arm at all.
 
     Example::
 
@@ -62,6 +64,11 @@ class Study:
     score_on: str = "train"
     checkpoint: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", check_seeds(self.seeds))
+        check_parts(self.name, self.model, self.data, self.metrics, self.score_on)
+        self.arms()
+
     def arms(self) -> list[Arm]:
         """Return the arms in the order in which they are run.
 
@@ -76,6 +83,7 @@ class Study:
                 if split(data, self.score_on) is None:
                     raise ConfigurationError(f"`score_on`: expected a split that the data has, got `{self.score_on}`.")
                 for method_label, method in _methods_of(self.methods, label, models).items():
+                    check_method(method_label, method)
                     where = (self.name, str(label), str(method_label), seed)
                     arms.append(Arm(*where, model, data, method, metrics, self.score_on, self.checkpoint))
         if not arms:
@@ -97,7 +105,7 @@ class Study:
         there is. ``jobs`` arms run at a time, in processes of their own. ``progress=None`` shows a bar in terminals;
         ``display`` is one made by `progress_display`, to be shared by several studies.
         """
-        if jobs == 0 or isinstance(jobs, bool) or not isinstance(jobs, int):
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < -1 or jobs == 0:
             raise ConfigurationError(f"`jobs`: expected a positive integer, or -1 for all cores, got {jobs!r}.")
         arms, root = self.arms(), prepare_folder(root)
         found = {arm: arm.stored(root) for arm in arms}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, ModelError
 from ..findings import raise_first
+from ..fit import Fit
 from ..fit_context import drawing, ready
 from ..program import Program, Structure
 
@@ -51,13 +53,20 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
     sites that the guide enumerates are drawn instead: terms averaged over them are no importance weights.
 
     Raises:
+        ConfigurationError: if `fit` is no fit.
         DataError: if `data` is None and the fit kept no data, or the data do not fit the model.
         ModelError: if a finding about the pair makes scores of it wrong, such as a scale that it sets by hand.
     """
+    if not isinstance(fit, Fit):
+        raise ConfigurationError(f"`fit` must be a Fit, which a method's `fit` returns, got {_kind(fit)}.")
     program: Program = fit.program
     batch = _data(fit, data)
     with ready(program, seed=0) as device:
         yield Scored(drawing(program) if draw_discrete else program, batch, device)
+
+
+def _kind(thing: Any) -> str:
+    return "None" if thing is None else f"a {type(thing).__name__}"
 
 
 def _data(fit: Any, data: Any) -> Batch:
@@ -118,6 +127,11 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     Raises:
         ConfigurationError: otherwise.
     """
-    if isinstance(value, bool) or int(value) != value or value < least:
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
+    try:
+        number = int(value) if whole else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
         raise ConfigurationError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
-    return int(value)
+    return number

@@ -8,7 +8,8 @@ import torch
 
 from jensen.inference.errors import ConfigurationError, DataError
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture, LatentVariableModel
-from jensen.studies.resolve import build_model, find_class, find_object, load_file, parse_settings
+from jensen.studies.model_options import build_model
+from jensen.studies.resolve import find_class, find_object, load_file, parse_settings
 from jensen.studies.sources import load_source
 
 USER = """
@@ -82,13 +83,13 @@ def test_settings_are_literals_or_text():
 
 
 def test_sizes_of_the_data_are_filled_in():
-    assert build_model(BayesianLogisticRegression, {}, (30,)).num_features == 30
-    assert build_model(BayesianLogisticRegression, {"num_features": 5}, (30,)).num_features == 5
-    assert build_model(VAE, {"latent_dim": 2, "hidden": [8]}, (4, 4)).data_shape == (4, 4)
+    assert build_model(BayesianLogisticRegression, {}, {"num_features": 30, "data_shape": (30,)}).num_features == 30
+    assert build_model(BayesianLogisticRegression, {"num_features": 5}, {"num_features": 30}).num_features == 5
+    assert build_model(VAE, {"latent_dim": 2, "hidden": [8]}, {"data_shape": (4, 4)}).data_shape == (4, 4)
     with pytest.raises(ConfigurationError, match="`latent_dim` of VAE has no default: give it with --set latent_dim="):
-        build_model(VAE, {}, (64,))
+        build_model(VAE, {}, {"data_shape": (64,)})
     with pytest.raises(ConfigurationError, match=r"is not an option of VAE\. Did you mean `latent_dim`"):
-        build_model(VAE, {"latent_dims": 3}, (64,))
+        build_model(VAE, {"latent_dims": 3}, {"data_shape": (64,)})
     with pytest.raises(ConfigurationError, match="`--set`: expected none for a model that is built already"):
         build_model(BayesianLogisticRegression(3), {"num_features": 3})
 

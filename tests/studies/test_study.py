@@ -215,6 +215,79 @@ def test_what_makes_no_study_is_said(study, fake):
         study().run("runs", jobs=0)
 
 
+WRONG = {
+    "seeds a number": ({"seeds": 3}, r"`seeds`: expected whole numbers.*got 3; for 3 seeds write range\(3\)"),
+    "seeds a word": ({"seeds": "012"}, "`seeds`: expected whole numbers.*got '012'"),
+    "seed a path": ({"seeds": ["x/../../.."]}, "`seeds`: expected whole numbers.*got 'x/../../..' among them"),
+    "seed a fraction": ({"seeds": [0, 0.5]}, "`seeds`: expected whole numbers.*got 0.5 among them"),
+    "seed a truth": ({"seeds": [True]}, "`seeds`: expected whole numbers.*got True among them"),
+    "seed twice": ({"seeds": [1, 1]}, "expected arms with different folders"),
+    "method a number": ({"methods": {"a": 3}}, r"expected a method such as SVI\(…\) or EM\(\) at `a`, got int"),
+    "method a model": ({"methods": {"a": torch.nn.Linear(1, 1)}}, "`methods`: expected a method.*at `a`, got Linear"),
+    "methods a list": ({"methods": []}, "`methods`: expected a dict"),
+    "model a number": ({"model": 3}, "`model`: expected a model, or a function that makes one, got 3"),
+    "model in a dict": ({"model": {"a": None}}, "`model`: at `a` expected a model.*got None"),
+    "class with arguments": ({"model": torch.nn.Linear}, "Linear needs `in_features`. Build it, or pass `lambda:"),
+    "program": ({"model": lambda x: x}, "a function without arguments that makes one; <lambda> needs `x`"),
+    "data none": ({"data": None}, "`data`: expected a dict of tensors.*got None"),
+    "data a name": ({"data": "wine"}, "For a data set that jensen ships call its function"),
+    "metrics a function": ({"metrics": len}, "`metrics`: expected a list of functions"),
+    "metric a name": ({"metrics": ["log_evidence"]}, "`metrics`: expected functions metric.*got 'log_evidence'"),
+    "split": ({"score_on": "rows"}, "`score_on`: expected one of train, validation, test, got 'rows'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_a_study_that_cannot_be_is_refused_at_construction(study, changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        study(**changes)
+
+
+def test_classes_of_methods_are_told_apart_from_methods(study, fake):
+    with pytest.raises(ConfigurationError, match=r"`a` is the class FakeMethod; expected a method, such as FakeMethod"):
+        study(methods={"a": fake.Method})
+    with pytest.raises(ConfigurationError, match="`name`: expected a string"):
+        type(study())(3, model=fake.Net, data={"x": torch.zeros(3)}, methods={"a": fake.Method()})
+
+
+def test_an_iterator_of_seeds_is_read_once(study, tmp_path):
+    made = study(seeds=iter([4, 2]))
+    assert made.seeds == (4, 2)
+    assert list(made.run(tmp_path / "runs").frame["seed"]) == [4, 4, 2, 2]
+    assert list(made.load(tmp_path / "runs").frame["status"]) == ["finished"] * 4
+
+
+@pytest.mark.parametrize("label", ["../..", "/etc/x", "..", "a\0b", "x" * 1_000, "\N{SNOWMAN}" * 200, "nul\n\t"])
+def test_no_label_leads_out_of_the_folder_or_is_too_long_for_it(study, fake, tmp_path, label):
+    made = study(methods={label: fake.Method(), "other": fake.Method(-2.0)}, model={label: fake.Net}, seeds=[0])
+    frame = made.run(tmp_path / "in" / "runs").frame
+    assert list(frame["status"]) == ["finished"] * 2
+    assert list(frame["method"]) == [label, "other"]
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["runs"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "log"}
+
+
+@pytest.mark.parametrize("answer", [None, "good", {"value": 1.0}, torch.zeros(3), 1j])
+def test_a_metric_that_returns_no_number_is_a_failed_score(study, fake, tmp_path, answer):
+    def odd(fit, data, *, seed):
+        return answer
+
+    frame = study(metrics=[odd, fake.log_evidence], seeds=[0]).run(tmp_path / "runs").frame
+    assert list(frame["status"]) == ["finished"] * 2
+    assert "odd: ConfigurationError: a metric must return an Estimate or a number, got" in frame["error"][0]
+    assert list(frame["log_evidence_per_datum"]) == [-1.0, -2.0]
+
+
+def test_what_calls_sys_exit_is_a_failed_arm_or_score(study, fake, tmp_path):
+    def leaves(*_, **__):
+        sys.exit(0)
+
+    frame = study(metrics=[leaves], seeds=[0]).run(tmp_path / "runs").frame
+    assert list(frame["error"]) == ["leaves: SystemExit: 0"] * 2
+    frame = study(model=leaves, seeds=[0]).run(tmp_path / "other").frame
+    assert list(frame["status"]) == ["failed"] * 2
+
+
 def test_the_table_averages_over_seeds_and_the_page_holds_everything(study, tmp_path):
     result = study(methods={"one <b>": study().methods["one"], "two": study().methods["two"]}).run(tmp_path / "runs")
     text = repr(result)

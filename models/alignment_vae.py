@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_size
+from .takes_data import takes_data
 from .vae import VAE
 
 
@@ -117,9 +118,10 @@ class AlignmentVAE(VAE):
             rows.append([code[letter] for letter in sequence])
         return torch.tensor(rows, dtype=torch.int64, device=self.zeros.device)
 
-    def decode_letters(self, x: Tensor) -> list[str]:
+    @takes_data
+    def decode_letters(self, x: torch.LongTensor) -> list[str]:
         """The sequences with these codes ``(N, D)``."""
-        return ["".join(self.letters[code] for code in row) for row in x.long().tolist()]
+        return ["".join(self.letters[code] for code in row) for row in x.tolist()]
 
     def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         super().check_data(x)

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from .checks import check_count
 from .drawing import ambient, draw_data
+from .given import read_numbers
 from .modes import evaluating, local_parameters, own_parameters
+from .takes_data import read_inputs
 
 
 def _program(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +37,29 @@ def _program(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: LatentVariableModel, *args: Any, **kwargs: Any) -> Any:
         with own_parameters(self):
             return inner(self, *args, **kwargs)
+
+    return call
+
+
+def _hook(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a hook of fits, which gives it a batch of tensors, be called by hand with data of any kind."""
+
+    @functools.wraps(method)
+    def call(self: LatentVariableModel, batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if not all(isinstance(value, Tensor) for value in batch.values()):
+            batch = read_inputs(self, batch)
+        return method(self, batch, *args, **kwargs)
+
+    return call
+
+
+def _check(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `check_data` be called by hand with data of any kind; their number types are left as they are."""
+
+    @functools.wraps(method)
+    def call(self: LatentVariableModel, *args: Any, **kwargs: Any) -> Any:
+        read = {name: value if value is None else read_numbers(name, value) for name, value in kwargs.items()}
+        return method(self, *(value if value is None else read_numbers("x", value) for value in args), **read)
 
     return call
 
@@ -108,9 +133,10 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in cls.programs:
+        wrappers = {**dict.fromkeys(cls.programs, _program), **dict.fromkeys(("initialize", "prepare"), _hook)}
+        for name, wrap in {**wrappers, "check_data": _check}.items():
             if inspect.isfunction(method := cls.__dict__.get(name)):
-                setattr(cls, name, _program(method))
+                setattr(cls, name, wrap(method))
 
     @abc.abstractmethod
     def model(self, **batch: Any) -> Any:
@@ -163,13 +189,14 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     # Drawing.
 
-    def generate(self, num: int, *, seed: int | None = None, **inputs: Tensor) -> dict[str, Tensor]:
+    def generate(self, num: int, *, seed: int | None = None, **inputs: Any) -> dict[str, Tensor]:
         r"""Draw :math:`(z, x) \sim p_\theta(x, z)` for `num` data, in evaluation mode.
 
         Args:
             num: number of data to draw.
             seed: makes the draw repeatable; the caller's random state is then left as it was.
-            inputs: the model's required arguments, each with `num` rows; an optional one that is given is held.
+            inputs: the model's required arguments, each with `num` rows and of any kind that a fit takes; an optional
+                one that is given is held.
 
         Returns:
             Every latent and observed site by name. Sites of the plate ``"data"`` have `num` rows; a global latent is
@@ -180,10 +207,12 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         """
         if unknown := [name for name in inputs if name not in self.arguments]:
             raise ValueError(f"`{unknown[0]}` is not an argument of the model; it takes {list(self.arguments)}.")
-        self._check_num(num, inputs)
+        check_count("num", num, "data to draw")
         if missing := [name for name in self.required if name not in inputs]:
             raise ValueError(f"`{missing[0]}` must be given to draw from this model: a tensor of {num} rows.")
         with local_parameters(), evaluating(self):
+            inputs = read_inputs(self, inputs)
+            self._check_num(num, inputs)
             return draw_data(self.model, num, inputs, self.parameters(), seed=seed)
 
     @staticmethod
@@ -194,7 +223,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
             if len(value) != num:
                 raise ValueError(f"`{name}` must have `num` = {num} rows, got {len(value)}.")
 
-    def render(self, filename: str | None = None, **batch: Tensor) -> Any:
+    def render(self, filename: str | None = None, **batch: Any) -> Any:
         """Draw the plate diagram of the model (Pyro's rendering); `batch` gives the model's required arguments.
 
         Args:
@@ -205,5 +234,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         """
         if missing := [name for name in self.required if name not in batch]:
             raise ValueError(f"`{missing[0]}` must be given to render this model: a tensor of one or more rows.")
-        with local_parameters(), torch.no_grad(), ambient(batch, self.parameters()), poutine.block():
-            return pyro.render_model(self.model, model_kwargs=dict(batch), filename=filename, render_distributions=True)
+        with local_parameters(), torch.no_grad(), poutine.block():
+            batch = read_inputs(self, batch)
+            with ambient(batch, self.parameters()):
+                return pyro.render_model(self.model, model_kwargs=batch, filename=filename, render_distributions=True)

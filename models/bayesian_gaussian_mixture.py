@@ -22,6 +22,7 @@ from .gaussian_mixture_coordinates import GaussianMixtureCoordinates
 from .given import given
 from .mixture_priors import checked_prior, empirical_covariance
 from .normal_wishart import NormalWishart, gaussian
+from .takes_data import takes_data
 from .wishart import TriangularProduct
 
 _CHUNK = 1 << 18  # numbers of one temporary
@@ -137,6 +138,7 @@ class BayesianGaussianMixture(LatentVariableModel):
             # p(x | pi, mu, Lambda), the assignment summed out
             return pyro.sample("x", self.density(weights, means, precision), obs=x)
 
+    @takes_data(cast=False)
     def density(self, weights: Tensor, means: Tensor, precision: Tensor) -> Any:
         """The mixture at given parameters (of any number of draws, in the sites' shapes)."""
         return dist.MixtureSameFamily(dist.Categorical(weights), gaussian(self.covariance_type, means, precision))
@@ -163,6 +165,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         if x is not None:
             check_features("x", x, self.num_features)
 
+    @takes_data(cast=False)
     def log_joint(self, x: Tensor, weights: Tensor, means: Tensor, **precision: Tensor) -> Tensor:
         r""":math:`\log \pi_k + \log \mathcal N(x_n; \mu_k, \Lambda_k^{-1})` at each of S draws, ``(S, N, C)``.
 
@@ -174,6 +177,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         each = gaussian(self.covariance_type, means.unsqueeze(1), precision[self.precision_site].unsqueeze(1))
         return weights.log().unsqueeze(1) + each.log_prob(x.unsqueeze(-2))  # type: ignore[no-any-return]
 
+    @takes_data(cast=False)
     def responsibilities(self, x: Tensor, **draws: Tensor) -> Tensor:
         r"""Probability of each component :math:`p(c_n = k \mid x_n)`, averaged over posterior draws, ``(N, C)``.
 
@@ -186,6 +190,7 @@ class BayesianGaussianMixture(LatentVariableModel):
             parts.append(found.mean(0))
         return torch.cat(parts)
 
+    @takes_data(cast=False)
     def log_predictive(self, x: Tensor, **draws: Tensor) -> Tensor:
         r"""Log density of new data given the old, :math:`\log \frac1S \sum_s p(x_n \mid \pi^s, \mu^s, \Lambda^s)`,
         ``(N,)`` in nats. After `CAVI`, `fit.guide.log_predictive` has it in closed form."""

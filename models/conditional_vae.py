@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from .base import LatentVariableModel
 from .checks import check_count, check_features, check_labels, check_size, check_widths
+from .given import as_tensor
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
 from .networks import MLP, GaussianEncoder
+from .takes_data import takes_data
 
 
 class ConditionalVAE(LatentVariableModel):
@@ -117,7 +119,7 @@ class ConditionalVAE(LatentVariableModel):
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
-    def model(self, y: Tensor, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def model(self, x: Tensor | None = None, *, y: Tensor) -> Tensor:  # type: ignore[override]
         code = self.code(y)
         with pyro.plate("data", len(y)):
             # p(z | y)
@@ -126,22 +128,25 @@ class ConditionalVAE(LatentVariableModel):
             # p(x | y, z)
             return pyro.sample("x", self.likelihood(self.decoder(z, code)), obs=x)
 
-    def guide(self, y: Tensor, x: Tensor) -> Tensor:
+    def guide(self, x: Tensor, y: Tensor) -> Tensor:
         with pyro.plate("data", len(y)):
             # q(z | x, y)
             loc, scale = self.encoder(self.likelihood.features(x), self.code(y))
             check_latent("encoder", (loc, scale), self.latent_dim)
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
+    @takes_data
     def code(self, y: Tensor) -> Tensor:
         """What the networks see of `y`: one-hot labels, or the covariates; ``(N, P)``."""
         return y if self.num_classes is None else self.one_hot[y.long()]
 
+    @takes_data
     def encode(self, x: Tensor, y: Any) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(B, L)``; `y` as in `generate`."""
         loc, scale = self.encoder(self.likelihood.features(x), self.code(self._rows(y, len(x))))
         return loc, scale
 
+    @takes_data
     def decode(self, z: Tensor, y: Any) -> Tensor:
         """Mean of `x` given the latent ``(..., B, L)`` and `y` (as in `generate`); of a categorical its probabilities.
 
@@ -149,6 +154,7 @@ class ConditionalVAE(LatentVariableModel):
         """
         return self.likelihood.mean(self.decoder(z, self.code(self._rows(y, z.shape[-2]))))
 
+    @takes_data
     def reconstruct(self, x: Tensor, y: Any, num: int | None = None) -> Tensor:
         """Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws: ``(num, B, *data_shape)``."""
         loc, scale = self.encode(x, y)
@@ -168,9 +174,7 @@ class ConditionalVAE(LatentVariableModel):
     def _rows(self, y: Any, num: int) -> Tensor:
         """`y` checked; one label or one vector of covariates is repeated for `num` rows."""
         like = next(self.parameters())
-        y = torch.as_tensor(y, device=like.device)
-        if self.num_classes is None:
-            y = y.to(like.dtype)
+        y = as_tensor("y", y, like)
         if y.ndim == (0 if self.num_classes is not None else 1):
             y = y.expand(num, *y.shape)
         self._check_y(y)
@@ -186,7 +190,7 @@ class ConditionalVAE(LatentVariableModel):
         else:
             check_labels("y", y, self.num_classes)
 
-    def check_data(self, y: Tensor | None = None, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, y: Tensor | None = None) -> None:  # type: ignore[override]
         if y is not None:
             self._check_y(y)
         if x is not None:

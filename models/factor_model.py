@@ -18,7 +18,7 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive, check_size
 from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
-from .given import given
+from .given import as_tensor, given
 from .rotation import principal, varimax
 
 
@@ -211,7 +211,7 @@ class FactorModel(LatentVariableModel):
         self.set_exact_guide()
 
     @torch.no_grad()
-    def rotate(self, rotation: str | Tensor = "varimax") -> None:
+    def rotate(self, rotation: Any = "varimax") -> None:
         """Turn the factors in place, the guide with them; the density of `x` stays what it is.
 
         Args:
@@ -222,7 +222,7 @@ class FactorModel(LatentVariableModel):
             check_choice("rotation", rotation, ("varimax", "principal"))
             turn = varimax(self.weight) if rotation == "varimax" else principal(self.weight, self.noise)
         else:
-            turn = rotation.to(self.weight)
+            turn = as_tensor("rotation", rotation, self.weight)
             if turn.shape != self.eye.shape or not torch.allclose(
                 turn.mT @ turn, torch.eye(len(turn)).to(turn), atol=1e-4
             ):

@@ -23,6 +23,7 @@ from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
 from .given import given
 from .mixture import Mixture
+from .takes_data import takes_data
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
@@ -89,7 +90,8 @@ class GaussianMixture(Mixture):
             shape = (num_components, num_features) if covariance == "diagonal" else (num_components,)
             self.scale = PyroParam(torch.full(shape, 1.0 + min_scale), constraints.greater_than(min_scale))
 
-    def component(self, c: Tensor) -> TorchDistributionMixin:
+    @takes_data(cast=False)
+    def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
         """The density of `x` given component(s) `c`, of any batch shape."""
         means = Vindex(self.means)[c, :]
         if self.covariance_type == "full":
@@ -104,6 +106,7 @@ class GaussianMixture(Mixture):
         if x is not None:
             check_features("x", x, self.num_features)
 
+    @takes_data
     def component_log_prob(self, x: Tensor) -> Tensor:
         return log_densities(x, self.means, self._scales())
 

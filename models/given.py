@@ -1,8 +1,8 @@
-"""Data as closed forms take them: tensors of the parameters' dtype, on their device, checked."""
+"""Data of any kind as closed forms take them: tensors of the parameters' dtype, on their device, checked."""
 
 from __future__ import annotations
 
-__all__ = ["given"]
+__all__ = ["as_tensor", "given", "read_numbers"]
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,77 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .sparse_counts import dense
 
-def given(data: Any, like: Tensor, check: Callable[..., None], names: tuple[str, ...] = ("x",)) -> dict[str, Tensor]:
+
+def as_tensor(name: str, value: Any, like: Tensor | None = None, integer: bool = False) -> Tensor:
+    """One argument as a tensor.
+
+    Args:
+        name: the argument, for messages.
+        value: a tensor of any number type, an array, a (nested) list, a DataFrame or Series, a scipy sparse matrix.
+        like: a parameter, whose dtype and device the tensor gets; None keeps a floating dtype, and makes anything else
+            torch's default one.
+        integer: whether the argument holds indices or lengths: int64 then.
+
+    Raises:
+        TypeError: it holds no numbers.
+        ValueError: rows of unequal lengths; indices with a fraction.
+    """
+    tensor = read_numbers(name, value)
+    if integer:
+        if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
+            raise ValueError(f"`{name}` must hold whole numbers, got some with a fraction. Round or recode them.")
+        return tensor.to(device=tensor.device if like is None else like.device, dtype=torch.int64)
+    if like is not None:
+        return tensor.to(like)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def read_numbers(name: str, value: Any) -> Tensor:
+    """One argument as a tensor of the number type that it has; see :func:`as_tensor`."""
+    value = dense(value)
+    if isinstance(value, Tensor):
+        return value
+    if hasattr(value, "isna") and hasattr(value, "to_numpy"):  # pandas: a missing number is NaN, whatever the column
+        array = value.to_numpy()
+        if array.dtype.kind == "O":
+            try:
+                array = value.to_numpy(dtype="float64", na_value=float("nan"))
+            except (TypeError, ValueError):
+                pass
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"`{name}` cannot be read as an array of numbers: {error}.") from error
+    if array.dtype.kind not in "biuf":
+        found = f"{type(value).__name__} of dtype {array.dtype}"
+        raise TypeError(f"`{name}` must hold numbers, got {found}. Encode text as numbers.")
+    if isinstance(value, np.ma.MaskedArray):  # what is masked is missing
+        array = np.ma.filled(value.astype(np.float64), np.nan)
+    if array.dtype.kind == "f":
+        kind = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    else:
+        kind = np.bool_ if array.dtype.kind == "b" else np.int64
+    return torch.from_numpy(np.array(array, dtype=kind, order="C"))  # a copy, for read-only or reversed memory
+
+
+def given(
+    data: Any,
+    like: Tensor,
+    check: Callable[..., None],
+    names: tuple[str, ...] = ("x",),
+    whole: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
     """The named data, as tensors like `like`.
 
     Args:
-        data: a dict of tensors or of whatever `numpy.asarray` takes; one of these alone is the first name's.
+        data: a dict of tensors or of whatever :func:`as_tensor` takes; one of these alone is the first name's.
         like: a parameter.
         check: `check_data` of the model, called with the tensors by name.
         names: what is needed; other keys are left alone.
+        whole: what may be given besides, in whole numbers: int64.
 
     Raises:
         ValueError: a name is missing; what `check` finds.
@@ -27,18 +89,11 @@ def given(data: Any, like: Tensor, check: Callable[..., None], names: tuple[str,
     """
     if not isinstance(data, Mapping):
         data = {names[0]: data}
-    batch = {}
     for name in names:
         if name not in data:
             keys = sorted(map(str, data))
             raise ValueError(f"`data` must hold {name!r}, got {keys}. Pass a dict of tensors by name.")
-        value = data[name]
-        if not isinstance(value, Tensor):
-            array = np.asarray(value)
-            if array.dtype.kind not in "biuf":
-                found = f"{type(value).__name__} of dtype {array.dtype}"
-                raise TypeError(f"`{name}` must hold numbers, got {found}. Encode text as numbers.")
-            value = torch.tensor(array)
-        batch[name] = value.to(like)
+    batch = {name: as_tensor(name, data[name], like) for name in names}
+    batch |= {name: as_tensor(name, data[name], like, integer=True) for name in whole if data.get(name) is not None}
     check(**batch)
     return batch

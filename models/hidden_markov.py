@@ -19,12 +19,14 @@ from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
 from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import floored, maximise, total_variance
+from .given import as_tensor, given
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
 from .hmm.chances import Chances, are_known, go_forward, keep_zeros
 from .hmm.checks import check_enough, check_sequences
 from .hmm.counts import HiddenMarkovStatistics, shares
 from .hmm.padding import blank, real_steps
 from .hmm.start import categorical_start, gaussian_start, segment_start
+from .takes_data import takes_data
 
 
 class HiddenMarkovModel(LatentVariableModel):
@@ -161,8 +163,9 @@ class HiddenMarkovModel(LatentVariableModel):
         r""":math:`\Sigma_k^{-1}`, ``(C, D, D)`` whatever the `covariance_type`; states that emit codes have none."""
         return precision_from_scale(self._scales())
 
+    @takes_data
     def marginal(
-        self, x: Tensor | None = None, lengths: Tensor | None = None, in_logs: bool | None = None
+        self, x: Tensor | None = None, lengths: torch.LongTensor | None = None, in_logs: bool | None = None
     ) -> HiddenMarkov:
         """The density of sequences of the steps of `x`, else of the longest of `lengths`, else of `num_steps`.
 
@@ -198,22 +201,26 @@ class HiddenMarkovModel(LatentVariableModel):
     def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
         check_sequences(x, lengths, self.num_features, self.num_categories)
 
-    def _prepare(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkov, Tensor, Tensor | None]:
+    def _given(self, data: Mapping[str, Any], check: bool = True) -> tuple[Tensor, Tensor | None]:
+        """The sequences and their lengths, of any kind of data."""
+        batch = given(data, self.initial, self.check_data if check else lambda **_: None, whole=("lengths",))
+        return batch["x"], batch.get("lengths")
+
+    def _prepare(self, data: Mapping[str, Any], check: bool = True) -> tuple[HiddenMarkov, Tensor, Tensor | None]:
         """The density, and the frames and which of them are data, time first."""
-        x, lengths = data["x"], data.get("lengths")
+        x, lengths = self._given(data, check)
         marginal = self.marginal(x, lengths)
         inside = marginal.inside(x.shape[:1])
         return marginal, blank(x.transpose(0, 1).contiguous(), inside), inside
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        self.check_data(**data)
-        return self.marginal(data["x"], data.get("lengths")).log_prob(data["x"])
+        x, lengths = self._given(data)
+        return self.marginal(x, lengths).log_prob(x)
 
     @torch.no_grad()
     def smooth(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`p(s_t = k \mid x_n)` given the whole sequence, ``(N, T, C)``; zero in the padding."""
-        self.check_data(**data)
         marginal, frames, inside = self._prepare(data)
         log_density = marginal.emission.log_prob(frames)
         return expectations(marginal.initial, marginal.transition, log_density, inside).states.transpose(0, 1)
@@ -221,7 +228,6 @@ class HiddenMarkovModel(LatentVariableModel):
     @torch.no_grad()
     def viterbi(self, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         r"""The most probable path, ``(N, T)``, -1 in the padding, and :math:`\max_s \log p(s, x_n)`, ``(N,)``."""
-        self.check_data(**data)
         marginal, frames, inside = self._prepare(data)
         log_density = marginal.emission.log_prob(frames)
         path, log_p = best_path(marginal.initial, marginal.transition, log_density, inside)
@@ -232,12 +238,14 @@ class HiddenMarkovModel(LatentVariableModel):
         return self.viterbi(data)[0]
 
     @torch.no_grad()
-    def simulate(self, num: int, *, seed: int | None = None, lengths: Tensor | None = None) -> dict[str, Tensor]:
+    def simulate(self, num: int, *, seed: int | None = None, lengths: Any = None) -> dict[str, Tensor]:
         """As `generate`, with the ``states`` that drove the sequences, ``(num, T)``, -1 in the padding.
 
         Raises:
             ValueError: `num` is not positive, or `lengths` are not `num` whole numbers of 1 or more.
         """
+        if lengths is not None:
+            lengths = as_tensor("lengths", lengths, self.initial, integer=True)
         self._check_num(num, {} if lengths is None else {"lengths": lengths})
         fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng()
         with fork:
@@ -251,7 +259,7 @@ class HiddenMarkovModel(LatentVariableModel):
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkovStatistics, Tensor]:
         """Expected counts and moments, and the log likelihood of all sequences, ``()``."""
-        marginal, frames, inside = self._prepare(data)
+        marginal, frames, inside = self._prepare(data, check=False)  # as a fit's every sweep would
         emission = marginal.emission
         found = expectations(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
         x, share = frames.flatten(0, 1), found.states.flatten(0, 1)

@@ -15,6 +15,7 @@ from .base import LatentVariableModel
 from .checks import check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP, GaussianEncoder
+from .takes_data import takes_data
 
 
 class HierarchicalVAE(LatentVariableModel):
@@ -108,19 +109,23 @@ class HierarchicalVAE(LatentVariableModel):
             z2 = pyro.sample("z2", dist.Normal(*self.upper_encoder(z1)).to_event(1))
             return z1, z2
 
+    @takes_data
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide's lower layer, each ``(B, L1)``."""
         return self.encoder(self.likelihood.features(x))
 
+    @takes_data
     def decode(self, z1: Tensor) -> Tensor:
         """Mean of `x` given the lower latent ``(..., L1)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(z1))
 
+    @takes_data
     def embed(self, x: Tensor) -> Tensor:
         """One point of the upper layer for each datum, ``(B, L2)``: its guide's mean, given the lower guide's mean."""
         loc: Tensor = self.upper_encoder(self.encode(x)[0])[0]
         return loc
 
+    @takes_data
     def decode_upper(self, z2: Tensor) -> Tensor:
         r"""Mean of `x` given the upper latent's most probable lower one: `decode` of :math:`m_\theta(z_2)`.
 
@@ -132,6 +137,7 @@ class HierarchicalVAE(LatentVariableModel):
         """
         return self.decode(self.lower_prior(z2)[0])
 
+    @takes_data
     def reconstruct(self, x: Tensor, num: int | None = None) -> Tensor:
         """Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws of it: ``(num, B, *data_shape)``."""
         loc, scale = self.encode(x)

@@ -16,6 +16,7 @@ from .checks import check_count, check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
+from .takes_data import takes_data
 
 
 class InpaintingVAE(LatentVariableModel):
@@ -108,7 +109,7 @@ class InpaintingVAE(LatentVariableModel):
         check_image_network("decoder", decoder, self.likelihood, latent_dim)
         self.prior_network, self.encoder, self.decoder = prior_network, encoder, decoder
 
-    def model(self, mask: Tensor, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def model(self, x: Tensor | None = None, *, mask: Tensor) -> Tensor:  # type: ignore[override]
         if x is None:  # nothing is seen, everything is drawn
             mask = torch.zeros_like(mask)
         with pyro.plate("data", len(mask)):
@@ -118,26 +119,28 @@ class InpaintingVAE(LatentVariableModel):
             pixels = self.likelihood(self.decoder(z)).base_dist.mask(mask < 0.5)
             return pyro.sample("x", pixels.to_event(len(self.data_shape)), obs=x)
 
-    def guide(self, mask: Tensor, x: Tensor) -> Tensor:
+    def guide(self, x: Tensor, mask: Tensor) -> Tensor:
         with pyro.plate("data", len(x)):
             # q(z | x, mask)
             loc, scale = self.encoder(self.likelihood.features(x), mask)
             check_latent("encoder", (loc, scale), self.latent_dim)
             return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
+    @takes_data
     def prior(self, x: Tensor, mask: Tensor) -> dist.Independent:
         """p(z | seen pixels, mask), batch shape ``(B,)`` and event shape ``(L,)``; hidden values are not read."""
-        x, mask = self._as_parameters(x, mask)
         seen = torch.where(mask > 0.5, self.likelihood.features(x), torch.zeros_like(x))
         loc, scale = self.prior_network(seen, mask)
         check_latent("prior_network", (loc, scale), self.latent_dim)
         return dist.Normal(loc, scale).to_event(1)
 
+    @takes_data
     def decode(self, z: Tensor) -> Tensor:
         """Mean of `x` given the latent ``(..., L)``."""
         return self.likelihood.mean(self.decoder(z))
 
     @torch.no_grad()
+    @takes_data
     def complete(
         self, x: Tensor, mask: Tensor, num_draws: int = 1, *, seed: int | None = None, noise: bool = False
     ) -> Tensor:
@@ -160,7 +163,6 @@ class InpaintingVAE(LatentVariableModel):
         self._check_mask(mask)
         if x.shape != mask.shape:
             raise ValueError(f"`mask` must have the shape of `x`, {tuple(x.shape)}, got {tuple(mask.shape)}.")
-        x, mask = self._as_parameters(x, mask)
         seen = torch.where(mask > 0.5, x, torch.zeros_like(x))
         self.likelihood.check("x", seen)
         with torch.random.fork_rng(enabled=seed is not None):
@@ -170,15 +172,10 @@ class InpaintingVAE(LatentVariableModel):
             drawn = self.likelihood(output).sample() if noise else self.likelihood.mean(output)
         return torch.where(mask > 0.5, seen, drawn.unflatten(0, (num_draws, len(x))))
 
+    @takes_data
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the mean of q(z | x) with every pixel seen: ``(B, *data_shape)``."""
-        x, seen = self._as_parameters(x, torch.ones_like(x))
-        return self.decode(self.encoder(self.likelihood.features(x), seen)[0])
-
-    def _as_parameters(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Data in the precision of the model, as a fit makes them: booleans, bytes and other floats."""
-        like = next(self.parameters())
-        return tuple(value.to(like.dtype) for value in given)
+        return self.decode(self.encoder(self.likelihood.features(x), torch.ones_like(x))[0])
 
     def _check_mask(self, mask: Tensor) -> None:
         if tuple(mask.shape[1:]) != self.data_shape:
@@ -189,7 +186,7 @@ class InpaintingVAE(LatentVariableModel):
         if len(bad := mask[(mask != 0) & (mask != 1)]):
             raise ValueError(f"`mask` must hold 1 (seen) or 0 (hidden), got {bad[0].item():g}.")
 
-    def check_data(self, mask: Tensor | None = None, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, mask: Tensor | None = None) -> None:  # type: ignore[override]
         if mask is not None:
             self._check_mask(mask)
         if x is not None:

@@ -16,6 +16,7 @@ from .checks import check_choice, check_positive
 from .document_start import document_start
 from .lda_coordinates import LDACoordinates, expected_log
 from .networks import MLP
+from .takes_data import takes_data
 from .topic_model import TopicModel, check_columns, read_documents
 from .word_counts import WordCounts
 
@@ -129,6 +130,7 @@ class LatentDirichletAllocation(TopicModel):
         concentration = self.concentration.detach()
         return concentration / concentration.sum(-1, keepdim=True)
 
+    @takes_data
     def documents(self, x: Tensor) -> Tensor:
         """Concentration of the guide's factor of each document, ``(N, K)``."""
         check_columns("x", x, self.num_words)

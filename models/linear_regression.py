@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_features, check_positive, check_shape, check_size
+from .takes_data import takes_data
 
 
 class BayesianLinearRegression(LatentVariableModel):
@@ -69,6 +70,7 @@ class BayesianLinearRegression(LatentVariableModel):
         if y is not None:
             check_shape("y", y, ())
 
+    @takes_data
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.MultivariateNormal]:
         """The exact posterior of ``w``, batch shape ``()``."""
         x, y = data["x"], data["y"]
@@ -77,6 +79,7 @@ class BayesianLinearRegression(LatentVariableModel):
         mean = torch.cholesky_solve((x.T @ y)[:, None], torch.linalg.cholesky(precision))[:, 0] / self.noise_scale**2
         return {"w": torch.distributions.MultivariateNormal(mean, precision_matrix=precision)}
 
+    @takes_data
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(y \mid x)` in nats, the total ``()``: rows are dependent once `w` is integrated out.
 

@@ -16,6 +16,7 @@ from .base import LatentVariableModel
 from .checks import check_features, check_labels, check_positive, check_size
 from .given import given
 from .logistic_coordinates import LogisticCoordinates
+from .takes_data import takes_data
 
 
 class BayesianLogisticRegression(LatentVariableModel):
@@ -105,6 +106,7 @@ class BayesianLogisticRegression(LatentVariableModel):
                 return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
             return pyro.sample("y", dist.Bernoulli(logits=logits), obs=None if y is None else y.to(x.dtype))
 
+    @takes_data(cast=False)
     def probabilities(self, x: Tensor, w: Tensor, intercept: Tensor | None = None, **_: Tensor) -> Tensor:
         """Probability of the class, one row a posterior draw: their spread over the draws is the uncertainty.
 
@@ -135,6 +137,7 @@ class BayesianLogisticRegression(LatentVariableModel):
         if y is not None:
             check_labels("y", y, self.num_classes)
 
+    @takes_data
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> LogisticCoordinates:
         """The factor that `CAVI` updates, at the prior: a Gaussian of full covariance."""
         if self.rows or self.hierarchical:
@@ -144,11 +147,7 @@ class BayesianLogisticRegression(LatentVariableModel):
                 f"`BayesianLogisticRegression({found})` lacks. It can be fitted by SVI."
             )
         scales = [self.prior_scale] * self.num_features + [self.intercept_scale] * self.has_intercept
-        dtype = torch.as_tensor(data["x"]).dtype
-        return LogisticCoordinates(
-            torch.tensor(scales, dtype=dtype if dtype.is_floating_point else torch.get_default_dtype()),
-            self.has_intercept,
-        )
+        return LogisticCoordinates(torch.tensor(scales, dtype=data["x"].dtype), self.has_intercept)
 
 
 def _normal(loc: Tensor, scale: Tensor) -> TorchDistributionMixin:

@@ -50,7 +50,7 @@ class Mixture(LatentVariableModel, abc.ABC):
         """Nothing to sample: the assignment is summed out."""
 
     @abc.abstractmethod
-    def component(self, c: Tensor) -> TorchDistributionMixin:
+    def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
         """The distribution of `x` given component(s) `c`, of any batch shape."""
 
     @abc.abstractmethod

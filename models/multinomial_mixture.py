@@ -16,6 +16,7 @@ from torch.distributions import constraints
 from .checks import check_positive, check_size
 from .count_mixture import CountMixture, CountMoments
 from .row_multinomial import RowMultinomial
+from .takes_data import takes_data
 
 
 class MultinomialMixture(CountMixture):
@@ -65,9 +66,11 @@ class MultinomialMixture(CountMixture):
         start = 1.0 + torch.rand(num_components, num_features)
         self.probs = PyroParam(start / start.sum(-1, keepdim=True), constraints.simplex)
 
-    def component(self, c: Tensor) -> TorchDistributionMixin:
+    @takes_data(cast=False)
+    def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
         return RowMultinomial(self.total_count, Vindex(self.probs)[c, :])
 
+    @takes_data
     def component_log_prob(self, x: Tensor) -> Tensor:
         ways = (x.sum(-1) + 1).lgamma() - (x + 1).lgamma().sum(-1)
         return x @ self.probs.log().mT + ways.unsqueeze(-1)  # type: ignore[no-any-return]
@@ -79,6 +82,7 @@ class MultinomialMixture(CountMixture):
         shares = torch.where(totals > 0, shares, self.probs).clamp_min(self.min_prob)
         self.probs = shares / shares.sum(-1, keepdim=True)
 
+    @takes_data(cast=False)
     def coordinates(self, x: Tensor) -> Tensor:
         """Square roots of the shares: Hellinger's distance."""
         return (x / x.sum(-1, keepdim=True).clamp_min(1.0)).sqrt()

@@ -16,6 +16,7 @@ from torch.distributions import constraints
 
 from .checks import check_positive
 from .count_mixture import CountMixture, CountMoments
+from .takes_data import takes_data
 
 
 class PoissonMixture(CountMixture):
@@ -64,9 +65,11 @@ class PoissonMixture(CountMixture):
         start = 1.0 + min_rate + torch.rand(num_components, num_features)
         self.rates = PyroParam(start, constraints.greater_than(min_rate))
 
-    def component(self, c: Tensor) -> TorchDistributionMixin:
+    @takes_data(cast=False)
+    def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
         return dist.Poisson(Vindex(self.rates)[c, :]).to_event(1)
 
+    @takes_data
     def component_log_prob(self, x: Tensor) -> Tensor:
         rates = self.rates
         return x @ rates.log().mT - rates.sum(-1) - (x + 1).lgamma().sum(-1, keepdim=True)  # type: ignore[no-any-return]
@@ -77,6 +80,7 @@ class PoissonMixture(CountMixture):
         rates = moments.counts / rows.clamp_min(torch.finfo(rows.dtype).tiny)
         self.rates = torch.where(rows > 0, rates, self.rates).clamp_min(self.min_rate * 1.001)
 
+    @takes_data(cast=False)
     def coordinates(self, x: Tensor) -> Tensor:
         """Square roots, which have nearly equal variances."""
         return x.sqrt()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .checks import check_positive
 from .modes import evaluating
 from .networks import MLP
+from .takes_data import takes_data
 from .topic_model import TopicModel, check_columns, read_documents
 from .word_counts import WordCounts
 
@@ -142,6 +143,7 @@ class ProdLDA(TopicModel):
             # q(z | x)
             pyro.sample("z", dist.Normal(*self.encode(x)).to_event(1))
 
+    @takes_data
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(N, K)``."""
         check_columns("x", x, self.num_words)
@@ -150,6 +152,7 @@ class ProdLDA(TopicModel):
         log_variance = self.log_variance_norm(self.log_variance(features))
         return loc, (0.5 * log_variance).exp()
 
+    @takes_data
     def log_probs(self, z: Tensor) -> Tensor:
         """Log probabilities of the words, ``(N, V)``, given ``(N, K)``."""
         if z.shape[-1] != self.num_topics:

@@ -17,6 +17,7 @@ from .labelled_networks import LabelledGaussianEncoder, LabelledMLP
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_latent
 from .networks import MLP
+from .takes_data import takes_data
 
 
 class SemiSupervisedVAE(LatentVariableModel):
@@ -160,24 +161,29 @@ class SemiSupervisedVAE(LatentVariableModel):
         certain = self.eye.new_zeros(()).masked_fill(others, -torch.inf)
         return torch.where((y >= 0).unsqueeze(-1), certain, logits.log_softmax(-1))
 
+    @takes_data
     def auxiliary_loss(self, x: Tensor, y: Tensor) -> Tensor:
         r"""The classifier's loss per datum, ``(B,)``: :math:`-\log q(y|x) \, N / N_l` where `y` is seen, else 0."""
         log_q = self.classifier(self.likelihood.features(x)).log_softmax(-1)
         picked = log_q.gather(-1, y.long().clamp_min(0).unsqueeze(-1)).squeeze(-1)
         return torch.where(y >= 0, -picked, torch.zeros_like(picked)) / self.labelled_fraction
 
+    @takes_data
     def classify(self, x: Tensor) -> Tensor:
         """:math:`q(y|x)`, the probabilities of the classes: ``(B, C)``."""
         return self.classifier(self.likelihood.features(x)).softmax(-1)
 
+    @takes_data
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         """`classify` of ``data["x"]``, whatever labels are seen: ``(N, C)``."""
         return self.classify(data["x"])
 
+    @takes_data
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """Mean of `x` given latents ``(..., L)`` and classes ``(...)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(z, self.eye[y.long()]))
 
+    @takes_data
     def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of q(z | x, y), each ``(B, L)``, for classes ``(B,)``."""
         loc, scale = self.encoder(self.likelihood.features(x), self.eye[y.long()])

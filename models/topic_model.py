@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_size
-from .sparse_counts import dense
+from .given import as_tensor
+from .takes_data import takes_data
 
 
 def check_columns(name: str, x: Tensor, num_words: int) -> None:
@@ -55,7 +56,7 @@ def read_documents(name: str, x: Any, num_words: int | None, like: Tensor) -> Te
         ValueError: no numbers, and what :func:`check_documents` finds.
     """
     try:
-        x = torch.as_tensor(dense(x)).to(like).contiguous()
+        x = as_tensor(name, x, like).contiguous()
     except (TypeError, ValueError, RuntimeError) as error:
         shape = f"(N, {'V' if num_words is None else num_words})"
         raise ValueError(f"`{name}` must hold counts, a matrix of shape {shape}, got a {type(x).__name__}.") from error
@@ -130,6 +131,7 @@ class TopicModel(LatentVariableModel):
         if x is not None:
             check_documents("x", x, self.num_words)
 
+    @takes_data
     def predict(self, data: Mapping[str, Any]) -> Tensor:
         """Each document's shares of the topics, ``(N, K)``; see :meth:`proportions`."""
         with torch.no_grad():

@@ -18,6 +18,7 @@ from .flow_distribution import FlowDistribution
 from .likelihoods import Likelihood, make_likelihood
 from .network_checks import check_image_network, check_latent
 from .networks import MLP, GaussianEncoder
+from .takes_data import takes_data
 from .vae_posteriors import make_posterior
 from .vae_priors import FlowPrior, VampPrior, make_prior
 
@@ -125,26 +126,31 @@ class VAE(LatentVariableModel):
             # q(z | x)
             return pyro.sample("z", self.infer(x))
 
+    @takes_data
     def infer(self, x: Tensor) -> TorchDistributionMixin:
         """The guide's distribution of `z`, batch shape ``(B,)`` and event shape ``(L,)``."""
         outputs = self.encoder(self.likelihood.features(x))
         check_latent("encoder", outputs, self.latent_dim)
         return self.posterior(*outputs)
 
+    @takes_data
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of the guide, each ``(B, L)``; before the flow, if it has one."""
         loc, scale, *_ = self.encoder(self.likelihood.features(x))
         return loc, scale
 
+    @takes_data
     def embed(self, x: Tensor) -> Tensor:
         """One point ``(B, L)`` for each datum: the guide's mean; of a flow, where it takes its Gaussian's mean."""
         q = self.infer(x)
         return q.centre if isinstance(q, FlowDistribution) else q.mean
 
+    @takes_data
     def decode(self, z: Tensor) -> Tensor:
         """Mean of `x` given the latent ``(..., L)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(z))
 
+    @takes_data
     def reconstruct(self, x: Tensor, num: int | None = None) -> Tensor:
         """Decode what `embed` gives: ``(B, *data_shape)``; with `num`, decode draws: ``(num, B, *data_shape)``."""
         if num is None:

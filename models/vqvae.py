@@ -16,6 +16,7 @@ from .base import LatentVariableModel
 from .checks import check_positive, check_size, check_widths
 from .likelihoods import Likelihood, make_likelihood
 from .networks import MLP
+from .takes_data import takes_data
 from .vector_quantizer import VectorQuantizer, perplexity
 
 _DISTANCES = 2**24  # to codes, held at a time when many data are encoded: 64 MB of float32
@@ -125,6 +126,7 @@ class VQVAE(LatentVariableModel):
             # p(x | codes)
             return pyro.sample("x", self.likelihood(self.decoder(self.quantizer.codebook[codes])))
 
+    @takes_data
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         """The mean loss over the data, ``loss``, and its parts ``reconstruction``, ``commitment`` and ``codebook``.
 
@@ -134,6 +136,7 @@ class VQVAE(LatentVariableModel):
         return {**parts, "perplexity": perplexity(codes, self.quantizer.num_codes)}
 
     @torch.no_grad()
+    @takes_data
     def validation_losses(self, x: Tensor) -> dict[str, Tensor]:
         """The `losses` of any number of data, worked through in pieces, so that memory does not grow with them."""
         pieces = [(len(rows) / len(x), *self._parts(rows)) for rows in self._pieces(x)]
@@ -158,20 +161,24 @@ class VQVAE(LatentVariableModel):
         return x.split(min(1_024, max(1, _DISTANCES // self.frequencies.numel())))
 
     @torch.no_grad()
+    @takes_data
     def encode(self, x: Tensor) -> Tensor:
         """The codes, ``(B, M)`` int64."""
         features = self.likelihood.features
         return torch.cat([self.quantizer.nearest(self.encoder(features(rows))) for rows in self._pieces(x)])
 
-    def decode(self, codes: Tensor) -> Tensor:
+    @takes_data
+    def decode(self, codes: torch.LongTensor) -> Tensor:
         """Mean of `x` given codes ``(B, M)``; of a categorical the class probabilities."""
         return self.likelihood.mean(self.decoder(self.quantizer.codebook[codes]))
 
+    @takes_data
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode the codes of `x`: ``(B, *data_shape)``."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
+    @takes_data
     def count_codes(self, x: Tensor) -> None:
         """Set the frequencies that `generate` draws from to those of these data (plus 1/K of one more datum)."""
         codes, num = self.encode(x), self.quantizer.num_codes
@@ -184,6 +191,7 @@ class VQVAE(LatentVariableModel):
             self.likelihood.check("x", x)
 
     @torch.no_grad()
+    @takes_data
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start likelihood and decoder bias at the data's marginal, and the codebook at encoded data."""
         x = batch["x"]

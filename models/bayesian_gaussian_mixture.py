@@ -148,6 +148,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         """The name of the precisions' site."""
         return "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
 
+    @takes_data(cast=False)
     def covariances(self, *, means: Tensor, **precision: Tensor) -> Tensor:
         r""":math:`\Lambda_k^{-1}` at each of S draws, ``(S, C, D, D)`` whatever the `covariance_type`.
 

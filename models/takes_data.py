@@ -73,7 +73,6 @@ def read_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value.long() if name in indices else value for name, value in batch.items()}
 
 
-@functools.cache
 def _whole_arguments(model: Any) -> frozenset[str]:
     """The arguments of the model's program that are annotated ``torch.LongTensor``: indices, which stay int64."""
     parameters = inspect.signature(model.model).parameters.values()  # type: ignore[attr-defined]

@@ -39,13 +39,15 @@ def from_sparse(matrix: Any, dtype: torch.dtype | None = None) -> Tensor:
 def count_words(documents: Sequence[str], vocabulary: Sequence[str], dtype: torch.dtype | None = None) -> Tensor:
     """Counts ``(N, V)`` of the words of `vocabulary` in new documents; other words are left out.
 
+    A document that has none of them is a row of zeros, which topic models take: its topics are those of the prior.
+
     Args:
         documents: the texts.
         vocabulary: the V words in the order of the columns, lower case: `feature_names` of the training data.
         dtype: of the counts; default `torch.get_default_dtype()`.
 
     Raises:
-        ValueError: `documents` are no list of strings or none, or a document has no word of the vocabulary.
+        ValueError: `documents` are no list of strings or none.
 
     Example:
         >>> count_words(["One fish, two fish"], ["fish", "two"])
@@ -55,7 +57,7 @@ def count_words(documents: Sequence[str], vocabulary: Sequence[str], dtype: torc
 
     _check_texts(documents)
     counter = CountVectorizer(vocabulary=list(vocabulary), token_pattern=r"(?u)\b\w+\b")
-    return _filled(from_sparse(counter.transform(documents), dtype))
+    return from_sparse(counter.transform(documents), dtype)
 
 
 def texts(
@@ -73,7 +75,8 @@ def texts(
 ) -> Dataset:
     """Texts counted by scikit-learn's `CountVectorizer`: lower-case words of two letters or more.
 
-    `x` is `(N, V)`; the vocabulary is `feature_names`. New texts: ``count_words(documents, data.feature_names)``.
+    `x` is `(N, V)`; the vocabulary is `feature_names`. New texts: ``count_words(documents, data.feature_names)``. A
+    text of which no word is left is a row of zeros: rows stay those of `documents`.
 
     Args:
         documents: the texts.
@@ -86,7 +89,7 @@ def texts(
         dtype: of the counts; default `torch.get_default_dtype()`.
 
     Raises:
-        ValueError: `documents` are no list of strings or none, no word is left, or a document has none of those left.
+        ValueError: `documents` are no list of strings or none, or no word is left.
 
     Example:
         >>> texts(["the cat sat", "the dog ran"], stop_words=["the"]).feature_names
@@ -106,7 +109,7 @@ def texts(
             f"`documents` have no word left ({error}). Leave out fewer: see `min_documents`, `max_documents` and "
             "`stop_words`; words have two letters or more."
         ) from error
-    x = _filled(from_sparse(counts, dtype))
+    x = from_sparse(counts, dtype)
     words = tuple(str(word) for word in counter.get_feature_names_out())
     data = Dataset(name, train={"x": x}, feature_names=words)
     return split(data, validation_size=validation_size, test_size=test_size, seed=seed)
@@ -156,13 +159,3 @@ def _check_texts(documents: Sequence[str]) -> None:
                 f"`documents` must be a list of strings, one a document; got {document!r} of type "
                 f"{type(document).__name__} at index {index}. Give each document as one string."
             )
-
-
-def _filled(x: Tensor) -> Tensor:
-    empty = (x.sum(-1) == 0).nonzero().flatten()
-    if len(empty):
-        raise ValueError(
-            f"`documents` must each hold a word of the vocabulary, got {len(empty)} that hold none, the first at index "
-            f"{int(empty[0])}. Leave them out, or keep more words."
-        )
-    return x

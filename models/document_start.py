@@ -17,7 +17,7 @@ def document_start(
 
     Each document gives the share `own` of its words to its cluster, and the rest to all topics alike. The clusters are
     those of spherical k-means from a k-means++ start (for each centre the best of four draws), all by matrix products.
-    With fewer documents than topics the shares are random.
+    With fewer documents than topics the shares are random. Documents without words are left out.
 
     Args:
         x: counts, ``(N, V)``; of more than `max_rows` rows a random sample is used.
@@ -31,6 +31,7 @@ def document_start(
     https://doi.org/10.1023/A:1007612920971
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
+    x = x[x.sum(-1) > 0]
     size = len(x)
     if size > max_rows:
         x = x[torch.randperm(size, generator=generator)[:max_rows].to(x.device)]

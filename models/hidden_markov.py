@@ -53,8 +53,9 @@ class HiddenMarkovModel(LatentVariableModel):
 
     The guide is empty and the density of the site ``x`` is the forward algorithm, so the bound of every objective is
     the likelihood, and `EM` is Baum-Welch. States have no order: a permutation of them is the same model, and fits from
-    other seeds may number them otherwise. Padding may hold any number or NaN. A zero in `initial` or
-    `transition` stays zero in every fit.
+    other seeds may number them otherwise. Padding may hold any number or NaN. A sequence of length 0 says nothing: its
+    evidence is :math:`\log p = 0`, and no step of a fit moves for it. A zero in `initial` or `transition` stays zero in
+    every fit.
 
     Args:
         num_states: C.
@@ -66,7 +67,7 @@ class HiddenMarkovModel(LatentVariableModel):
 
     Raises:
         ValueError: a size is not positive, none or both kinds of emission are given, `covariance` is unknown;
-            `check_data` finds another shape, a length outside 1, ..., T, NaN in a sequence or an unknown code;
+            `check_data` finds another shape, a length outside 0, ..., T, NaN in a sequence or an unknown code;
             `initialize` finds fewer steps than states.
 
     Reference: L. Rabiner, *A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition*, 1989,
@@ -175,7 +176,7 @@ class HiddenMarkovModel(LatentVariableModel):
             steps = x.shape[1]
         else:
             check_sequences(None, lengths, None, None)
-            steps = self.num_steps if lengths is None else int(lengths.max())
+            steps = self.num_steps if lengths is None else max(1, int(lengths.max()))
         return HiddenMarkov(self.initial, self.transition, self.emission, steps, lengths, in_logs)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -242,7 +243,7 @@ class HiddenMarkovModel(LatentVariableModel):
         """As `generate`, with the ``states`` that drove the sequences, ``(num, T)``, -1 in the padding.
 
         Raises:
-            ValueError: `num` is not positive, or `lengths` are not `num` whole numbers of 1 or more.
+            ValueError: `num` is not positive, or `lengths` are not `num` whole numbers of 0 or more.
         """
         if lengths is not None:
             lengths = as_tensor("lengths", lengths, self.initial, integer=True)

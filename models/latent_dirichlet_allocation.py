@@ -63,8 +63,8 @@ class LatentDirichletAllocation(TopicModel):
         total_count: words of each document that is drawn.
 
     Raises:
-        ValueError: what is not positive, an unknown encoder; `check_data` finds what is no count, a document without
-            words, or the columns of another vocabulary.
+        ValueError: what is not positive, an unknown encoder; `check_data` finds what is no count, or the columns of
+            another vocabulary; a fit gets data without a single word.
 
     References: D. Blei, A. Ng, M. Jordan, *Latent Dirichlet Allocation*, 2003,
     https://www.jmlr.org/papers/v3/blei03a.html; M. Hoffman, D. Blei, F. Bach, *Online Learning for Latent Dirichlet

@@ -126,7 +126,7 @@ class LDACoordinates(CoordinateGuide):
             x: counts ``(N, V)``: a tensor or array of any number type, or a scipy sparse matrix.
 
         Raises:
-            ValueError: what is no count, documents without words, another vocabulary's columns.
+            ValueError: what is no count, or another vocabulary's columns.
         """
         gamma = self.documents(self._read(x))
         return gamma / gamma.sum(-1, keepdim=True)

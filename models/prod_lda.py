@@ -89,8 +89,8 @@ class ProdLDA(TopicModel):
             (`IWAE`) are vectorised, which running averages prevent.
 
     Raises:
-        ValueError: what is not positive, K below 2, `dropout` not in [0, 1); `check_data` finds what is no count, a
-            document without words, or the columns of another vocabulary.
+        ValueError: what is not positive, K below 2, `dropout` not in [0, 1); `check_data` finds what is no count, or
+            the columns of another vocabulary; a fit gets data without a single word.
 
     Reference: A. Srivastava and C. Sutton, *Autoencoding Variational Inference for Topic Models*, 2017,
     https://arxiv.org/abs/1703.01488
@@ -145,12 +145,13 @@ class ProdLDA(TopicModel):
 
     @takes_data
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale of the guide, each ``(N, K)``."""
+        """Location and scale of the guide, each ``(N, K)``; the prior's for a document without words."""
         check_columns("x", x, self.num_words)
         features = self.encoder_dropout(nn.functional.softplus(self.encoder(x.log1p())))
         loc = self.loc_norm(self.loc(features))
         log_variance = self.log_variance_norm(self.log_variance(features))
-        return loc, (0.5 * log_variance).exp()
+        empty = x.sum(-1, keepdim=True) == 0
+        return torch.where(empty, self.zeros, loc), torch.where(empty, self.scale, (0.5 * log_variance).exp())
 
     @takes_data
     def log_probs(self, z: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def check_columns(name: str, x: Tensor, num_words: int) -> None:
 
 
 def check_documents(name: str, x: Tensor, num_words: int) -> None:
-    """Raise unless `x` holds the counts ``(N, V)`` of documents that have words."""
+    """Raise unless `x` holds counts ``(N, V)`` of words. A document without words is one: see :class:`TopicModel`."""
     check_columns(name, x, num_words)
     bad = (x < 0) | (x != x.round()) | x.isinf()
     if bad.any():
@@ -36,13 +36,6 @@ def check_documents(name: str, x: Tensor, num_words: int) -> None:
         raise ValueError(
             f"`{name}` must hold counts (whole numbers, 0 or more), got {x[row, column].item():g} in row {row}, column "
             f"{column}. Give the counts themselves, not their tf-idf weights."
-        )
-    empty = x.sum(-1) == 0
-    if empty.any():
-        first = empty.nonzero()[0].item()
-        raise ValueError(
-            f"`{name}` must hold documents with words, got {int(empty.sum())} with none, the first in row {first}. "
-            "Drop them: `x[x.sum(1) > 0]`."
         )
 
 
@@ -90,7 +83,10 @@ def top_words(topics: Tensor, vocabulary: Sequence[str], num: int = 10) -> list[
 
 
 class TopicModel(LatentVariableModel):
-    """A model of word counts as mixtures of K topics over V words. Abstract.
+    r"""A model of word counts as mixtures of K topics over V words. Abstract.
+
+    A document without words says nothing: its evidence is :math:`\log p(x_n) = 0`, its posterior the prior, and its
+    shares of the topics are the prior's means. It moves no topic, and may stand in any batch.
 
     Args:
         num_topics: K.
@@ -120,7 +116,7 @@ class TopicModel(LatentVariableModel):
             x: counts ``(N, V)``: a tensor or array of any number type, or a scipy sparse matrix.
 
         Raises:
-            ValueError: what is no count, documents without words, another vocabulary's columns.
+            ValueError: what is no count, or another vocabulary's columns.
         """
 
     def top_words(self, vocabulary: Sequence[str], num: int = 10) -> list[list[str]]:
@@ -130,6 +126,13 @@ class TopicModel(LatentVariableModel):
     def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
             check_documents("x", x, self.num_words)
+
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """Raise a `ValueError` if the data of a fit hold not one word."""
+        if not bool((batch["x"] > 0).any()):
+            raise ValueError(
+                "`x` must hold a word in one document at least, got none in all of them. Check the counts."
+            )
 
     @takes_data
     def predict(self, data: Mapping[str, Any]) -> Tensor:

@@ -73,15 +73,13 @@ def fold_in(topics: Tensor, x: Any, alpha: float) -> Tensor:
 def split_words(x: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Each word token to one half or the other, by a fair coin: two counts ``(N, V)`` that sum to `x`.
 
-    A document of which a half would be empty has one token moved there.
+    A document of two tokens or more of which a half would be empty has one token moved there; the one token of a
+    shorter document goes where its coin falls.
 
     Raises:
-        DataError: a document has fewer than two tokens.
+        DataError: `x` are no counts.
     """
     x = _counts("x", x)
-    if (x.sum(-1) < 2).any():
-        row = int((x.sum(-1) < 2).nonzero()[0])
-        raise DataError(f"`x` must hold documents of two words or more to be split, got one in row {row}. Drop it.")
     generator = torch.Generator().manual_seed(seed)
     rows, columns = x.cpu().nonzero(as_tuple=True)
     times = x.cpu()[rows, columns].long()
@@ -90,7 +88,7 @@ def split_words(x: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
     first = torch.zeros(x.shape).index_put((rows, columns), seen.to(torch.get_default_dtype()), accumulate=True).to(x)
     second = x - first
     for short, long in ((first, second), (second, first)):
-        for row in (short.sum(-1) == 0).nonzero().flatten().tolist():
+        for row in ((short.sum(-1) == 0) & (long.sum(-1) > 1)).nonzero().flatten().tolist():
             word = int(long[row].nonzero()[0])
             short[row, word] += 1
             long[row, word] -= 1
@@ -106,7 +104,8 @@ def document_completion(
         p_n = \hat\theta(s_n)^\top \beta, \qquad s_n + u_n = x_n \text{ (seen and unseen)},
 
     natural logarithms, per word token. No bound enters: it is the predictive probability of a point estimate of shares
-    and topics, so that topics of any origin compare. Tokens are split by :func:`split_words`, by `seed` alone.
+    and topics, so that topics of any origin compare. Tokens are split by :func:`split_words`, by `seed` alone. A
+    document whose unseen half is empty adds nothing; one whose seen half is empty is predicted from the prior.
 
     Args:
         topics: probabilities of the words (normalised here), ``(K, V)``; or a function from the seen counts ``(N, V)``
@@ -121,7 +120,7 @@ def document_completion(
         and ``tokens`` of each document's unseen half, ``(N,)``.
 
     Raises:
-        DataError: `x` are no counts of this vocabulary, or has documents of fewer than two words.
+        DataError: `x` are no counts of this vocabulary, or the unseen half of all documents is empty.
         ConfigurationError: `topics` cannot be probabilities.
 
     Reference: H. Wallach et al., *Evaluation Methods for Topic Models*, 2009, https://doi.org/10.1145/1553374.1553515
@@ -136,10 +135,12 @@ def document_completion(
     with torch.no_grad():
         if callable(topics):
             seen, unseen = split_words(x, seed)
+            _check_words(unseen)
             probs = topics(seen).to(unseen.device)
         else:
             topics = _simplex(topics)
             seen, unseen = split_words(_counts("x", x, topics.shape[1]), seed)
+            _check_words(unseen)
             probs = fold_in(topics, seen, alpha) @ topics
         if probs.shape != unseen.shape:
             raise ConfigurationError(
@@ -154,6 +155,11 @@ def document_completion(
     stderr = residual.square().sum().sqrt() / tokens.sum()
     value = math.exp(-float(mean))
     return Estimate(value, value * float(stderr), 1, {"log_prob": log_prob, "tokens": tokens})
+
+
+def _check_words(x: Tensor) -> None:
+    if not bool((x > 0).any()):
+        raise DataError("`x` must hold words to be predicted, got none in all documents. Pass documents of some words.")
 
 
 def _warn_of_impossible(impossible: Tensor) -> None:
@@ -226,10 +232,14 @@ def bound_perplexity(fit: Any, data: Any = None, *, seed: int = 0, num_particles
         fit: of a topic model.
         data: the documents; the training data if None.
         seed, num_particles: of the bound's estimate.
+
+    Raises:
+        DataError: the documents hold no word.
     """
     bound = elbo_terms(fit, data, seed=seed, num_particles=num_particles)
     x = fit.data["x"] if data is None else (data["x"] if isinstance(data, dict) else data)
     x = torch.as_tensor(dense(x), dtype=torch.get_default_dtype())
+    _check_words(x)
     tokens = float(x.sum())
     value = math.exp(-(bound.value - float(log_ways(x).sum())) / tokens)
     return Estimate(value, value * bound.stderr / tokens, 1, {"bound": bound.value, "tokens": tokens})

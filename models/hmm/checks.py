@@ -27,7 +27,7 @@ def check_sequences(
             f"`x` must have shape (N, T): sequences, steps of codes; got {tuple(x.shape)}. One sequence is `x[None]`."
         )
     if x.shape[1] == 0:
-        raise ValueError(f"`x` must have one or more steps, got shape {tuple(x.shape)}. Leave empty sequences out.")
+        raise ValueError(f"`x` must have one or more steps, got shape {tuple(x.shape)}. Pad empty sequences to one.")
     inside = None
     if lengths is not None:
         inside = real_steps(lengths, x.shape[1])
@@ -54,15 +54,15 @@ def _check_lengths(lengths: Tensor, x: Tensor | None) -> None:
     if lengths.is_floating_point() and bool((lengths != lengths.round()).any()):
         raise ValueError("`lengths` must be whole numbers of steps. Pass integers.")
     most = None if x is None or x.dim() < 2 else x.shape[1]
-    bad = lengths < 1
+    bad = lengths < 0
     if most is not None:
         bad = bad | (lengths > most)
     if bad.any():
         row = int(bad.nonzero()[0, 0])
-        upto = "1 or more" if most is None else f"1, ..., {most} (the second dimension of `x`)"
+        upto = "0 or more" if most is None else f"0, ..., {most} (the second dimension of `x`)"
         raise ValueError(
-            f"`lengths` must be {upto}, got {int(lengths[row])} for sequence {row}. Leave empty sequences out, and pad "
-            "`x` to the longest."
+            f"`lengths` must be {upto}, got {int(lengths[row])} for sequence {row}. Count its steps, and pad `x` to "
+            "the longest."
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["expectations", "log_evidence"]
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def log_evidence(
     r""":math:`\log p(x_n)`, ``(N,)``: by the scan where sequences are few, long and of few states, else step by step.
 
     The scan is used where ``T >= 32``, ``N C^2 <= 512`` and ``T N C^2 <= 4e6`` (in logarithms, ``T N C^3``). Both give
-    the same numbers.
+    the same numbers. A sequence of which no step is data has evidence 1.
 
     Args:
         initial, transition, emission, mask: as for :func:`~.forward_backward.forward`.
@@ -40,7 +42,12 @@ def log_evidence(
         algorithm = scan_in_logs if _by_scan(emission, True) else sequential_in_logs
     else:
         algorithm = log_evidence_scan if _by_scan(emission, False) else log_evidence_sequential
-    return algorithm(initial, transition, emission, mask)
+    return _of_steps(algorithm(initial, transition, emission, mask), mask)
+
+
+def _of_steps(log_p: Tensor, mask: Tensor | None) -> Tensor:
+    """The log evidence, which is zero for a sequence without a step."""
+    return log_p if mask is None else torch.where(mask[0], log_p, 0.0)
 
 
 def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Smoothed:
@@ -53,7 +60,8 @@ def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Te
     """
     in_logs = needs_logs(transition)
     if not _by_scan(emission, in_logs):
-        return (smooth_in_logs if in_logs else smooth)(initial, transition, emission, mask)
+        found = (smooth_in_logs if in_logs else smooth)(initial, transition, emission, mask)
+        return replace(found, log_evidence=_of_steps(found.log_evidence, mask))
     scan = scan_in_logs if in_logs else log_evidence_scan
     with torch.enable_grad():
         change, logs = transition.detach().requires_grad_(), emission.detach().requires_grad_()
@@ -61,4 +69,4 @@ def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Te
         to_change, states = torch.autograd.grad(log_p.sum(), (change, logs))
     if mask is not None:
         states = torch.where(mask.unsqueeze(-1), states, 0.0)
-    return Smoothed(log_p.detach(), states, change.detach() * to_change)
+    return Smoothed(_of_steps(log_p.detach(), mask), states, change.detach() * to_change)

@@ -61,7 +61,7 @@ def gaussian_start(
     label = _nearest(x, centres)
     pairs = (label[:, :-1] * num_states + label[:, 1:])[inside[:, 1:]]
     follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(x.dtype) + 1
-    first = torch.bincount(label[:, 0], minlength=num_states).to(x.dtype) + 1
+    first = torch.bincount(label[:, 0][lengths > 0], minlength=num_states).to(x.dtype) + 1
     return GaussianStart(centres, scale, first / first.sum(), follows / follows.sum(-1, keepdim=True))
 
 

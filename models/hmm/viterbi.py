@@ -41,4 +41,6 @@ def best_path(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tenso
         state = origin.gather(-1, state.unsqueeze(-1)).squeeze(-1)
         path.append(state)
     states = torch.stack(path[::-1])
-    return (states if mask is None else torch.where(mask, states, -1)), log_p
+    if mask is None:
+        return states, log_p
+    return torch.where(mask, states, -1), torch.where(mask[0], log_p, 0.0)

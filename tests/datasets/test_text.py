@@ -45,10 +45,11 @@ def test_bad_texts():
         texts(["a b", "c"])
     with pytest.raises(ValueError, match=r"`documents` have no word left .*see `min_documents`"):
         texts(["cat", "dog"], min_documents=2)
-    with pytest.raises(ValueError, match="got 1 that hold none, the first at index 0"):
-        count_words(["fish"], ["cat"])
-    with pytest.raises(ValueError, match="1 that hold none, the first at index 1"):
-        texts(["cat cat", "the the"], stop_words="english")
+
+
+def test_a_text_of_which_no_word_is_left_is_a_row_of_zeros():
+    assert count_words(["fish", "cat"], ["cat"]).tolist() == [[0.0], [1.0]]
+    assert texts(["cat cat", "the the"], stop_words="english").train["x"].tolist() == [[2.0], [0.0]]
 
 
 def test_reuters_without_its_package(monkeypatch):

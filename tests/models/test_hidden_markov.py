@@ -354,7 +354,7 @@ def test_draws_follow_the_model(float64: None) -> None:
         (5, [2, 3], "`lengths` must have `num` = 5 rows, got 2"),
         (0, None, "`num` must be a positive whole number of data to draw, got 0"),
         (-1, None, "`num` must be a positive whole number of data to draw, got -1"),
-        (2, [0, 0], "`lengths` must be 1 or more, got 0 for sequence 0"),
+        (2, [0, -1], "`lengths` must be 0 or more, got -1 for sequence 1"),
         (2, [[1], [2]], r"`lengths` must have shape \(N,\)"),
     ],
 )
@@ -402,13 +402,13 @@ HOLE[1, 3, 0] = math.nan
     [
         (
             "diagonal",
-            {"x": GOOD, "lengths": torch.tensor([5, 0])},
-            r"`lengths` must be 1, ..., 5 .* got 0 for sequence 1",
+            {"x": GOOD, "lengths": torch.tensor([5, -1])},
+            r"`lengths` must be 0, ..., 5 .* got -1 for sequence 1",
         ),
         (
             "diagonal",
             {"x": GOOD, "lengths": torch.tensor([6, 1])},
-            r"`lengths` must be 1, ..., 5 .* got 6 for sequence 0",
+            r"`lengths` must be 0, ..., 5 .* got 6 for sequence 0",
         ),
         ("diagonal", {"x": GOOD, "lengths": torch.tensor([5, 5, 5])}, r"`lengths` must have shape \(2,\)"),
         ("diagonal", {"x": torch.zeros(2, 5)}, r"`x` must have shape \(N, T, 2\)"),

@@ -405,7 +405,6 @@ def test_bad_arguments(arguments, message):
         (torch.ones(4, 6), r"`x` must have shape \(N, 5\), one column for each word .*count_words"),
         (torch.full((4, 5), 0.5), "`x` must hold counts .* got 0.5 in row 0, column 0.* tf-idf"),
         (-torch.ones(4, 5), "`x` must hold counts"),
-        (torch.eye(5)[[0, 1, 2]] * torch.tensor([[1.0], [0.0], [0.0]]), "2 with none, the first in row 1. Drop them"),
     ],
 )
 def test_bad_documents(x, message):

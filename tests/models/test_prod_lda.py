@@ -97,7 +97,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_documents_without_words():
-    with pytest.raises(ValueError, match="4 with none, the first in row 0"):
+    with pytest.raises(ValueError, match="`x` must hold a word in one document at least"):
         SVI(TraceMeanField_ELBO(), steps=2).fit(ProdLDA(2, 5), torch.zeros(4, 5))
 
 

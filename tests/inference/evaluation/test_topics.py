@@ -34,8 +34,11 @@ def test_split_words(float64):
         assert (first.sum(-1) > 0).all() and (second.sum(-1) > 0).all()
     large, _ = split_words(torch.full((50, 40), 9.0), 0)
     assert large.mean().item() == pytest.approx(4.5, abs=5 * 1.5 / 2000**0.5)
-    with pytest.raises(ValueError, match=r"two words or more .* row 1"):
-        split_words(torch.tensor([[2.0], [1.0]]))
+    short = torch.tensor([[2.0], [1.0], [0.0]])
+    halves = {tuple(split_words(short, seed)[1].flatten().tolist()) for seed in range(20)}
+    assert halves == {(1.0, 0.0, 0.0), (1.0, 1.0, 0.0)}
+    with pytest.raises(ValueError, match="`x` must hold words to be predicted, got none in all documents"):
+        document_completion(torch.ones(2, 1), short[2:])
 
 
 def test_completion_by_hand(float64):

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from .bundles import read_bundle, write_bundle
 from .errors import CheckpointError, ConfigurationError
 from .json_values import differences, from_json, to_json
-from .storage import dump_tensors, parse_tensors, prepare_folder, read_bundle, write_bundle
+from .storage import dump_tensors, parse_tensors, prepare_folder
 
 _NAME = re.compile(r"checkpoint-(\d{12})\.json")
 
@@ -97,7 +98,8 @@ class CheckpointStore:
         """
         stem = f"checkpoint-{step:012d}"
         body = {"step": step, "finished": finished, "config": self.config, "state": state, "history": list(history)}
-        write_bundle(self.folder, stem, "checkpoint", body, {f"{stem}.safetensors": dump_tensors(tensors)})
+        files = {f"{stem}.safetensors": dump_tensors(tensors)}
+        write_bundle(self.folder, stem, "checkpoint", body, files, tidy=False)
         self._finished = finished
         self._prune(step)
 

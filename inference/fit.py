@@ -83,14 +83,10 @@ class Fit:
             object.__setattr__(self, "data_size", len(next(iter(self.data.values()))))
         if self.program is None:
             object.__setattr__(self, "program", Program(self.model, self.guide))
-            if self.guide is None and self.draws is not None:  # a guide of points, which stored draws are put into
-                from pyro.infer.autoguide import AutoDelta
+            if self.guide is None and self.draws is not None:
+                from .fit_draws import points_program
 
-                from .guides import build_guide
-
-                with torch.random.fork_rng(devices=[]):
-                    points = build_guide(AutoDelta, self.model, self.stand_in())
-                object.__setattr__(self, "program", Program(self.model, points))
+                object.__setattr__(self, "program", points_program(self.model, self.stand_in()))
 
     @property
     def structure(self) -> Structure:

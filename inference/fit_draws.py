@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_count", "particles_at_once", "posterior_draws", "predictive_draws"]
+__all__ = ["check_count", "particles_at_once", "points_program", "posterior_draws", "predictive_draws"]
 
 import operator
 from collections.abc import Iterator, Mapping
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from .fit import Fit
 
 _NUMBERS_AT_ONCE = 2**22
+
+
+def points_program(model: Any, batch: Mapping[str, Tensor]) -> Program:
+    """The model with a guide of points, which stored draws are put into."""
+    from pyro.infer.autoguide import AutoDelta
+
+    from .guides import build_guide
+
+    with torch.random.fork_rng(devices=[]):
+        return Program(model, build_guide(AutoDelta, model, batch))
 
 
 def check_count(name: str, value: int) -> int:

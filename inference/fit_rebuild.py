@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-__all__ = ["build_guide_from", "build_model_from", "describe_guide", "describe_model"]
+__all__ = ["build_guide_from", "build_model_from", "class_path", "describe_guide", "describe_model"]
 
 import copy
 import importlib
 import inspect
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
+from jensen.models import CAVIModel, CoordinateGuide, LatentVariableModel
+
 from .errors import CheckpointError
+from .fit_names import NotPlainError, decode, encode, find_class
 
-_SAFE_NAMES = ("torch.nn.", "torch.nn:", "jensen.")
-_SAFE_GUIDES = ("pyro.infer.autoguide.", "pyro.infer.autoguide:", "jensen.")
-
-
-class _NotPlainError(Exception):
-    """A constructor argument that a file cannot hold."""
+_GUIDE_PACKAGES = ("pyro.infer.autoguide.", "jensen.inference.guides.")
+_MANY = 100_000  # an integer above it, among a model's arguments, may be a size that the file does not back
 
 
 def describe_model(model: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The model's class and constructor arguments as JSON; tensors among them go to `tensors`."""
-    description: dict[str, Any] = {"class": _path(type(model)), "init_arguments": None, "reason": None}
+    description: dict[str, Any] = {"class": class_path(type(model)), "init_arguments": None, "reason": None}
     try:
         arguments = model.init_arguments
-        description["init_arguments"] = {k: _encode(value, f"init.{k}", tensors) for k, value in arguments.items()}
+        description["init_arguments"] = {k: encode(value, f"init.{k}", tensors) for k, value in arguments.items()}
     except AttributeError:
         description["reason"] = "the class does not record its constructor's arguments"
-    except _NotPlainError as error:
+    except NotPlainError as error:
         description["reason"] = f"its constructor took {error}, which a file cannot hold"
     return description
 
@@ -43,34 +42,76 @@ def build_model_from(
     """Build the described model with its constructor.
 
     Raises:
-        CheckpointError: if its class cannot be found without importing foreign code, or its arguments were not kept.
+        CheckpointError: if its class cannot be found without importing anything (unless `trust`), is not a
+            `LatentVariableModel`, or its arguments were not kept or are not what a file may hold.
     """
-    from jensen.models import LatentVariableModel
-
     path, advice = description["class"], "Pass `model=`, a model of that class."
-    module, _, name = path.partition(":")
+    name = path.partition(":")[2]
     if description["init_arguments"] is None:
         raise CheckpointError(f"The model `{name}` cannot be built again: {description['reason']}. {advice}")
-    if module not in sys.modules and not module.startswith("jensen.") and not trust:
+    found = _model_class(path, trust, advice)
+    arguments = {key: decode(value, tensors) for key, value in description["init_arguments"].items()}
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype or before)
+        _check_sizes(found, arguments, tensors)
+        return _call(found, arguments)
+    except Exception as error:  # a constructor may object to its arguments in any way
+        raise CheckpointError(
+            f"The model `{name}` could not be built again ({type(error).__name__}: {error}). {advice}"
+        ) from error
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _model_class(path: str, trust: bool, advice: str) -> type:
+    module = path.partition(":")[0]
+    if trust:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # what a module may raise when it is run
+            raise CheckpointError(f"The model's class `{path}` cannot be found ({error}). {advice}") from error
+    try:
+        return find_class(path, LatentVariableModel)
+    except LookupError as error:
+        reason = str(error)
+    if reason == "its module is not imported":
         raise CheckpointError(
             f"The model's class is in `{module}`, which is not imported. Import it first, pass `model=`, or pass "
             f"`trust=True` to let `load` import it."
         )
-    try:
-        found = _resolve(path)
-    except (ImportError, AttributeError) as error:
-        raise CheckpointError(f"The model's class `{path}` cannot be found ({error}). {advice}") from error
-    if not (isinstance(found, type) and issubclass(found, LatentVariableModel)):
+    if reason.startswith("it is not a "):
         raise CheckpointError(f"`{path}` is not a LatentVariableModel. {advice}")
-    arguments = {key: _decode(value, tensors) for key, value in description["init_arguments"].items()}
-    before = torch.get_default_dtype()
+    raise CheckpointError(f"The model's class `{path}` cannot be found: {reason}. {advice}")
+
+
+def _check_sizes(found: type, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse arguments that ask for more than the file holds, before any memory is taken for them."""
+    if not any(number > _MANY for number in _integers(arguments)):
+        return
+    stored = _shapes(tensors, "program.model_module.")
     try:
-        torch.set_default_dtype(dtype or before)
-        return _call(found, arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"The model `{name}` could not be built again ({error}). {advice}") from error
-    finally:
-        torch.set_default_dtype(before)
+        with torch.device("meta"):  # no memory and no numbers
+            shapes = {name: value.shape for name, value in _call(found, dict(arguments)).state_dict().items()}
+    except Exception:  # a model that computes while it is built
+        return
+    wrong = [name for name, shape in shapes.items() if stored.get(name) != shape]
+    if wrong:
+        raise ValueError(f"its parameter `{wrong[0]}` would be {tuple(shapes[wrong[0]])}, which is not what is stored")
+
+
+def _integers(value: Any) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _integers(item)
+    elif isinstance(value, Mapping):
+        yield from _integers(list(value.values()))
+
+
+def _shapes(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, torch.Size]:
+    return {name.removeprefix(prefix): value.shape for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _call(found: type, arguments: dict[str, Any]) -> Any:
@@ -87,13 +128,11 @@ def _call(found: type, arguments: dict[str, Any]) -> Any:
 
 def describe_guide(guide: Any, model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """How to make the guide again: the model's own, a name, an autoguide's class; or not at all."""
-    from jensen.models import CoordinateGuide
-
     from .guides import GUIDES, NormalGuide
 
     if guide is None:
         return {"kind": "none"}
-    if inspect.ismethod(guide) and guide.__self__ is model:
+    if inspect.ismethod(guide) and guide.__self__ is model and guide.__func__.__name__ in _guides_of(model):
         return {"kind": "model", "name": guide.__func__.__name__}
     if isinstance(guide, CoordinateGuide):
         return {"kind": "coordinates"}
@@ -101,9 +140,17 @@ def describe_guide(guide: Any, model: Any, config: Mapping[str, Any]) -> dict[st
         return {"kind": "name", "name": "normal"}
     if config.get("guide") in GUIDES:
         return {"kind": "name", "name": config["guide"]}
-    path = _path(type(guide))
-    known = isinstance(guide, nn.Module) and path.startswith(_SAFE_GUIDES)
+    path = class_path(guide if inspect.ismethod(guide) else type(guide))
+    try:
+        known = find_class(path, AutoGuide, _GUIDE_PACKAGES) is type(guide)
+    except LookupError:
+        known = False
     return {"kind": "class" if known else "custom", "class": path}
+
+
+def _guides_of(model: Any) -> tuple[str, ...]:
+    """The names of the model's methods that may be its guide."""
+    return tuple(name for name in getattr(type(model), "programs", ()) if name != "model")
 
 
 def build_guide_from(description: Mapping[str, Any], model: Any, guide: Any, batch: Mapping[str, Tensor]) -> Any:
@@ -112,72 +159,38 @@ def build_guide_from(description: Mapping[str, Any], model: Any, guide: Any, bat
     Raises:
         CheckpointError: if it must be passed and `guide` is None.
     """
-    from .guides import build_guide
+    from .guides import GUIDES, build_guide
 
-    kind = description["kind"]
+    kind, name, path = (description.get(key) for key in ("kind", "name", "class"))
     if guide is not None:
         return build_guide(copy.deepcopy(guide) if isinstance(guide, nn.Module) else guide, model, batch)
     if kind == "none":
         return None
-    if kind == "model":
-        return getattr(model, description["name"])
-    if kind == "coordinates":
+    if kind == "model" and name in _guides_of(model) and callable(own := getattr(model, name, None)):
+        return own
+    if kind == "coordinates" and isinstance(model, CAVIModel):
         return model.coordinate_guide(batch, 0)
-    if kind == "name":
-        return build_guide(description["name"], model, batch)
-    if kind == "class" and description["class"].startswith(_SAFE_GUIDES):
-        return build_guide(_resolve(description["class"]), model, batch)
+    if kind == "name" and name in GUIDES:
+        return build_guide(name, model, batch)
+    if kind == "class":
+        try:
+            return build_guide(find_class(path, AutoGuide, _GUIDE_PACKAGES), model, batch)
+        except LookupError as error:
+            raise CheckpointError(
+                f"The file names the guide `{path}`, which is not an autoguide of Pyro's or jensen's ({error}). If you "
+                f"know the guide, pass `guide=`, as it was passed to the method."
+            ) from error
+    if kind == "custom":
+        raise CheckpointError(
+            f"The guide `{path}` is your own and cannot be made from a file. Pass `guide=`, as it was passed to the "
+            f"method."
+        )
     raise CheckpointError(
-        f"The guide `{description['class']}` is your own and cannot be made from a file. Pass `guide=`, as it was "
-        f"passed to the method."
+        f"The file names the guide {name or kind!r}, which `{type(model).__name__}` does not have. Pass `guide=`, as "
+        f"it was passed to the method."
     )
 
 
-def _path(thing: Any) -> str:
+def class_path(thing: Any) -> str:
+    """``"module:qualified name"`` of a class or a method."""
     return f"{thing.__module__}:{thing.__qualname__}"
-
-
-def _resolve(path: str) -> Any:
-    module, _, name = path.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def _encode(value: Any, key: str, tensors: dict[str, Tensor]) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Tensor):
-        tensors[key] = value
-        return {"$tensor": key}
-    if isinstance(value, (tuple, list)):
-        items = [_encode(item, f"{key}.{index}", tensors) for index, item in enumerate(value)]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if isinstance(value, Mapping) and all(isinstance(name, str) and name[:1] != "$" for name in value):
-        return {name: _encode(item, f"{key}.{name}", tensors) for name, item in value.items()}
-    if isinstance(value, torch.dtype):
-        return {"$dtype": str(value).removeprefix("torch.")}
-    if isinstance(value, type) or inspect.isfunction(value) or inspect.isbuiltin(value):
-        path = f"{value.__module__}:{value.__qualname__}"
-        if path.startswith(_SAFE_NAMES) and "<" not in path:
-            return {"$name": path}
-    raise _NotPlainError(f"`{key.removeprefix('init.')}`, a {type(value).__name__}")
-
-
-def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$tensor" in value:
-        return tensors[value["$tensor"]]
-    if "$tuple" in value:
-        return tuple(_decode(item, tensors) for item in value["$tuple"])
-    if "$dtype" in value:
-        return getattr(torch, value["$dtype"])
-    if "$name" in value:
-        if not value["$name"].startswith(_SAFE_NAMES):
-            raise CheckpointError(f"The file names `{value['$name']}`, which is neither torch.nn's nor jensen's.")
-        return _resolve(value["$name"])
-    return {key: _decode(item, tensors) for key, item in value.items()}

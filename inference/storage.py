@@ -1,35 +1,21 @@
-"""Files that are whole or absent: atomic writes, strict JSON, checked safetensors, and nothing that unpickles."""
+"""Files that are whole or absent: atomic writes, checked safetensors, and nothing that unpickles."""
 
 from __future__ import annotations
 
-__all__ = [
-    "FORMAT_VERSION",
-    "digest",
-    "dump_tensors",
-    "fingerprint",
-    "parse_tensors",
-    "prepare_folder",
-    "read_bundle",
-    "write_bundle",
-    "write_file",
-]
+__all__ = ["digest", "dump_tensors", "fingerprint", "parse_tensors", "prepare_folder", "write_file"]
 
 import errno
 import hashlib
-import json
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from .errors import CheckpointError
-from .json_values import from_json, to_json
-
-FORMAT_VERSION = 1
-"""Version of every file that this module writes; a reader refuses any other."""
 
 
 def digest(content: bytes) -> str:
@@ -67,7 +53,7 @@ def parse_tensors(content: bytes, origin: str | Path = "the file") -> dict[str, 
 
     try:
         tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{origin} is truncated or is not a safetensors file ({error}).") from error
     return tensors
 
@@ -84,9 +70,10 @@ def prepare_folder(path: str | Path) -> Path:
     folder = Path(path).expanduser().absolute()
     with _explained("make the folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / ".writable", b"\0" * 4096)
-    with _explained("write into the folder", folder):
-        (folder / ".writable").unlink()
+    with _explained("write into", folder), tempfile.TemporaryFile(dir=folder) as trial:
+        trial.write(b"\0" * 4096)
+        trial.flush()
+        os.fsync(trial.fileno())
     return folder
 
 
@@ -98,7 +85,7 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: if it cannot be written; the old file is then still there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _explained("write", path):
         try:
             with open(temporary, "wb") as file:
@@ -110,104 +97,6 @@ def write_file(path: Path, content: bytes) -> None:
             _discard(temporary)
             raise
         _sync_folder(path.parent)
-
-
-def write_bundle(folder: Path, stem: str, kind: str, body: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
-    """Write `files` and then the JSON that names them with their checksums; the JSON's arrival is the commit.
-
-    A file whose name is taken by other content gets its checksum's first letters in its name, so a bundle that is
-    already there stays whole until the new one is; what only the old one named is then removed.
-
-    Args:
-        folder: where to write; it must exist.
-        stem: name of the JSON file, without ``.json``.
-        kind: what the bundle is, such as ``"fit"``; a reader asks for the same.
-        body: JSON-able content (see :func:`to_json`).
-        files: content by file name.
-
-    Returns:
-        The path of the JSON file.
-
-    Raises:
-        CheckpointError: if something cannot be written; the earlier bundle is then still whole.
-    """
-    manifest = folder / f"{stem}.json"
-    before = _named_files(manifest)
-    entries: dict[str, dict[str, str]] = {}
-    for name, content in files.items():
-        checksum = digest(content)
-        target = folder / name
-        if target.exists() and digest(target.read_bytes()) != checksum:
-            target = folder / f"{target.stem}-{checksum[:8]}{target.suffix}"
-        if not target.exists() or digest(target.read_bytes()) != checksum:
-            write_file(target, content)
-        entries[name] = {"file": target.name, "sha256": checksum}
-    core = {"format": f"jensen.{kind}", "format_version": FORMAT_VERSION, "files": entries, "body": to_json(body)}
-    text = json.dumps({**core, "checksum": digest(_canonical(core))}, indent=1, allow_nan=False)
-    write_file(manifest, text.encode())
-    for name in before - {entry["file"] for entry in entries.values()}:
-        _discard(folder / name)
-    return manifest
-
-
-def read_bundle(manifest: Path, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The body and the files of a bundle, each checked against its checksum.
-
-    Raises:
-        CheckpointError: if it is missing, truncated, changed by hand, of another version or not such a bundle.
-    """
-    core = _parse_manifest(manifest)
-    found = core.get("format")
-    if found != f"jensen.{kind}":
-        raise CheckpointError(f"{manifest} is not a jensen {kind}: its `format` is {found!r}.")
-    if core.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{manifest} has format version {core.get('format_version')!r}; this jensen reads version "
-            f"{FORMAT_VERSION}. Read it with the jensen that wrote it, or run again into another folder."
-        )
-    if core.pop("checksum", None) != digest(_canonical(core)):
-        raise CheckpointError(f"{manifest} was changed after it was written: its checksum does not match.")
-    files: dict[str, bytes] = {}
-    for name, entry in core["files"].items():
-        path = manifest.parent / Path(entry["file"]).name
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{path}, which {manifest.name} names, cannot be read ({error.strerror}).") from error
-        if digest(content) != entry["sha256"]:
-            raise CheckpointError(f"{path} is truncated or was changed: its checksum is not that in {manifest.name}.")
-        files[name] = content
-    body: dict[str, Any] = from_json(core["body"])
-    return body, files
-
-
-def _canonical(core: Mapping[str, Any]) -> bytes:
-    return json.dumps(core, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _parse_manifest(manifest: Path) -> dict[str, Any]:
-    try:
-        text = manifest.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{manifest} cannot be read ({error.strerror}). Is the folder the right one?") from error
-    try:
-        core = json.loads(text.decode(), parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise CheckpointError(f"{manifest} is truncated or is not a jensen file ({error}).") from error
-    if not isinstance(core, dict) or "format" not in core:
-        raise CheckpointError(f"{manifest} is JSON, but not a jensen file: it has no `format`.")
-    return core
-
-
-def _refuse_constant(token: str) -> Any:
-    raise ValueError(f"{token} is not JSON")
-
-
-def _named_files(manifest: Path) -> set[str]:
-    try:
-        return {Path(entry["file"]).name for entry in _parse_manifest(manifest)["files"].values()}
-    except (CheckpointError, KeyError, TypeError, AttributeError):
-        return set()
 
 
 def _discard(path: Path) -> None:

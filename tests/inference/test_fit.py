@@ -407,7 +407,7 @@ def test_foreign_code_is_not_imported(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(CheckpointError, match=r"`my_models:Foreign` cannot be found"):
         load(tmp_path / "fit", trust=True)
     assert sys.modules.pop("touched") is sys
-    assert load(tmp_path / "fit", model=Regression(3).double()).seed == 7
+    assert load(tmp_path / "fit", model=foreign(3).double()).seed == 7
     disguised = type("Popen", (Regression,), {"__module__": "subprocess"})
     make(disguised(3).double(), data, "normal").save(tmp_path / "popen")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=r"`subprocess:Popen` is not a LatentVariableModel"):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from jensen.inference import storage
+from jensen.inference.bundles import read_bundle, write_bundle
 from jensen.inference.errors import CheckpointError
 from jensen.inference.json_values import differences, from_json, to_json
 from jensen.inference.storage import (
@@ -21,8 +22,6 @@ from jensen.inference.storage import (
     fingerprint,
     parse_tensors,
     prepare_folder,
-    read_bundle,
-    write_bundle,
     write_file,
 )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from .coupling import examine_coupling, few_rows
 from .errors import DataError, ModelError
+from .findings import Finding, PairSites
+from .findings.rows import check_rows
+from .findings.runs import run
 from .minibatch import DATA_PLATE
 from .objectives.base import Objective
 from .objectives.importance import Renyi
@@ -35,8 +40,12 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
             "with the "
             f'size of what it is given: `with pyro.plate("{DATA_PLATE}", len(x)):`.'
         )
+    if isinstance(objective, Renyi) and not structure.global_latents:
+        _check_independent(program, objective, batch)
     if not (mini or parallel):
         return
+    for finding in _outside_rows(program, batch):
+        raise ModelError(f"Mini-batches are not possible with this model. {finding}")
     if structure.batch_size is None:
         raise ModelError(
             f"Mini-batches need to know which sites belong to single data, and the model has no plate named "
@@ -47,6 +56,12 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
         raise ModelError(
             f"The automatic guide has parameters of its own for every datum of `{local[0]}`, so it cannot be fitted on "
             f"mini-batches. Write an amortised `guide` (its parameters computed from the data), or drop `batch_size`."
+        )
+    tied = examine_coupling(program, few_rows(program, batch)).of_draws
+    if tied:
+        raise ModelError(
+            f"The density of `{tied[0]}` depends on the draws of other data, of which a mini-batch has a part only: it "
+            f"would be that of another model. Drop `batch_size`."
         )
     if isinstance(objective, Renyi) and structure.global_latents:
         names = ", ".join(f"`{site.name}`" for site in structure.global_latents)
@@ -63,6 +78,26 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
         )
     if parallel and not objective.is_sum_over_data:
         raise ModelError(f"`{type(objective).__name__}` is not a sum over the data, so processes cannot share a batch.")
+
+
+def _outside_rows(program: Program, batch: Batch) -> Iterator[Finding]:
+    """What holds the rows of the batch, and lies outside of the data plate."""
+    size = len(next(iter(batch.values())))
+    part = {name: value[: max(size // 2, 1)] for name, value in batch.items()}
+    full, small = run(program, program.model, batch), run(program, program.model, part)
+    if size > 1 and full.complete and small.complete:
+        yield from check_rows(PairSites(full.sites, {}, batch), small.sites, max(size // 2, 1))
+
+
+def _check_independent(program: Program, objective: Objective, batch: Batch) -> None:
+    """Weights per datum are those of independent data."""
+    rows = examine_coupling(program, few_rows(program, batch)).rows
+    if rows:
+        raise ModelError(
+            f"`{type(objective).__name__}` weights each datum by itself, but the density of `{rows[0]}` at one datum "
+            f"depends on the draws of others, so the product of the averages is no bound. Use `Trace_ELBO`, or make "
+            f"all that belongs together one datum."
+        )
 
 
 def check_observed(model: Any, batch: Batch) -> None:

@@ -8,10 +8,10 @@ import torch
 
 from ..densities import log_prob_of
 from ..findings import data_frames
+from ..findings.runs import moved_parameters, run
 from ..minibatch import DATA_PLATE
 from .case import Case
 from .failures import first_line
-from .runs import moved_parameters, run
 
 
 def check_amortisation(case: Case) -> None:
@@ -31,13 +31,14 @@ def check_amortisation(case: Case) -> None:
         reason = ""
         if not (own or names):
             reason = f" It fails on {case.small_size} of the {case.size} data: {first_line(case.guide_small.error)}"
-        case.fault(
+        case.note(
             "per-datum-parameters",
             (own or local)[0],
             f"{listed} {verb} inside the plate `{DATA_PLATE}` without amortisation: {who} parameters for each of the "
-            f"{case.size} data{which}. It fits the full batch only, and has nothing to say about other data.{reason}",
+            f"{case.size} data{which}. That is right for effects of groups and items, and costs memory and time per "
+            f"step in proportion to the data; it fits the full batch only, and says nothing about other data.{reason}",
             f"Write a `guide` that computes the parameters of `{(own or local)[0]}` from the data (a network of "
-            f"`{case.first}`), or stay with full batches.",
+            f"`{case.first}`) if you want mini-batches, or scores of other data.",
         )
         return
     for name in local:

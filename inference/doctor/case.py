@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from ..findings import Finding, PairSites, in_data_plate
+from ..findings.runs import Run
 from ..minibatch import DATA_PLATE
 from ..program import Program, Structure
-from .runs import Run
 
 Batch = dict[str, torch.Tensor]
 
@@ -46,6 +46,7 @@ class Case:
     structure: Structure | None = None
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -98,7 +99,7 @@ class Case:
 
     def add(self, finding: Finding) -> None:
         """Keep a finding, once."""
-        kept = self.faults if finding.severity == "fault" else self.warnings
+        kept = {"fault": self.faults, "warning": self.warnings, "note": self.notes}[finding.severity]
         if finding not in kept:
             kept.append(finding)
 
@@ -111,3 +112,6 @@ class Case:
 
     def warn(self, code: str, where: str, message: str, cure: str) -> None:
         self.add(Finding(code, where, message, cure, severity="warning"))
+
+    def note(self, code: str, where: str, message: str, cure: str) -> None:
+        self.add(Finding(code, where, message, cure, severity="note"))

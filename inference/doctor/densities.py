@@ -10,10 +10,10 @@ import torch
 
 from ..densities import log_prob_of
 from ..findings import class_name
+from ..findings.runs import Run, run
 from ..findings.support_sets import support_text
 from .case import Case
 from .failures import first_line
-from .runs import Run, run
 
 _SEEDS = (0, 1, 2)
 

@@ -114,7 +114,7 @@ def as_text(report: Report) -> str:
     lines.append("")
     for note in _notes(report):
         lines += textwrap.wrap(note, _WIDTH)
-    for title, findings in (("fault", report.faults), ("warning", report.warnings)):
+    for title, findings in (("fault", report.faults), ("warning", report.warnings), ("note", report.notes)):
         for number, finding in enumerate(findings, 1):
             lines += ["", *_paragraph(f"{title} {number} [{finding.code}] ", finding)]
     return "\n".join([*lines, "", _verdict(report)])
@@ -167,7 +167,8 @@ def as_tables(report: Report) -> Group:
     if _judged(report):
         parts.append(_table(_OBJECTIVE_HEAD, [[_cell(c) for c in line] for line in _objectives(report)]))
     parts += [Text(note, style="dim") for note in _notes(report)]
-    for name, style, findings in (("fault", "bold red", report.faults), ("warning", "yellow", report.warnings)):
+    kinds = (("fault", "bold red", report.faults), ("warning", "yellow", report.warnings), ("note", "", report.notes))
+    for name, style, findings in kinds:
         for number, finding in enumerate(findings, 1):
             text = Text.assemble((f"{name} {number} ", style), (f"[{finding.code}] ", "dim"), finding.message)
             parts += [Text(""), text, Padding(Text("-> " + finding.cure, style="green"), (0, 0, 0, 4), expand=False)]

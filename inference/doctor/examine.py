@@ -15,6 +15,7 @@ from torch import nn
 from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
 from ..findings import Finding, find
+from ..findings.runs import run
 from ..model_start import start_model
 from ..program import Program
 from ..signature import Signature, read_signature
@@ -27,7 +28,6 @@ from .objectives import judge_objectives, judge_speed, recommend
 from .parameters import examine_parameters
 from .plates import check_plates
 from .report import Report
-from .runs import run
 from .sites import check_discrete, site_rows, start_terms
 from .source import check_places
 from .stability import check_arguments, check_stability
@@ -201,6 +201,7 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
         warnings=tuple(case.warnings),
         vectorized=vectorized,
         traced=traced,
+        notes=tuple(case.notes),
     )
 
 

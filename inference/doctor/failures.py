@@ -6,8 +6,8 @@ __all__ = ["check_failures", "check_small", "first_line"]
 
 import re
 
+from ..findings.runs import Run, run
 from .case import Case
-from .runs import Run, run
 
 _SIZES = "Two shapes do not fit: compare the constructor's sizes with the data's columns, and the plates with the data."
 _KNOWN = (

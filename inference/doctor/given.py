@@ -16,11 +16,11 @@ from pyro.poutine.subsample_messenger import _Subsample
 from ..arrays import to_tensor
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, nearest
+from ..findings.runs import Run, run
 from ..minibatch import DATA_PLATE
 from ..program import Program
 from ..signature import Signature
 from .report import Finding
-from .runs import Run, run
 
 _LARGEST = 2_000_000  # numbers examined at most; more data are cut to their first rows
 _TRIES = 300

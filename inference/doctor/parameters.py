@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 
 from ..densities import log_prob_of
+from ..findings.runs import moved_parameters, run
 from ..objectives import Trace_ELBO
 from .case import Case
 from .report import ParameterRow
-from .runs import moved_parameters, run
 
 _OWNERS = {"model_module": "model", "guide_module": "guide", "pyro_params": "pyro.param"}
 

@@ -73,6 +73,7 @@ class Report:
         objectives: one row an objective; `recommended` is the name of the one to start with, or None.
         faults: what makes a fit fail or be wrong; each says what to change.
         warnings: what works, but is slower, noisier or less general than it could be.
+        notes: what is good to know, and needs no change.
         vectorized: whether several particles run as one (`torch.vmap`); None if it could not be tried.
         traced: whether the step can be traced and compiled; None if it could not be tried.
     """
@@ -88,6 +89,7 @@ class Report:
     warnings: tuple[Finding, ...]
     vectorized: bool | None
     traced: bool | None
+    notes: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -17,9 +17,9 @@ from torch import nn
 
 from jensen.models import LatentVariableModel
 
+from ..findings.runs import run
 from ..program import Program
 from .case import Case
-from .runs import run
 
 _DEVICE_CALLS = ("cuda", "cpu", "mps")
 _DTYPE_CALLS = ("float", "double", "half", "bfloat16")

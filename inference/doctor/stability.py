@@ -12,8 +12,8 @@ import torch
 
 from ..densities import log_prob_of
 from ..findings import in_data_plate
+from ..findings.runs import Run, accepted, run
 from .case import Case
-from .runs import Run, accepted, run
 
 _SEEDS = (1, 2, 3)
 
@@ -80,6 +80,17 @@ def _one_site_a_datum(case: Case, who: str) -> bool:
     if not case.has("sequential-plate"):
         stem = re.sub(r"\d+", "", gone[0])
         name = next(name for name in first.sites if re.sub(r"\d+", "", name) == stem)
+        if _is_series(case, who, first):
+            case.note(
+                "dependent-data",
+                name,
+                f"The {who} has one site for every row (`{name}`, …), and each depends on the ones before it: together "
+                f"the {case.size} rows are one datum, a series.",
+                f"Fit and score it as a whole, without mini-batches. It runs faster as one site: a joint distribution, "
+                f"or `cumsum` of its noise. For several such series, give `{case.first}` a leading axis, (series, …), "
+                f"and write {case.plate_cure} around them.",
+            )
+            return True
         case.fault(
             "site-per-datum",
             name,
@@ -87,6 +98,26 @@ def _one_site_a_datum(case: Case, who: str) -> bool:
             f"Sample all data at once, in {case.plate_cure}.",
         )
     return True
+
+
+def _is_series(case: Case, who: str, first: Run) -> bool:
+    """Whether the density of another row's site changes with the first row's value, latent or observed."""
+    function = case.program.model if who == "model" else case.program.guide
+    rows = {name: _number(name) for name in first.sites}
+    start = min((number for number in rows.values() if number is not None), default=None)
+    values = {name: site["value"] for name, site in first.sites.items() if not site["is_observed"]}
+    moved = {n: 0.5 * v if rows[n] == start and v.is_floating_point() else v for n, v in values.items()}
+    batch = {name: torch.cat([value[1:2], value[1:]]) for name, value in case.batch.items()}
+    here = _log_probs(run(case.program, function, case.batch, seed=5, values=values, force=True))
+    there = _log_probs(run(case.program, function, batch, seed=5, values=moved, force=True))
+    later = [name for name, number in rows.items() if number is not None and number != start]
+    return any(n in here and n in there and not _same(here[n], there[n]) for n in later)
+
+
+def _number(name: str) -> int | None:
+    """The last number in a site's name, its place in a loop."""
+    found = re.findall(r"\d+", name)
+    return int(found[-1]) if found else None
 
 
 def _hidden_noise(case: Case, who: str, function: Any, first: Run) -> None:

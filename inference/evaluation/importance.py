@@ -94,7 +94,7 @@ def importance_weights(
     num_local_particles: int | None = None,
     max_bytes: int | None = None,
 ) -> Importance:
-    """Weights ``p(x, z) / q(z)``, per datum if all latents are local, else jointly over all data.
+    """Weights ``p(x, z) / q(z)``: per datum if all latents are local and the data independent, else jointly.
 
     The draws are a pure function of (seed, position of the piece, size of the pieces): a repeated call gives the same
     bits, another `max_bytes` other draws from the same law.
@@ -104,10 +104,11 @@ def importance_weights(
     random = [structure.sites[name] for name in random_sites(structure)]
     summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
     num_particles = num_particles if random else 1
-    if structure.batch_size is not None and not summed_globals and all(site.local for site in random):
+    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
+    if independent and all(site.local for site in random):
         return _local(scored, seed, num_particles, max_bytes, exact=not random)
     inner = num_local_particles or math.isqrt(num_particles)
-    inner = inner if any(site.local for site in random) else 1
+    inner = inner if any(site.local for site in random) and not scored.coupled else 1
     slices = scored.sliceable and not summed_globals
     joint = _Joint(max(num_particles // inner, 1), inner, exact=not random, slices=slices)
     try:

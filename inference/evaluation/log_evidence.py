@@ -33,10 +33,12 @@ def log_evidence(
     .. math:: \log \frac1K \sum_{k=1}^K \frac{p(\theta_k)}{q(\theta_k)} \prod_n \frac1S \sum_{s=1}^S
        \frac{p(x_n, z_{nks} \mid \theta_k)}{q(z_{nks} \mid x_n, \theta_k)} .
 
-    Latents that only the model has are summed out, those that the guide enumerates are drawn from it; without any other
-    latent the value is exact and its standard error 0. The estimate is a lower bound in expectation: it lies below the
-    evidence by about half its variance, which grows with ``N`` while the standard error grows with its root.
-    ``details["bias"]`` says how much, and a k-hat above the threshold that neither number can be relied on.
+    Where draws of different data depend on each other, or a global site on them (a total that is observed), a weight is
+    that of one draw of everything. Latents that only the model has are summed out, those that the guide enumerates are
+    drawn from it; without any other latent the value is exact and its standard error 0. The estimate is a lower bound
+    in expectation: it lies below the evidence by about half its variance, which grows with ``N`` while the standard
+    error grows with its root. ``details["bias"]`` says how much, and a k-hat above the threshold that neither number
+    can be relied on.
 
     Args:
         fit: the fit to score.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..coupling import examine_coupling, few_rows
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, ModelError
 from ..findings import raise_first
@@ -31,7 +32,10 @@ class Scored:
         size: ``N``.
         device: where the pair's parameters are; pieces of the data are moved there.
         structure: the pair's sites, as seen on a few data.
-        sliceable: whether the pair also runs on a part of the data (not so for a guide with parameters per datum).
+        coupled: whether the draws of different data depend on each other, or a global site on them: weights are then
+            those of whole draws, over all the data.
+        sliceable: whether the pair gives the same terms on a part of the data (not so for a guide with parameters per
+            datum, or for a program that compares the rows it is given).
     """
 
     def __init__(self, program: Program, data: Batch, device: torch.device) -> None:
@@ -39,6 +43,9 @@ class Scored:
         self.size = len(next(iter(data.values())))
         self.sliceable, self.structure = _sliceable(self)
         raise_first(self.structure.findings, "score")
+        coupling = examine_coupling(program, few_rows(program, self.rows()) if self.sliceable else self.rows())
+        self.coupled = bool(coupling.of_draws)
+        self.sliceable = self.sliceable and not (self.coupled or coupling.context)
 
     def rows(self, rows: slice | None = None) -> Batch:
         """The batch of these rows (all by default), on the pair's device."""

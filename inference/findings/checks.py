@@ -6,6 +6,7 @@ __all__ = ["CHECKS", "find"]
 
 from collections.abc import Callable, Iterator
 
+from .counting import check_counting
 from .finding import Finding
 from .names import check_names
 from .pair_sites import PairSites
@@ -21,6 +22,7 @@ CHECKS: tuple[Callable[[PairSites], Iterator[Finding]], ...] = (
     check_widths,
     check_supports,
     check_scales,
+    check_counting,
 )
 
 

@@ -25,9 +25,6 @@ FAULTS = {
     "OutsideThePlate": ("outside-data-plate", "y", "outside the plate `data`", "Move it into"),
     "Loop": ("sequential-plate", "x_0", "loop over the data", "as a context"),
     "PythonLoop": ("site-per-datum", "x_0", "one site for every datum", "all data at once"),
-    "RandomEffects": ("per-datum-parameters", "z", "without amortisation: the automatic guide", "Write a `guide`"),
-    "RowsOfItsOwn": ("per-datum-parameters", "z", r"each of the 12 data \(`table`\)", "computes the parameters"),
-    "RowsByStatement": ("per-datum-parameters", "z", r"each of the 12 data \(`loc`\)", "computes the parameters"),
     "ScaledByHand": ("hand-set-scale", "x", "scales `x` by 10 itself", "Remove `poutine.scale`"),
     "Subsampled": ("hand-set-scale", "data", "subsamples 4 of 12", r"SVI\(batch_size=4\)"),
     "UnusedParameter": ("no-gradient", "forgotten", "`forgotten` .* receives no gradient", "requires_grad_"),
@@ -52,6 +49,11 @@ FAULTS = {
     "Raises": ("program", "", r"after the site `m` \(broken_models.py:\d+\): .*'missing'", "Mend the program"),
     "Counts": ("data", "x", "outside the support of its Poisson .* the first in row 0", "Change the likelihood"),
     "NothingToFit": ("no-parameters", "", "nothing to fit", "nn.Parameter"),
+}
+NOTES = {
+    "RandomEffects": ("per-datum-parameters", "z", "without amortisation: the automatic guide", "Write a `guide`"),
+    "RowsOfItsOwn": ("per-datum-parameters", "z", r"each of the 12 data \(`table`\)", "computes the parameters"),
+    "RowsByStatement": ("per-datum-parameters", "z", r"each of the 12 data \(`loc`\)", "computes the parameters"),
 }
 WARNINGS = {
     "SampledAssignment": ("score-function", "c", "discrete latent `c`", "summed out exactly"),
@@ -99,6 +101,13 @@ def test_fault_is_named_with_its_cure(broken, name):
 def test_what_only_costs_is_a_warning(broken, name):
     report = report_on(broken, name)
     match(report.warnings, WARNINGS[name])
+    assert report.ok
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_what_is_good_to_know_is_a_note(broken, name):
+    report = report_on(broken, name)
+    match(report.notes, NOTES[name])
     assert report.ok
 
 

@@ -21,8 +21,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
-from ..findings.pair_sites import is_ignored
 from ..program import Program
+from .pair_sites import is_ignored
 
 _LIBRARIES = ("site-packages", "<string>", "/contextlib.py", "/functools.py")
 _ROOT = Path(__file__).resolve().parents[2]

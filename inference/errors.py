@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -17,7 +18,13 @@ __all__ = [
 
 
 class JensenError(Exception):
-    """Base of every error that jensen raises on purpose."""
+    """Base of every error that jensen raises on purpose.
+
+    Attributes:
+        finding: what was found wrong with a pair, where that is the reason.
+    """
+
+    finding: Any = None
 
 
 class DataError(JensenError, ValueError):

@@ -205,6 +205,7 @@ class Program(nn.Module):
             ModelError: for a model that bounds no evidence (``scored_by_loss``), and for the first thing found that
                 stops every use of the pair.
         """
+        from .findings.enumerated import check_enumeration
         from .structure import examine_structure
 
         check_has_evidence(self.model_owner)
@@ -213,6 +214,8 @@ class Program(nn.Module):
         if key not in self._structure:
             structure = examine_structure(self, batch, args)
             raise_first([finding for finding in structure.findings if finding.stops == ALL_USES], "fit")
+            if not self._structure:
+                raise_first(check_enumeration(self, structure, batch, args), "fit")
             self._structure[key] = structure
         return self._structure[key]
 

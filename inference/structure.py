@@ -16,7 +16,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch.distributions import constraints
 
 from .findings import PairSites, class_name, data_frames, find
-from .findings.pair_sites import is_ignored
+from .findings.pair_sites import is_ignored, still_points
 from .program import Batch, Program, Site, Structure
 
 __all__ = ["examine_structure"]
@@ -34,10 +34,14 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
                 guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
                 replayed = poutine.replay(given(program.model), trace=guide_trace)
                 model_trace = poutine.trace(replayed).get_trace(*args, **batch)
-    guide_nodes = {name: site for name, site in guide_trace.nodes.items() if not is_ignored(site)}
-    model_nodes = {name: site for name, site in model_trace.nodes.items() if not is_ignored(site)}
+                still: frozenset[str] = frozenset()
+                if any(not is_ignored(n) and class_name(n["fn"]) == "Delta" for n in guide_trace.nodes.values()):
+                    torch.manual_seed(1)
+                    again = poutine.trace(program.guide).get_trace(*args, **batch)
+                    still = still_points(_with_density(guide_trace), _with_density(again))
+    guide_nodes, model_nodes = _with_density(guide_trace), _with_density(model_trace)
     chosen = {name: torch.as_tensor(guide_trace.nodes[name]["value"]) for name in given.rows if name in guide_trace}
-    findings = find(PairSites(model_nodes, guide_nodes, batch, given.rows, chosen))
+    findings = find(PairSites(model_nodes, guide_nodes, batch, given.rows, chosen, still=still))
     nodes = [*model_nodes.values(), *guide_nodes.values()]
     sizes = {frame.size for node in nodes for frame in data_frames(node)}
     sites: dict[str, Site] = {}
@@ -51,6 +55,10 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
     order = tuple(name for name in guide_nodes if name in sites)
     nesting = -min(dims) if dims else 0
     return Structure(sites, order, nesting, sizes.pop() if sizes else None, tuple(findings))
+
+
+def _with_density(trace: Any) -> dict[str, Any]:
+    return {name: site for name, site in trace.nodes.items() if not is_ignored(site)}
 
 
 class _GivenRows(Messenger):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..findings import Finding, PairSites, in_data_plate
+from ..findings.pair_sites import still_points
 from ..findings.runs import Run
 from ..minibatch import DATA_PLATE
 from ..program import Program, Structure
@@ -29,7 +30,7 @@ class Case:
         guide_option: the guide as `SVI(guide=…)` takes it.
         batch: the data; `size` rows.
         small: fewer rows of the same data (more, if there is one datum).
-        model_run, guide_run: of `batch`; `model_small`, `guide_small`: of `small`.
+        model_run, guide_run: of `batch`; `model_small`, `guide_small`: of `small`; `guide_again`: with other draws.
         structure: as a fit would see it, or None if the pair is at fault.
     """
 
@@ -43,6 +44,7 @@ class Case:
     guide_run: Run = field(default_factory=Run)
     model_small: Run = field(default_factory=Run)
     guide_small: Run = field(default_factory=Run)
+    guide_again: Run = field(default_factory=Run)
     structure: Structure | None = None
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Case:
             model_complete=self.model_run.complete,
             guide_complete=self.guide_run.complete,
             has_guide=self.guide is not None,
+            still=still_points(self.guide_run.sites, self.guide_again.sites),
         )
 
     @property

@@ -166,6 +166,7 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
         case.guide_run = checked if checked.complete else run(program, program.guide, case.batch)
         check_failures(case, "guide", checked, case.guide_run)
         case.guide_small = run(program, program.guide, case.small)
+        case.guide_again = run(program, program.guide, case.batch, seed=1)
     draws = {name: site["value"] for name, site in case.guide_run.sites.items() if not site["is_observed"]}
     checked = run(program, program.model, case.batch, values=draws, validate=True)
     case.model_run = checked if checked.complete else run(program, program.model, case.batch, values=draws)
@@ -210,7 +211,9 @@ def _structure(case: Case) -> Any:
     try:
         return case.program.structure(case.batch)
     except JensenError as error:
-        if not case.faults:
+        if error.finding is not None:
+            case.add(error.finding)
+        elif not case.faults:
             message, _, cure = str(error).partition(". ")
             case.fault("structure", "", f"{message}.", cure or "Mend the pair.")
     except Exception as error:  # what the program raises was reported by its own run

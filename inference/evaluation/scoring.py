@@ -118,13 +118,12 @@ def refuse_point_masses(structure: Structure, metric: str) -> None:
     Raises:
         ModelError: if a latent's guide is a `Delta` that is not the image of an auxiliary draw.
     """
-    if structure.select("auxiliary"):
-        return
-    for site in structure.select("latent"):
-        if site.guide_distribution == "Delta":
+    for finding in structure.findings:
+        if finding.code == "point-mass":
             raise ModelError(
-                f"`{metric}` needs a guide with a density, but the guide of `{site.name}` is a point mass (Delta), as "
-                f'in a MAP fit or in stored draws. Use a guide such as "normal", or make `{site.name}` a parameter.'
+                f"`{metric}` needs a guide with a density, but the guide of `{finding.where}` is a point mass (Delta), "
+                f"as in a MAP fit (`AutoDelta`, `AutoLaplaceApproximation`) or in stored draws. Use a guide such as "
+                f'"normal", or make `{finding.where}` a parameter.'
             )
 
 

@@ -6,6 +6,7 @@ __all__ = ["CHECKS", "find"]
 
 from collections.abc import Callable, Iterator
 
+from .auxiliary import check_auxiliary
 from .counting import check_counting
 from .finding import Finding
 from .names import check_names
@@ -23,6 +24,7 @@ CHECKS: tuple[Callable[[PairSites], Iterator[Finding]], ...] = (
     check_supports,
     check_scales,
     check_counting,
+    check_auxiliary,
 )
 
 

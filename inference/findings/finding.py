@@ -44,7 +44,9 @@ class Finding:
 
     def error(self) -> JensenError:
         """The exception that a fit, a score or a draw raises."""
-        return (DataError if self.about_data else ModelError)(str(self))
+        error = (DataError if self.about_data else ModelError)(str(self))
+        error.finding = self
+        return error
 
 
 def raise_first(findings: Iterable[Finding], use: Use) -> None:

@@ -46,7 +46,8 @@ def check_names(pair: PairSites) -> Iterator[Finding]:
             "extra-site",
             name,
             f"The guide samples `{name}`, which the model does not have.",
-            'Remove it; if it is meant as an auxiliary variable, mark it `infer={"is_auxiliary": True}`.',
+            f"Remove it; or, if it is meant as an auxiliary variable, sample `{name}` in the model too, from a reverse "
+            f'density given the latents; or, if latents are its images, mark it `infer={{"is_auxiliary": True}}`.',
         )
 
 

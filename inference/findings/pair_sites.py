@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PairSites", "class_name", "data_frames", "in_data_plate", "is_ignored", "plate_cure"]
+__all__ = ["PairSites", "class_name", "data_frames", "in_data_plate", "is_ignored", "plate_cure", "still_points"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ class PairSites:
         model_rows, guide_rows: of each plate, the rows that the program itself gave it or drew for it.
         model_complete, guide_complete: whether the run reached its end; what follows a break was not seen.
         has_guide: whether there is a guide to compare with.
+        still: latents whose guide is a `Delta` at the same place in every run.
     """
 
     model: Mapping[str, Any]
@@ -35,6 +36,7 @@ class PairSites:
     model_complete: bool = True
     guide_complete: bool = True
     has_guide: bool = True
+    still: frozenset[str] = frozenset()
 
     @property
     def latents(self) -> dict[str, Any]:
@@ -69,6 +71,12 @@ def is_ignored(site: Any) -> bool:
         or isinstance(site["fn"], _Subsample)
         or bool(site["infer"].get("_deterministic", False))
     )
+
+
+def still_points(guide: Mapping[str, Any], again: Mapping[str, Any]) -> frozenset[str]:
+    """The `Delta` sites of a guide that are where they were in another run of it, with other draws."""
+    points = [name for name, node in guide.items() if class_name(node["fn"]) == "Delta" and name in again]
+    return frozenset(name for name in points if torch.equal(guide[name]["value"], again[name]["value"]))
 
 
 def data_frames(site: Any) -> list[Any]:

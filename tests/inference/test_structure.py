@@ -28,12 +28,12 @@ def model(x):
 
 
 def guide(x):
-    pyro.sample("hint", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+    hint = pyro.sample("hint", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
     with pyro.plate("groups", 2, dim=-2):
         pyro.sample("effect", dist.Normal(torch.zeros(3), 1.0).to_event(1))
     with pyro.plate("data", len(x)):
         pyro.sample("z", dist.Normal(x, 1.0))
-    pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+    pyro.sample("scale", dist.Delta(hint.exp(), -hint))
 
 
 def describe(model, guide=None, **batch):
@@ -51,7 +51,7 @@ def test_sites_are_described():
     assert sites["c"].enumerated == "model" and sites["c"].enumerable
     assert sites["z"].reparameterized and sites["z"].data_dim == -1
     assert sites["effect"].plates == (("groups", 2),) and sites["effect"].event_shape == (3,)
-    assert (sites["scale"].distribution, sites["scale"].guide_distribution) == ("Gamma", "LogNormal")
+    assert (sites["scale"].distribution, sites["scale"].guide_distribution) == ("Gamma", "Delta")
     assert [s.name for s in structure.global_latents] == ["scale", "effect", "hint"]
     assert [s.name for s in structure.select("latent", local=True)] == ["c", "z"]
     assert not any(s.scaled for s in sites.values())
@@ -186,10 +186,11 @@ def test_inside_the_plate_in_one_of_the_two():
         describe(inside, also)
 
 
-def test_a_guide_site_marked_auxiliary_is_accepted():
+def test_a_guide_site_marked_auxiliary_is_accepted_where_a_latent_is_its_image():
     def guide(x):
-        z_guide()(x)
-        pyro.sample("helper", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        with pyro.plate("data", len(x)):
+            helper = pyro.sample("helper", dist.Normal(x, 1.0), infer={"is_auxiliary": True})
+            pyro.sample("latent", dist.Delta(helper))
 
     assert describe(z_model, guide).sites["helper"].kind == "auxiliary"
 

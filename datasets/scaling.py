@@ -7,6 +7,7 @@ __all__ = ["Standardizer", "standardize"]
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ class Standardizer:
     scale: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor) -> Standardizer:
+    def fit(cls, x: Tensor, *, missing: bool = False) -> Standardizer:
         """Mean and (population) standard deviation of each column of `x` `(N, *features)`.
+
+        With `missing`, a NaN stands for a value that is missing, and is left out.
 
         A column whose entries are all equal carries no scale: it is centred and divided by 1, so it becomes exactly 0
         in the data it was fitted to, and keeps its own units elsewhere.
@@ -47,12 +50,26 @@ class Standardizer:
             raise ValueError(f"`x`: expected a matrix with at least one row, got the shape {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"`x`: expected floating-point columns, got {x.dtype}; convert with `x.float()`")
+        if missing:
+            return cls._of_known(_wide(x))
         if not x.isfinite().all():
             raise ValueError("`x`: expected finite entries, got NaN or infinity; impute or drop these rows first")
         x = _wide(x)
         constant = x.amax(0) == x.amin(0)
         mean = x.mean(0).where(~constant, x[0])
         scale = (x - mean).square().mean(0).sqrt()
+        return cls(mean, scale.where(~constant & (scale > 0), scale.new_ones(())))
+
+    @classmethod
+    def _of_known(cls, x: Tensor) -> Standardizer:
+        known = ~x.isnan()
+        if bool(x.isinf().any()) or not bool(known.any(0).all()):
+            raise ValueError("`x`: expected a known, finite entry in every column; drop the columns that have none")
+        filled = x.nan_to_num(0.0)
+        count = known.sum(0)
+        constant = x.nan_to_num(-torch.inf).amax(0) == x.nan_to_num(torch.inf).amin(0)
+        mean = torch.where(constant, x.nan_to_num(-torch.inf).amax(0), filled.sum(0) / count)
+        scale = ((filled - mean).square() * known).sum(0).div(count).sqrt()
         return cls(mean, scale.where(~constant & (scale > 0), scale.new_ones(())))
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -104,6 +104,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         row_weight: name of an argument ``(N,)`` that says how often each row counts in a fit, as if the row stood in
             the data that many times; None for once each. The program itself leaves it alone.
         nan_allowed: names of the arguments in which a NaN stands for a missing value.
+        unlabelled: names of the arguments of class labels in which -1 stands for a missing one.
         sparse_allowed: names of the arguments that may be given as sparse matrices; they are made dense once, on entry.
         fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
             out. To start anew, build a new model. Set it to True by hand on a model whose parameters were set by hand,
@@ -123,6 +124,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     programs: ClassVar[tuple[str, ...]] = ("model", "guide")
     row_weight: ClassVar[str | None] = None
     nan_allowed: ClassVar[tuple[str, ...]] = ()
+    unlabelled: ClassVar[tuple[str, ...]] = ()
     sparse_allowed: ClassVar[tuple[str, ...]] = ()
     fitted: bool = False
     init_arguments: dict[str, Any]

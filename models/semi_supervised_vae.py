@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["SemiSupervisedVAE"]
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -83,6 +84,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         torch.Size([5, 10])
     """
 
+    unlabelled: ClassVar[tuple[str, ...]] = ("y",)
     eye: Tensor
     zeros: Tensor
     labelled_fraction: Tensor

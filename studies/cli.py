@@ -1,4 +1,4 @@
-"""The command `jensen`: demo, fit, study, doctor, list."""
+"""The command `jensen`: demo, fit, predict, study, doctor, list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_options import Column, Data, Decimal, Header, Index, Labels, Out, Quiet, Sep, Set, Target
+
 app = typer.Typer(
     name="jensen",
     help="Latent-variable models written as Pyro programs: declare, fit by any method, score honestly.",
@@ -25,15 +27,6 @@ app = typer.Typer(
 studies = typer.Typer(help="Run a comparison written in a Python file, or report on one.", no_args_is_help=True)
 app.add_typer(studies, name="study")
 
-_Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
-_Data = Annotated[
-    str, typer.Option("--data", "-d", help="A shipped data set (see [b]jensen list[/b]), a .csv or an .npz file.")
-]
-_Target = Annotated[str | None, typer.Option(help="Column of the .csv file that becomes y; the others become x.")]
-_Set = Annotated[
-    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Option of the model's constructor.")
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 _MODEL = "A shipped class (see [b]jensen list[/b]), MODULE:CLASS or path/to/file.py:CLASS."
 
 
@@ -77,10 +70,10 @@ def _root(
 
 @app.command()
 def demo(
-    out: _Out = Path("runs/demo"),
+    out: Out = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="A few steps only, to see it work.")] = False,
     jobs: Annotated[int, typer.Option(help="Arms run at a time, in processes of their own.")] = 1,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit three models to real data by several methods, compare them, and draw what was found.
 
@@ -96,8 +89,14 @@ def demo(
 @app.command()
 def fit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
-    data: _Data,
-    target: _Target = None,
+    data: Data,
+    target: Target = None,
+    column: Column = None,
+    labels: Labels = None,
+    header: Header = None,
+    index: Index = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
     method: Annotated[str, typer.Option(help="SVI, EM or CAVI (see [b]jensen list methods[/b]).")] = "SVI",
     objective: Annotated[
         str | None, typer.Option(help="NAME or 'NAME(key=value)', of SVI; default: Trace_ELBO.")
@@ -110,7 +109,7 @@ def fit(
     batch_size: Annotated[int | None, typer.Option(help="Data a step; default: all.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the fit; default runs/fit/MODEL.")] = None,
-    settings: _Set = None,
+    settings: Set = None,
     standardize: Annotated[bool, typer.Option("--standardize", help="Scale the columns of x of a file.")] = False,
     compile_: Annotated[
         str | None, typer.Option("--compile", help="auto, trace, inductor, cudagraph or off; default: auto.")
@@ -120,7 +119,7 @@ def fit(
         str | None, typer.Option(help="float32 or float64; default: float64 for EM and CAVI, else float32.")
     ] = None,
     particles: Annotated[int, typer.Option(help="Draws per datum for the scores; 0 for no scores.")] = 1_000,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit one model to one data set, score it and save it.
 
@@ -129,14 +128,49 @@ def fit(
     jensen fit GaussianMixture --data wine --method EM --set num_components=3
     jensen fit VAE --data digits --set latent_dim=8 --set likelihood=bernoulli_grey --batch-size 128
     jensen fit my_model.py:Regression --data table.csv --target price --standardize[/dim]
+
+    New rows: [b]jensen predict[/b].
     """
-    from .fit_command import FitRequest, run_fit
+    from .fit_command import DataRequest, FitRequest, run_fit
+    from .table_format import TableOptions
 
     compiled: Any = False if compile_ in ("off", "false", "False") else compile_
     options: dict[str, Any] = {"objective": objective, "guide": guide, "steps": steps, "lr": lr, "compile": compiled}
     options |= {"batch_size": batch_size, "device": device, "dtype": dtype}
-    source = (model, data, target, standardize, settings or [])
-    run_fit(FitRequest(*source, method, options, seed, out, particles), progress=False if quiet else None)
+    source = DataRequest(
+        data, target, column or (), TableOptions(sep, decimal, header, index), labels, standardize=standardize
+    )
+    request = FitRequest(model, source, settings or (), method, options, seed, out, particles)
+    run_fit(request, progress=False if quiet else None)
+
+
+@app.command()
+def predict(
+    fit: Annotated[Path, typer.Argument(metavar="FIT", help="Folder of a fit.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV file; default: shown here.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The fit's model where it is your own, as for fit: its file is run.")
+    ] = None,
+    header: Header = None,
+    index: Index = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
+    particles: Annotated[
+        int, typer.Option(help="Draws for a prediction, and per datum for its log evidence; 0 for no evidence.")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Say what a fit makes of new rows: classes, components, latents, and how likely each row is.
+
+    Columns are found by their names, scaled as those of the fit were, and classes have their names.
+
+    [dim]jensen predict runs/fit/BayesianLogisticRegression-table --data new.csv --out predictions.csv[/dim]
+    """
+    from .predict_command import PredictRequest, run_predict
+    from .table_format import TableOptions
+
+    run_predict(PredictRequest(fit, data, TableOptions(sep, decimal, header, index), out, model, particles, seed))
 
 
 @app.command("list")
@@ -160,9 +194,15 @@ def doctor(
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="As for fit; default: drawn from the model, where it can.")
     ] = None,
-    target: _Target = None,
+    target: Target = None,
+    column: Column = None,
+    labels: Labels = None,
+    header: Header = None,
+    index: Index = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
     guide: Annotated[str | None, typer.Option(help="A name as for fit, MODULE:NAME, or the model's own.")] = None,
-    settings: _Set = None,
+    settings: Set = None,
 ) -> None:
     """Read a model and its guide before any fit: every site, what suits it, and every fault with its cure.
 
@@ -170,19 +210,22 @@ def doctor(
 
     [dim]jensen doctor my_model.py:Regression --data table.csv --target price[/dim]
     """
-    from .fit_command import run_doctor
+    from .fit_command import DataRequest, run_doctor
+    from .table_format import TableOptions
 
-    if not run_doctor(model, data=data, target=target, guide=guide, settings=settings or []):
+    options = TableOptions(sep, decimal, header, index)
+    source = None if data is None else DataRequest(data, target, column or (), options, labels)
+    if not run_doctor(model, source, guide=guide, settings=settings or ()):
         raise typer.Exit(1)
 
 
 @studies.command("run")
 def study_run(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
-    out: _Out = Path("runs"),
+    out: Out = Path("runs"),
     jobs: Annotated[int, typer.Option(help="Arms run at a time, in processes of their own; -1: all cores.")] = 1,
     report: Annotated[Path | None, typer.Option(help="Also write this html page.")] = None,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run every arm of the studies in FILE.py that is not finished, and print the table.
 
@@ -197,7 +240,7 @@ def study_run(
 @studies.command("report")
 def study_report(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
-    out: _Out = Path("runs"),
+    out: Out = Path("runs"),
     report: Annotated[Path, typer.Option(help="The html page to write.")] = Path("report.html"),
 ) -> None:
     """Report on the finished arms of the studies in FILE.py, without running any.

@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
-__all__ = ["FitRequest", "run_doctor", "run_fit"]
+__all__ = ["DataRequest", "FitRequest", "run_doctor", "run_fit"]
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jensen.inference.errors import ConfigurationError, DataError
+from jensen.inference.errors import ConfigurationError
 from jensen.inference.folders import no_empty_folder
 from jensen.inference.options import check_seed
 from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
+from .data_sizes import data_sizes, with_labels
 from .model_options import build_model
+from .preparation import Preparation, prepare
 from .resolve import find_class, find_object, parse_settings, resolve_method
 from .seeded import seeded
-from .sources import load_source
+from .sources import Source, load_source
+from .table_format import TableOptions
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which data, and how they are to be read; see `load_source` and `with_labels`."""
+
+    data: str
+    target: str | None = None
+    columns: Sequence[str] = ()
+    table: TableOptions = field(default_factory=TableOptions)
+    labels: bool | None = None
+    standardize: bool = False
+
+    def load(self) -> Source:
+        """Read the data.
+
+        Raises:
+            ConfigurationError, DataError: as `load_source` does.
+        """
+        columns = {argument: str(column) for argument, column in parse_settings(self.columns, "--column").items()}
+        if self.target is not None:
+            if "y" in columns:
+                raise ConfigurationError("`--target` and `--column y=…` are the same: expected one of them.")
+            columns["y"] = self.target
+        return load_source(self.data, self.table, columns)
 
 
 @dataclass(frozen=True)
@@ -27,9 +56,7 @@ class FitRequest:
     """What `jensen fit` was asked for; ``options`` are those of the method, None where not given."""
 
     model: str
-    data: str
-    target: str | None = None
-    standardize: bool = False
+    data: DataRequest
     settings: Sequence[str] = ()
     method: str = "SVI"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -47,57 +74,63 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
 
     metrics = _metrics(request.particles)
     check_seed(request.seed)
-    dataset = load_source(request.data, target=request.target, standardize=request.standardize)
     method = resolve_method(request.method, request.options, progress)
-    with seeded(request.seed):
-        model = _model(request.model, request.settings, dataset)
-    batch = _arguments(model, dataset.train)
-    out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{dataset.name}"
+    model, batch, record = _pair(request.model, request.settings, request.data, request.seed)
+    out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{record.data}"
     with no_empty_folder(out):
         prepare_folder(out)  # before the work, so that its end cannot fail for want of a place
         fitted = method.fit(model, batch, seed=request.seed)
         fitted.save(out)
+    record.save(out)
     show(fitted)
     for name, metric in metrics.items():
         print(f"{name}: {_score(metric, fitted, batch, request.seed)}")
-    print(f"saved in {out}; jensen.inference.load({str(out)!r}) reads it")
+    print(f"saved in {out}; new rows: jensen predict {out} --data FILE; in Python: jensen.inference.load({str(out)!r})")
     return out
 
 
-def run_doctor(model: str, *, data: str | None, target: str | None, guide: str | None, settings: Sequence[str]) -> bool:
+def run_doctor(model: str, data: DataRequest | None, *, guide: str | None, settings: Sequence[str]) -> bool:
     """Print the examination of a model and its guide; return whether no fault was found."""
     from rich import print as show
 
     from jensen.inference.doctor import examine
 
-    dataset = None if data is None else load_source(data, target=target)
-    with seeded(0):
-        built = _model(model, settings, dataset)
-    batch = None if dataset is None else _arguments(built, dataset.train)
+    built, batch = None, None
+    if data is None:
+        with seeded(0):
+            built = _checked(model, build_model(_factory(model), parse_settings(settings)))
+    else:
+        built, batch, _ = _pair(model, settings, data, 0)
     report = examine(built, find_object(guide) if guide is not None and ":" in guide else guide, batch)
     show(report)
     return not report.faults
 
 
-def _model(text: str, settings: Sequence[str], dataset: Any) -> Any:
-    factory = find_class(text, "models", LatentVariableModel, "model")
-    shape = tuple(dataset.train["x"].shape[1:]) if dataset is not None and "x" in dataset.train else ()
-    sizes = {"num_features": shape[0]} if len(shape) == 1 else {}
-    model = build_model(factory, parse_settings(settings), sizes | ({"data_shape": shape} if shape else {}))
+def _pair(
+    text: str, settings: Sequence[str], data: DataRequest, seed: int
+) -> tuple[LatentVariableModel, dict[str, Any], Preparation]:
+    """The model, with its networks drawn under the seed, and its data; says what was read."""
+    factory, given = _factory(text), parse_settings(settings)
+    source = with_labels(data.load(), factory, given, data.labels)
+    for line in source.describe():
+        print(line)
+    sizes = data_sizes(source, factory, given)
+    with seeded(seed):
+        model = _checked(text, build_model(factory, given, sizes))
+    batch, record = prepare(source, model, text, sizes | given, data.standardize)
+    if unused := [name for name in (*source.arrays, *source.texts) if name not in (*batch, "x")]:
+        print(f"not used: {', '.join(unused)}, which {type(model).__name__} does not take")
+    return model, batch, record
+
+
+def _factory(text: str) -> Any:
+    return find_class(text, "models", LatentVariableModel, "model")
+
+
+def _checked(text: str, model: Any) -> LatentVariableModel:
     if not isinstance(model, LatentVariableModel):
         raise ConfigurationError(f"`{text}`: expected a LatentVariableModel, got {type(model).__name__}.")
     return model
-
-
-def _arguments(model: LatentVariableModel, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the data that the model takes."""
-    chosen = {name: batch[name] for name in model.arguments if name in batch}
-    missing = [name for name in model.arguments if name not in batch]
-    if missing:
-        known = ", ".join(f"`{name}`" for name in batch)
-        hint = " Give the column with --target." if missing == ["y"] else ""
-        raise DataError(f"`{missing[0]}` is an argument of the model that the data lack; they have {known}.{hint}")
-    return chosen
 
 
 def _metrics(particles: int) -> dict[str, Callable[..., Any]]:
@@ -117,4 +150,6 @@ def _score(metric: Callable[..., Any], fitted: Any, batch: Mapping[str, Any], se
         estimate = metric(fitted, batch, seed=seed)
     except (ValueError, RuntimeError) as error:
         return f"none ({error})"
+    if estimate.value == -math.inf and estimate.stderr == 0:  # a k-hat where nothing was drawn
+        return "none needed: exact"
     return f"{estimate.per_datum} nats per datum" if estimate.n > 1 else str(estimate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["clear", "read_json", "slug", "swap_folder", "write_json", "write_text"]
+__all__ = ["check_file", "clear", "read_json", "slug", "swap_folder", "write_json", "write_text"]
 
 import hashlib
 import json
@@ -14,6 +14,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from jensen.inference.errors import ConfigurationError
+from jensen.inference.storage import prepare_folder
 
 _LONGEST = 150
 
@@ -50,6 +53,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as strict JSON, atomically; non-finite floats become ``"nan"``, ``"inf"``, ``"-inf"``."""
     write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def check_file(path: Path, option: str) -> None:
+    """Prove that a file can be written, before the work for it is done; no folder is made for it yet.
+
+    Raises:
+        ConfigurationError: the path is a folder's.
+        CheckpointError: its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise ConfigurationError(f"`{option} {path}`: expected the name of a file, got a folder.")
+    prepare_folder(next(folder for folder in path.expanduser().absolute().parents if folder.exists()))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

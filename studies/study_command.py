@@ -7,10 +7,10 @@ __all__ = ["find_studies", "report_file", "run_file"]
 from pathlib import Path
 
 from jensen.inference.errors import ConfigurationError
-from jensen.inference.storage import prepare_folder
 
 from .resolve import load_file
 from .seeded import seeded
+from .storage import check_file
 from .study import Study
 
 
@@ -29,19 +29,6 @@ def find_studies(file: Path) -> list[Study]:
     return list(found.values())
 
 
-def check_report(path: Path) -> None:
-    """Prove that the page can be written, before the arms are run; no folder is made for it yet.
-
-    Raises:
-        ConfigurationError: the path is a folder.
-        CheckpointError: its folder cannot be made or written.
-    """
-    if path.is_dir():
-        raise ConfigurationError(f"`--report {path}`: expected the name of an html file, got a folder.")
-    there = next(folder for folder in path.expanduser().absolute().parents if folder.exists())
-    prepare_folder(there)
-
-
 def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress: bool | None) -> bool:
     """Run the studies of ``file`` and print one table; return whether every arm finished (Ctrl-C is raised again)."""
     from rich import print as show
@@ -50,7 +37,7 @@ def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress:
     from .table import table
 
     if report is not None:
-        check_report(report)
+        check_file(report, "--report")
     results = []
     for study in find_studies(file):
         results.append(study.run(out, jobs=jobs, progress=progress))
@@ -71,7 +58,7 @@ def report_file(file: Path, out: Path, report: Path) -> None:
     from .report import write_report
     from .table import table
 
-    check_report(report)
+    check_file(report, "--report")
     results = [study.load(out) for study in find_studies(file)]
     if not any(len(result.fits) for result in results):
         raise ConfigurationError(f"`{out}`: expected finished arms of `{file}`, found none; run them first.")

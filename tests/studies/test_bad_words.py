@@ -155,7 +155,7 @@ BAD = {
     "study asks": (["study", "run", "asks.py"], "asks.py"),
     "study asserts": (["study", "report", "assertion.py"], "assertion.py:2: AssertionError"),
     "study misbuilt": (["study", "run", "configured.py"], "configured.py:3: `model`: expected a model"),
-    "report is a folder": (["study", "run", "empty.py", "--report", "."], "`--report .`: expected the name of an html"),
+    "report is a folder": (["study", "run", "empty.py", "--report", "."], "`--report .`: expected the name of a file"),
     "report behind a file": (["study", "run", "empty.py", "--report", "text.txt/a.html"], "text.txt"),
 }
 

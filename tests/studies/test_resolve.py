@@ -94,40 +94,11 @@ def test_sizes_of_the_data_are_filled_in():
         build_model(BayesianLogisticRegression(3), {"num_features": 3})
 
 
-def test_csv_files_with_a_numeric_or_a_text_target(tmp_path):
-    (tmp_path / "table.csv").write_text("a,b,kind\n1,2,yes\n3,4.5,no\n5,6,yes\n")
-    data = load_source(str(tmp_path / "table.csv"), target="kind")
-    assert data.feature_names == ("a", "b")
-    assert torch.equal(data.train["x"], torch.tensor([[1.0, 2.0], [3.0, 4.5], [5.0, 6.0]]))
-    assert data.train["y"].tolist() == [1, 0, 1]
-    assert data.target_names == ("no", "yes")
-    scaled = load_source(str(tmp_path / "table.csv"), target="kind", standardize=True).train["x"]
-    assert scaled.mean(0).abs().max() < 1e-6
-    with pytest.raises(DataError, match="expected numbers in column `kind`, got `yes`"):
-        load_source(str(tmp_path / "table.csv"), target="b")
-    with pytest.raises(ConfigurationError, match=r"`--target kid` is not a column of .*Did you mean `kind`"):
-        load_source(str(tmp_path / "table.csv"), target="kid")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "expected a CSV file with a header line"),
-        ("a,b\n", "expected at least one row, got none"),
-        ("a,b\n1,2\n3,\n", "a value is missing in column `b`, line 3"),
-    ],
-)
-def test_csv_files_that_hold_no_data(tmp_path, content, message):
-    (tmp_path / "table.csv").write_text(content)
-    with pytest.raises(DataError, match=message):
-        load_source(str(tmp_path / "table.csv"))
-
-
 def test_npz_files(tmp_path):
     numpy.savez(tmp_path / "arrays.npz", x=numpy.ones((3, 2)), y=numpy.array([0, 1, 2]))
     data = load_source(str(tmp_path / "arrays.npz"))
-    assert data.train["x"].dtype == torch.float64  # as it stands in the file: a fit rounds it, once
-    assert data.train["y"].dtype == torch.int64
+    assert data.arrays["x"].dtype == torch.float64  # as it stands in the file: a fit rounds it, once
+    assert data.arrays["y"].dtype == torch.int64
     numpy.savez(tmp_path / "text.npz", x=numpy.array(["a", "b"]))
     with pytest.raises(DataError, match="expected numbers in the array `x`"):
         load_source(str(tmp_path / "text.npz"))
@@ -141,17 +112,17 @@ def test_npz_files(tmp_path):
     with pytest.raises(DataError, match=r"expected an \.npz file of numeric arrays"):
         load_source(str(tmp_path / "broken.npz"))
     with pytest.raises(ConfigurationError, match=r"`--target`: expected with a \.csv file only"):
-        load_source(str(tmp_path / "arrays.npz"), target="y")
+        load_source(str(tmp_path / "arrays.npz"), columns={"y": "y"})
 
 
 def test_shipped_data_sets():
-    assert load_source("wine").num_features == 13
+    assert load_source("wine").arrays["x"].shape == (178, 13)
     with pytest.raises(ConfigurationError, match=r"a \.csv or an \.npz file\. Did you mean `wine`"):
         load_source("wines")
     with pytest.raises(ConfigurationError, match="there is no such file"):
         load_source("nowhere.csv")
     with pytest.raises(ConfigurationError, match="got it with the data set `wine`"):
-        load_source("wine", target="y")
+        load_source("wine", columns={"y": "y"})
 
 
 def test_methods_are_found_with_the_options_that_were_given():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -19,11 +20,23 @@ from .findings import PairSites, class_name, data_frames, find
 from .findings.pair_sites import is_ignored, still_points
 from .program import Batch, Program, Site, Structure
 
-__all__ = ["examine_structure"]
+__all__ = ["EagerRun", "examine_structure", "run_pair"]
 
 
-def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
-    """Run guide and model once, with Pyro's validation on, and describe their sites and what is wrong with them."""
+@dataclass(frozen=True)
+class EagerRun:
+    """What one eager run of a pair recorded: both programs' sites with a density, the rows of each plate in both, and
+    the latents that the guide puts at the same point in every run."""
+
+    model: dict[str, Any]
+    guide: dict[str, Any]
+    model_rows: dict[str, torch.Tensor]
+    guide_rows: dict[str, torch.Tensor]
+    still: frozenset[str] = frozenset()
+
+
+def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> EagerRun:
+    """Run guide and model once, eagerly and with Pyro's validation on; nothing of the pair is changed."""
     cuda = {v.device for v in [*batch.values(), *args] if isinstance(v, torch.Tensor) and v.is_cuda}
     validated, given = pyro.validation_enabled(True), _GivenRows()
     with torch.random.fork_rng(devices=list(cuda)), program.environment(), validated, torch.no_grad():
@@ -39,9 +52,15 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
                     torch.manual_seed(1)
                     again = poutine.trace(program.guide).get_trace(*args, **batch)
                     still = still_points(_with_density(guide_trace), _with_density(again))
-    guide_nodes, model_nodes = _with_density(guide_trace), _with_density(model_trace)
     chosen = {name: torch.as_tensor(guide_trace.nodes[name]["value"]) for name in given.rows if name in guide_trace}
-    findings = find(PairSites(model_nodes, guide_nodes, batch, given.rows, chosen, still=still))
+    return EagerRun(_with_density(model_trace), _with_density(guide_trace), given.rows, chosen, still)
+
+
+def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
+    """Run guide and model once, with Pyro's validation on, and describe their sites and what is wrong with them."""
+    run = run_pair(program, batch, args)
+    model_nodes, guide_nodes = run.model, run.guide
+    findings = find(PairSites(model_nodes, guide_nodes, batch, run.model_rows, run.guide_rows, still=run.still))
     nodes = [*model_nodes.values(), *guide_nodes.values()]
     sizes = {frame.size for node in nodes for frame in data_frames(node)}
     sites: dict[str, Site] = {}

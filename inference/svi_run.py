@@ -21,6 +21,7 @@ from .interrupts import deferred_interrupt
 from .lr_schedules import LearningRates
 from .non_finite import explain_non_finite, parameters_are_finite
 from .objectives.base import Objective
+from .observed_values import check_fed
 from .pair_checks import check_pair
 from .presentation import presented
 from .program import Program
@@ -84,6 +85,7 @@ class Run:
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
         seen = presented(svi.transform, self.program.model_owner, feed.batch(0), seed)
         check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
+        check_fed(self.program, data, validation, feed, svi.transform, seed)
         function = StepFunction(
             self.program,
             self.objective,

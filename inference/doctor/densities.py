@@ -1,4 +1,4 @@
-"""The densities at the start: finite, and taken at values inside the supports."""
+"""The densities at the start: finite."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ..densities import log_prob_of
-from ..findings import class_name
+from ..findings.membership import inside
 from ..findings.runs import Run, run
-from ..findings.support_sets import support_text
 from .case import Case
 from .failures import first_line
 
@@ -45,9 +44,8 @@ def _check(case: Case, who: str, record: Run, name: str, site: Any) -> bool:
     fn, value = site["fn"], site["value"]
     if (who == "guide" and site["is_observed"]) or case.has("support-mismatch", where=name):
         return False
-    if site["is_observed"] and not _inside(fn, value):
-        _outside(case, name, fn, value)
-        return True
+    if site["is_observed"] and case.has("data"):
+        return True  # the data were found at fault already
     try:
         with torch.no_grad():
             log_prob = log_prob_of(site)
@@ -73,30 +71,6 @@ def _check(case: Case, who: str, record: Run, name: str, site: Any) -> bool:
     return True
 
 
-def _inside(fn: Any, value: torch.Tensor) -> bool:
-    try:
-        return bool(fn.support.check(value).all())
-    except (NotImplementedError, RuntimeError, ValueError):
-        return True
-
-
-def _outside(case: Case, name: str, fn: Any, value: torch.Tensor) -> None:
-    if any(fault.code == "data" and f"`{name}`" in fault.message for fault in case.faults):
-        return
-    good = fn.support.check(value)
-    while good.ndim > 1:
-        good = good.all(-1)
-    count = int((~good).sum()) if good.ndim else 1
-    row = f", the first in row {int((~good).nonzero()[0])}" if good.ndim else ""
-    case.fault(
-        "data",
-        name,
-        f"The data of `{name}` are outside the support of its {class_name(fn)} ({support_text(fn.support)}): {count} "
-        f"{'datum' if count == 1 else 'data'}{row}.",
-        "Change the likelihood, or recode or rescale the data.",
-    )
-
-
 def _reason(fn: Any, value: torch.Tensor) -> str:
     if not bool(torch.isfinite(value).all()):
         return ": its value is not finite"
@@ -110,7 +84,8 @@ def _reason(fn: Any, value: torch.Tensor) -> str:
                 return f": its `{part}` is not finite"
             if part in ("scale", "rate", "concentration", "df") and bool((parameter <= 0).any()):
                 return f": its `{part}` is not positive"
-    return "" if _inside(fn, value) else ": its value is outside the support"
+    known = inside(fn, value)
+    return "" if known is None or bool(known[0].all()) else ": its value is outside the support"
 
 
 def _short(name: str) -> str:

@@ -173,8 +173,10 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
     check_failures(case, "model", checked, case.model_run)
     case.model_small = run(program, program.model, case.small)
 
+    said = [fault.message for fault in case.faults if fault.code == "data"]
     for finding in find(case.sites):
-        case.add(finding)
+        if not (finding.about_data and any(f"`{finding.where}`" in message for message in said)):
+            case.add(finding)
     check_plates(case)
     check_stability(case)
     check_small(case)

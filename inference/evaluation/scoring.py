@@ -16,6 +16,7 @@ from ..errors import ConfigurationError, DataError, ModelError
 from ..findings import raise_first
 from ..fit import Fit
 from ..fit_context import drawing, ready
+from ..observed_values import check_values
 from ..program import Program, Structure
 
 __all__ = ["Scored", "check_count", "random_sites", "refuse_point_masses", "scored"]
@@ -69,6 +70,8 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
     program: Program = fit.program
     batch = _data(fit, data)
     with ready(program, seed=0) as device:
+        if data is not None:
+            check_values(program, batch, device=device)
         yield Scored(drawing(program) if draw_discrete else program, batch, device)
 
 

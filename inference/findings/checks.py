@@ -10,6 +10,7 @@ from .auxiliary import check_auxiliary
 from .counting import check_counting
 from .finding import Finding
 from .names import check_names
+from .observed import check_observed
 from .pair_sites import PairSites
 from .plates import check_plates
 from .scales import check_scales
@@ -21,6 +22,7 @@ CHECKS: tuple[Callable[[PairSites], Iterator[Finding]], ...] = (
     check_plates,
     check_shapes,
     check_widths,
+    check_observed,
     check_supports,
     check_scales,
     check_counting,

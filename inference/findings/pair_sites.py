@@ -13,6 +13,7 @@ from pyro.distributions import Delta
 from pyro.poutine.subsample_messenger import _Subsample
 
 from ..minibatch import DATA_PLATE
+from .support_sets import base_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class PairSites:
         model_complete, guide_complete: whether the run reached its end; what follows a break was not seen.
         has_guide: whether there is a guide to compare with.
         still: latents whose guide is a `Delta` at the same place in every run.
+        first_row: where in all the data the batch begins; `part` says of what else it is a part, such as a stream.
     """
 
     model: Mapping[str, Any]
@@ -37,6 +39,8 @@ class PairSites:
     guide_complete: bool = True
     has_guide: bool = True
     still: frozenset[str] = frozenset()
+    first_row: int = 0
+    part: str = ""
 
     @property
     def latents(self) -> dict[str, Any]:
@@ -90,6 +94,5 @@ def in_data_plate(site: Any) -> bool:
 
 def class_name(fn: Any) -> str:
     """The name of a distribution's class, under what wraps it."""
-    while fn.__class__.__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-        fn = fn.base_dist
+    fn = base_of(fn)
     return "Delta" if isinstance(fn, Delta) else fn.__class__.__name__

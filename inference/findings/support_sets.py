@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["covers", "support_of", "support_text"]
+__all__ = ["base_of", "covers", "elementary", "support_of", "support_text", "unwrapped"]
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.distributions import constraints, transforms
 
 _BOUNDS: dict[str, tuple[float, float]] = {"_Real": (-math.inf, math.inf), "_SoftplusPositive": (0.0, math.inf)}
-_MONOTONE = (
-    transforms.AffineTransform,
-    transforms.ExpTransform,
-    transforms.SigmoidTransform,
-    transforms.SoftplusTransform,
-    transforms.TanhTransform,
-)
+_IMAGES: dict[type, Callable[[Any, torch.Tensor], torch.Tensor]] = {  # of a bound, without torch's clips near the ends
+    transforms.AffineTransform: lambda step, end: step.loc + step.scale * end,
+    transforms.ExpTransform: lambda step, end: end.exp(),
+    transforms.PowerTransform: lambda step, end: end.pow(step.exponent),
+    transforms.SigmoidTransform: lambda step, end: end.sigmoid(),
+    transforms.SoftplusTransform: lambda step, end: torch.nn.functional.softplus(end),
+    transforms.TanhTransform: lambda step, end: end.tanh(),
+}
 _WORDS = {
     "_Simplex": "simplex",
     "_LowerCholesky": "lower Cholesky factors",
@@ -46,9 +47,8 @@ def covers(prior: Any, guide: Any) -> bool | None:
         return False
     first, second = _bounds(prior), _bounds(guide)
     if first is not None and second is not None:
-        return bool((torch.as_tensor(second[0]) >= torch.as_tensor(first[0])).all()) and bool(
-            (torch.as_tensor(second[1]) <= torch.as_tensor(first[1])).all()
-        )
+        slack = _rounding(*first, *second)
+        return _at_most(first[0], second[0], slack) and _at_most(second[1], first[1], slack)
     if type(prior) is type(guide):
         return True
     if first is not None and first[0] == -math.inf and first[1] == math.inf and not prior.is_discrete:
@@ -58,39 +58,47 @@ def covers(prior: Any, guide: Any) -> bool | None:
     return None
 
 
+def base_of(fn: Any) -> Any:
+    """The distribution under what only reshapes or masks it."""
+    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
+        fn = fn.base_dist
+    return fn
+
+
 def support_of(fn: Any) -> Any:
     """The support of a distribution, or None where torch only knows a set around it.
 
     A transformed distribution's own `support` is the codomain of its last transform (all reals after an affine one), so
     it is computed here by sending the bounds of the base through the transforms.
     """
-    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-        fn = fn.base_dist
+    fn = base_of(fn)
     if not getattr(fn, "transforms", None):
         return fn.support
-    bounds = _bounds(_base(fn.base_dist.support))
-    for transform in _flat(fn.transforms):
-        if bounds is None or not isinstance(transform, _MONOTONE):
-            return None
-        ends = [transform(torch.as_tensor(bound, dtype=torch.get_default_dtype())) for bound in bounds]
-        bounds = torch.minimum(*ends), torch.maximum(*ends)
-    assert bounds is not None
-    low, high = bounds
-    if bool(torch.isnan(torch.as_tensor(low)).any() or torch.isnan(torch.as_tensor(high)).any()):
+    bounds, steps = _bounds(_base(support_of(fn.base_dist))), elementary(fn.transforms)
+    if bounds is None or not steps:
         return None
-    if bool((torch.as_tensor(high) == math.inf).all()):
-        return constraints.real if bool((torch.as_tensor(low) == -math.inf).all()) else constraints.greater_than(low)
+    low, high = (torch.as_tensor(bound, dtype=torch.get_default_dtype()) for bound in bounds)
+    for step in steps:
+        ends = _IMAGES[type(step)](step, low), _IMAGES[type(step)](step, high)
+        low, high = torch.minimum(*ends), torch.maximum(*ends)
+    if bool(torch.isnan(low).any() or torch.isnan(high).any()):
+        return None
+    if bool((high == math.inf).all()):
+        return constraints.real if bool((low == -math.inf).all()) else constraints.greater_than(low)
     return constraints.interval(low, high)
 
 
-def _flat(parts: Any) -> Iterator[Any]:
-    for transform in parts:
-        if isinstance(transform, transforms.ComposeTransform):
-            yield from _flat(transform.parts)
-        elif isinstance(transform, transforms.IndependentTransform):
-            yield from _flat([transform.base_transform])
-        else:
-            yield transform
+def elementary(steps: Any) -> list[Any]:
+    """The transforms one after another, if each is elementwise and monotone; else an empty list."""
+    found: list[Any] = []
+    for step in steps:
+        if isinstance(step, transforms.IndependentTransform):
+            step = step.base_transform
+        parts = elementary(step.parts) if isinstance(step, transforms.ComposeTransform) else [step]
+        if not parts or not all(type(part) in _IMAGES for part in parts):
+            return []
+        found += parts
+    return found
 
 
 def support_text(support: Any) -> str:
@@ -104,7 +112,8 @@ def support_text(support: Any) -> str:
         return name.lstrip("_").lower()
     low, high = (_number(bound) for bound in bounds)
     if base.is_discrete:
-        return f"{{{low}, …, {high}}}" if high not in ("inf", "n") else f"integers >= {low}"
+        between = ", " if high == "1" else ", …, "
+        return f"{{{low}{between}{high}}}" if high not in ("inf", "n") else f"integers >= {low}"
     if (low, high) == ("-inf", "inf"):
         return "real"
     if high == "inf":
@@ -114,9 +123,15 @@ def support_text(support: Any) -> str:
     return f"({low}, {high})"
 
 
-def _base(support: Any) -> Any:
+def unwrapped(support: Any) -> Any:
+    """The constraint of one entry, under `independent`."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
+    return support
+
+
+def _base(support: Any) -> Any:
+    support = unwrapped(support)
     return _around(support) if type(support).__name__ == "MixtureSameFamilyConstraint" else support
 
 
@@ -143,6 +158,17 @@ def _bounds(support: Any) -> tuple[Any, Any] | None:
     if low is None and high is None:
         return None
     return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _at_most(first: Any, second: Any, slack: Any) -> bool:
+    return bool((torch.as_tensor(first) <= torch.as_tensor(second) + slack).all())
+
+
+def _rounding(*bounds: Any) -> float | torch.Tensor:
+    """What a bound that a transform computes, `loc + scale`, may be off by."""
+    sizes = [torch.as_tensor(bound, dtype=torch.get_default_dtype()).detach().abs() for bound in bounds]
+    finite = [torch.where(torch.isfinite(size), size, torch.zeros_like(size)).amax() for size in sizes if size.numel()]
+    return 4 * torch.finfo(torch.get_default_dtype()).eps * max(finite, default=torch.tensor(0.0))
 
 
 def _number(bound: Any) -> str:

@@ -137,7 +137,12 @@ class Stream(Feed):
     Args:
         open_at: ``open_at(step)`` yields the batches of `step`, `step` + 1, ….
         part: this process's part of a batch, a function of the batch's size, or None for all of it.
+
+    Attributes:
+        look: called with each batch that is read, and its step; None looks at none.
     """
+
+    look: Callable[[dict[str, torch.Tensor], int], None] | None = None
 
     def __init__(
         self,
@@ -166,6 +171,8 @@ class Stream(Feed):
                 )
             mine = self.part(size)
             batch = {key: value[mine] for key, value in batch.items()}
+        if self.look is not None:
+            self.look(batch, step)
         self._step, self._batch = step, batch
         return batch
 

@@ -47,7 +47,7 @@ FAULTS = {
     "PlateTwice": ("repeated-plate", "data", "model declares the plate `data` more than once", "with plate:"),
     "GuideTakesLess": ("guide-arguments", "y", "takes no argument `y`", r"def guide\(self, x, y\)"),
     "Raises": ("program", "", r"after the site `m` \(broken_models.py:\d+\): .*'missing'", "Mend the program"),
-    "Counts": ("data", "x", "outside the support of its Poisson .* the first in row 0", "Change the likelihood"),
+    "Counts": ("data", "x", "in row 0 and 11 more such values, outside the support of its Poisson", "Pass counts"),
     "NothingToFit": ("no-parameters", "", "nothing to fit", "nn.Parameter"),
 }
 NOTES = {

@@ -8,6 +8,7 @@ from .em import EM
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
 from .evaluation import (
     Estimate,
+    Marginal,
     MutationEffects,
     active_units,
     bound_perplexity,
@@ -16,6 +17,7 @@ from .evaluation import (
     fitted_topics,
     fold_in,
     log_evidence,
+    marginals,
     mutation_effects,
     mutation_scan,
     npmi_coherence,
@@ -64,6 +66,7 @@ __all__ = [
     "JensenError",
     "Linear",
     "LossMinimization",
+    "Marginal",
     "ModelError",
     "MutationEffects",
     "NonFiniteError",
@@ -82,6 +85,7 @@ __all__ = [
     "iwae_schedule",
     "load",
     "log_evidence",
+    "marginals",
     "minibatch",
     "mutation_effects",
     "mutation_scan",

@@ -8,19 +8,16 @@ expectation :math:`\sum_y q(y \mid x) f(y)`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.ops.contract import contract_to_tensor
-from pyro.ops.rings import LogRing
 
-from .densities import log_prob_of
 from .errors import ModelError
 from .findings.pair_sites import is_ignored
 from .minibatch import DATA_PLATE
 from .program import Structure
+from .sum_product import Factor, align, factor_of, negative, sum_out
 
 __all__ = ["Part", "contract"]
 
@@ -36,15 +33,6 @@ class Part:
     log_q: torch.Tensor | None
     weight: Any = 1.0
     pathwise: bool = True
-
-
-@dataclass(frozen=True)
-class _Factor:
-    """A log density with its dimensions named: one symbol each, plates and enumerated variables alike."""
-
-    tensor: torch.Tensor
-    dims: str
-    ordinal: frozenset[str]
 
 
 def contract(
@@ -70,12 +58,12 @@ def contract(
     data = plates.get(DATA_PLATE)
     model_nodes, guide_nodes = _scored(model_trace), _scored(guide_trace, guide=True)
     # A mask hides what depends on a discrete latent, never its own probabilities, which must still sum to one.
-    log_p = {name: _factor(node, plates, masked=name not in summed) for name, node in model_nodes.items()}
-    log_q = {name: _factor(node, plates) for name, node in _scored(scoring_trace, guide=True).items()}
+    log_p = {name: factor_of(node, plates, masked=name not in summed) for name, node in model_nodes.items()}
+    log_q = {name: factor_of(node, plates) for name, node in _scored(scoring_trace, guide=True).items()}
     symbol_of = {n: node["infer"].get("_enumerate_symbol") for n, node in {**model_nodes, **guide_nodes}.items()}
     sum_dims = {symbol for name in summed if (symbol := symbol_of[name])}
     posterior = {
-        symbol: _factor(node, plates, masked=False)
+        symbol: factor_of(node, plates, masked=False)
         for name, node in guide_nodes.items()
         if (symbol := symbol_of[name]) and symbol not in sum_dims
     }
@@ -83,7 +71,7 @@ def contract(
     _check_pathwise(pathwise, log_q, sum_dims | set(posterior), structure)
     weight = {n: _weight(node, structure) for n, node in {**guide_nodes, **model_nodes}.items()}
 
-    def finish(name: str, factor: _Factor | None) -> torch.Tensor | None:
+    def finish(name: str, factor: Factor | None) -> torch.Tensor | None:
         if factor is None:
             return None
         return _finish(_average(factor, posterior), data if structure.sites[name].local else None, structure)
@@ -108,7 +96,7 @@ def contract(
         local = all(structure.sites[name].local for name in summed)
         _check_group(group + extra, weight, local, model_nodes, structure)
         target = frozenset({data} if local and data else ())
-        total = _sum_out([log_p[n] for n in group] + [_negative(log_q[n]) for n in extra], sum_dims, target)
+        total = sum_out([log_p[n] for n in group] + [negative(log_q[n]) for n in extra], sum_dims, target)
         value = _finish(_average(total, posterior), data if local else None, structure)
         parts.append(Part("*".join(sorted(summed)), "marginal", local, value, None, weight[group[0]]))
     return parts
@@ -124,7 +112,7 @@ def _weight(node: Any, structure: Structure) -> Any:
 
 
 def _check_pathwise(
-    pathwise: dict[str, bool], log_q: dict[str, _Factor], enumerated: set[str], structure: Structure
+    pathwise: dict[str, bool], log_q: dict[str, Factor], enumerated: set[str], structure: Structure
 ) -> None:
     for name, has_gradient in pathwise.items():
         if not has_gradient and not enumerated.isdisjoint(log_q[name].dims):
@@ -154,68 +142,10 @@ def _check_group(
             )
 
 
-def _negative(factor: _Factor) -> _Factor:
-    return _Factor(-factor.tensor, factor.dims, factor.ordinal)
-
-
-def _factor(node: Any, plates: dict[str, str], masked: bool = True) -> _Factor:
-    tensor = log_prob_of(node, masked)
-    symbol_of = node["infer"]["_dim_to_symbol"]
-    try:
-        dims = "".join(symbol_of[i - tensor.dim()] for i, size in enumerate(tensor.shape) if size > 1)
-    except KeyError as error:
-        raise ModelError(
-            f"The log density of `{node['name']}` has shape {tuple(tensor.shape)}, wider than the plates around it. "
-            f"Mark the extra dimensions with `.to_event(…)`, or add a plate for them."
-        ) from error
-    ordinal = frozenset(plates[f.name] for f in node["cond_indep_stack"] if f.vectorized)
-    return _Factor(tensor.squeeze() if 1 in tensor.shape else tensor, dims, ordinal)
-
-
-class _LogSumProduct(LogRing):
-    """Sums of products in log space with plain broadcasting, one variable eliminated at a time.
-
-    Pyro's own ring goes through a custom autograd function, which vmap cannot run.
-    """
-
-    def sumproduct(self, terms: Any, dims: Any) -> Any:
-        factors = [_Factor(term, term._pyro_dims, frozenset()) for term in terms]
-        for symbol in sorted(dims):
-            joint = _multiply([f for f in factors if symbol in f.dims])
-            reduced = joint.tensor.logsumexp(joint.dims.index(symbol))
-            factors = [f for f in factors if symbol not in f.dims]
-            factors.append(_Factor(reduced, joint.dims.replace(symbol, ""), frozenset()))
-        product = _multiply(factors)
-        result = product.tensor.view(product.tensor.shape)
-        result._pyro_dims = product.dims  # type: ignore[attr-defined]
-        return result
-
-    def broadcast(self, term: Any, ordinal: Any) -> Any:
-        return term  # a plate of size one has no dimension; `_finish` widens the result
-
-
-def _multiply(factors: list[_Factor]) -> _Factor:
-    order = sorted({symbol for factor in factors for symbol in factor.dims})
-    total = _align(factors[0], order)
-    for factor in factors[1:]:
-        total = total + _align(factor, order)
-    return _Factor(total, "".join(order), frozenset())
-
-
-def _sum_out(factors: list[_Factor], sum_dims: set[str], target: frozenset[str]) -> _Factor:
-    tree: OrderedDict[frozenset[str], list[torch.Tensor]] = OrderedDict()
-    for factor in factors:
-        tensor = factor.tensor.view(factor.tensor.shape)
-        tensor._pyro_dims = factor.dims  # type: ignore[attr-defined]
-        tree.setdefault(factor.ordinal, []).append(tensor)
-    total = contract_to_tensor(tree, set(sum_dims), target_ordinal=target, ring=_LogSumProduct())
-    return _Factor(total, total._pyro_dims, target)
-
-
-def _average(factor: _Factor, posterior: dict[str, _Factor]) -> _Factor:
+def _average(factor: Factor, posterior: dict[str, Factor]) -> Factor:
     r"""``\sum_y q(y) f(y)`` over every averaged dimension of `factor`, and over those that `q` depends on."""
     dims = set(factor.dims)
-    weights: list[_Factor] = []
+    weights: list[Factor] = []
     pending = [s for s in factor.dims if s in posterior]
     used: set[str] = set()
     while pending:
@@ -229,24 +159,15 @@ def _average(factor: _Factor, posterior: dict[str, _Factor]) -> _Factor:
     if not weights:
         return factor
     order = sorted(dims)
-    tensor = _align(factor, order)
-    probability = sum((_align(weight, order) for weight in weights), start=tensor.new_zeros(())).exp()
+    tensor = align(factor, order)
+    probability = sum((align(weight, order) for weight in weights), start=tensor.new_zeros(())).exp()
     tensor = torch.where(probability > 0, tensor, tensor.new_zeros(())) * probability
     gone = [i for i, symbol in enumerate(order) if symbol in used]
     kept = "".join(symbol for symbol in order if symbol not in used)
-    return _Factor(tensor.sum(gone), kept, factor.ordinal)
+    return Factor(tensor.sum(gone), kept, factor.ordinal)
 
 
-def _align(factor: _Factor, order: list[str]) -> torch.Tensor:
-    present = [symbol for symbol in order if symbol in factor.dims]
-    tensor = factor.tensor.permute([factor.dims.index(symbol) for symbol in present])
-    for i, symbol in enumerate(order):
-        if symbol not in factor.dims:
-            tensor = tensor.unsqueeze(i)
-    return tensor
-
-
-def _finish(factor: _Factor, data: str | None, structure: Structure) -> torch.Tensor:
+def _finish(factor: Factor, data: str | None, structure: Structure) -> torch.Tensor:
     """Sum over every plate but the data plate: ``(B,)``, or a scalar."""
     others = [i for i, symbol in enumerate(factor.dims) if symbol != data]
     tensor = factor.tensor.sum(others) if others else factor.tensor

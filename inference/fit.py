@@ -131,21 +131,29 @@ class Fit:
         return floating[0] if floating else None, tensors[0].device
 
     def posterior(self, num: int = 1_000, data: Any = None, seed: int = 0) -> dict[str, Tensor]:
-        r"""Draw latents, :math:`z \sim q(z \mid x)`.
+        r"""Draw latents, :math:`\theta \sim q(\theta \mid x)` and :math:`z \sim q(z \mid x', \theta)`.
+
+        Discrete latents that the fit summed out are drawn too, from their exact conditional given the data and the
+        other latents of the same draw (see also :func:`jensen.inference.marginals`).
 
         Args:
             num: number of draws.
-            data: draw also the latents of these data; None draws the global latents alone (if the model has only
-                local ones: those of the training data).
+            data: the data :math:`x'` whose latents are drawn too; None draws the global latents alone (if the model has
+                only local ones: those of the training data). Global latents :math:`\theta` are always those of the
+                training data (of `data` only where a guide that reads them is to be run and the fit holds none).
             seed: of the draws; the same seed gives the same draws.
 
         Returns:
-            By latent, ``(num, *site shape)``; local latents are ``(num, N, …)``. Discrete latents that the fit summed
-            out have no draws.
+            By latent, ``(num, *site shape)``; local latents are ``(num, N, …)`` where the data plate is at dimension
+            -1, its usual place. In general a site has one axis for each plate dimension from the outermost down to -1
+            (of size one where a plate between them does not hold it), and then its event: with data at -1 and 3 groups
+            at -2, a site of both is ``(num, 3, N)`` and one of the groups alone ``(num, 3, 1)``. `pyro.deterministic`
+            values come under their names: with global latents alone, those that do not depend on the data.
 
         Raises:
             ConfigurationError: if `num` is not positive, or more than a sampling method's stored draws.
-            DataError: if data are needed and not held.
+            DataError: if data are needed and not held (global latents that were summed out, or whose guide reads the
+                data, need the training data), or `data` are other rows than those that the guide has factors for.
 
         Example:
             >>> fit.posterior(1_000)["w"].shape  # doctest: +SKIP
@@ -156,7 +164,12 @@ class Fit:
         return posterior_draws(self, num, data, seed)
 
     def predict(self, data: Any = None, num: int = 100, seed: int = 0) -> dict[str, Tensor]:
-        r"""Draw what the model observes, :math:`x^* \sim \int p(x^* \mid z)\, q(z \mid x)\, dz`.
+        r"""Draw what the model observes, :math:`x^* \sim \int p(x^* \mid z, \theta)\, q(z, \theta \mid x)\, dz\,
+        d\theta`.
+
+        Latents of rows whose outcome is given are drawn from their posterior, as in :meth:`posterior`, so that each row
+        is predicted from its own component, code or effect; those of new rows without an outcome from
+        :math:`p(z \mid \theta)`. Global latents are always those of the training data.
 
         Args:
             data: inputs, and whatever the guide needs; what is observed may be left out where the guide does not read
@@ -165,12 +178,18 @@ class Fit:
             seed: of the draws.
 
         Returns:
-            By observed site, ``(num, N, …)``.
+            By observed site, ``(num, *site shape)``: ``(num, N, …)`` where the data plate is at dimension -1 (other
+            plates as in :meth:`posterior`). A site with an `obs_mask` comes under its own name: its observed entries
+            as they are, the missing ones drawn. `pyro.deterministic` values come too.
+
+        Raises:
+            DataError, ConfigurationError: as in :meth:`posterior`.
+            ModelError: if a value is not given that a given one depends on, and it cannot be summed out.
 
         Example:
             >>> fit.predict({"x": x_new})["y"].mean(0)  # P(y = 1)  # doctest: +SKIP
         """
-        from .fit_draws import predictive_draws
+        from .fit_predict import predictive_draws
 
         return predictive_draws(self, data, num, seed)
 
@@ -179,9 +198,14 @@ class Fit:
     ) -> arviz.InferenceData:
         """The fit as ArviZ's InferenceData (one chain), which writes to NetCDF.
 
-        Groups: ``posterior`` (global latents; local ones too where small), ``log_likelihood`` (unscaled, per datum, of
-        the same draws), ``observed_data``, ``constant_data``. Attributes: method, objective, guide, model, seed,
+        Groups: ``posterior`` (global latents; local ones and `pyro.deterministic` values too where small),
+        ``log_likelihood`` (unscaled, per datum, of the same draws; latents that are summed out in the data plate are
+        summed out here), ``observed_data``, ``constant_data``. Attributes: method, objective, guide, model, seed,
         status, versions.
+
+        Every plate is a dimension of its own name; the log likelihood has that of the data plate, ``"data"`` or else
+        the plate that has the data's size, wherever it is among the others. Without a data plate it is one number a
+        draw.
 
         Args:
             num: number of draws.

@@ -5,22 +5,26 @@ from __future__ import annotations
 __all__ = ["to_arviz", "versions"]
 
 import json
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .arviz_groups import Labelled, as_datasets
 from .draw_limits import refuse_too_many
 from .errors import DataError
-from .fit_context import drawing, ready
-from .fit_draws import check_count, particles_at_once, pick, pieces
-from .program import Program, Site
+from .fit_context import ready
+from .fit_draws import check_count, particles_at_once, pick, pieces, run_model
+from .latent_draws import LatentDraws
+from .minibatch import DATA_PLATE
+from .model_outline import Outline
+from .pointwise import data_plate, pointwise
+from .row_dependence import is_training_data
 from .seeding import derive_seed
 from .signature import read_signature
-from .terms import Terms, evaluate
 
 if TYPE_CHECKING:
     import arviz
@@ -49,30 +53,21 @@ def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | No
     if fit.draws is None:
         refuse_too_many(num, lambda: fit.posterior(1, data, seed))
     held = fit.batch(data) if data is not None or fit.data is not None else None
-    if held is None:
-        if log_likelihood or not _has_global(fit):
-            raise DataError("`data` must be given: this fit does not hold its training data (see `Fit.save`).")
-        posterior = fit.posterior(num, seed=seed)
-        pointwise: dict[str, Tensor] = {}
-    else:
-        if log_likelihood is None:
-            log_likelihood = num * _length(held) <= _NUMBERS_KEPT
-        posterior, pointwise = _draw(fit, held, num, seed, log_likelihood)
-    whole = fit.draws is not None and num == _length(fit.draws)
-    chains = int(fit.info.get("chains", 1)) if whole else 1
-    groups: dict[str, Any] = {}
-    for group, tensors in (("posterior", posterior), ("log_likelihood", pointwise)):
-        if tensors:
-            groups[group] = {name: _by_chain(value, chains) for name, value in tensors.items()}
+    if held is None and (log_likelihood or not _has_global(fit)):
+        raise DataError("`data` must be given: this fit does not hold its training data (see `Fit.save`).")
+    if log_likelihood is None:
+        log_likelihood = held is not None and num * _length(held) <= _NUMBERS_KEPT
+    own = data is None or is_training_data(fit, held or {})
+    drawn = _draw(fit, held, own, num, seed, bool(log_likelihood))
+    chains = int(fit.info.get("chains", 1)) if fit.draws is not None and num == _length(fit.draws) else 1
     seen = {*read_signature(fit.model).observed, *(site.name for site in fit.structure.select("observed"))}
-    for group, member in (("observed_data", True), ("constant_data", False)):
-        part = {name: value.cpu().numpy() for name, value in (held or {}).items() if (name in seen) == member}
-        if part:
-            groups[group] = part
-    local = {site.name for site in fit.structure.sites.values() if site.local}
-    dims = {name: ["data"] for name in {*local, *(held or {}), *pointwise}}
-    result: arviz.InferenceData = arviz.from_dict(**groups, dims=dims, attrs=attributes(fit, seed))
-    return result
+    groups: dict[str, dict[str, Labelled]] = {
+        "posterior": {name: _by_chain(value, chains) for name, value in drawn.posterior.items()},
+        "log_likelihood": {name: _by_chain(value, chains) for name, value in drawn.pointwise.items()},
+        "observed_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n in seen},
+        "constant_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n not in seen},
+    }
+    return arviz.InferenceData(attrs=attributes(fit, seed), **as_datasets(groups))
 
 
 def attributes(fit: Fit, seed: int) -> dict[str, Any]:
@@ -91,64 +86,87 @@ def attributes(fit: Fit, seed: int) -> dict[str, Any]:
     }
 
 
-def _draw(
-    fit: Fit, batch: dict[str, Tensor], num: int, seed: int, log_likelihood: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn, each value with the names of its axes after the first, and the name of the data plate."""
+
+    posterior: dict[str, Labelled]
+    pointwise: dict[str, Labelled]
+    data_plate: str
+
+
+def _draw(fit: Fit, held: dict[str, Tensor] | None, own: bool, num: int, seed: int, log_likelihood: bool) -> _Drawn:
     """Draws of the latents and, of the same draws, each datum's log likelihood."""
-    program: Program = drawing(fit.program)
-    given = None if fit.draws is None else pick(fit.draws, num)
-    with ready(program, seed):
-        structure = program.structure(batch)
-        latents = [site for site in structure.select("latent") if site.enumerated != "model"]
-        kept = [site.name for site in latents if not site.local or num * _numel(site) <= _NUMBERS_KEPT]
-        if not log_likelihood:
-            if given is not None or not kept:
-                return given or {}, {}
-            if any(not site.local for site in latents):
-                return fit.posterior(num, seed=seed), {}
+    program = fit.program
+    stored = None if fit.draws is None else pick(fit.draws, num)
+    with ready(program, derive_seed(seed, "arviz")), program.environment():
+        latents = LatentDraws(fit, held, own, stored=stored)
+        seen = latents.outline()
+        kept = _kept(latents, seen, num)
+        if not log_likelihood and not latents.alone and not any(seen.is_local(n) or n in seen.computed for n in kept):
+            latents = LatentDraws(fit, None, own, stored=stored)  # they do not need all the data
+        plate = DATA_PLATE if held is None else data_plate(program, latents.batch, seen)
         values: dict[str, list[Tensor]] = {}
-        pointwise: dict[str, list[Tensor]] = {}
-        for start, count in pieces(num, particles_at_once(batch)):
-            part = None if given is None else {name: draw[start : start + count] for name, draw in given.items()}
-            piece = derive_seed(seed, "arviz", start)
-            terms = evaluate(program, batch, num_particles=count, seed=piece, values=part)
+        likelihood: dict[str, list[Tensor]] = {}
+        for start, count in pieces(num, particles_at_once(latents.num_numbers)):
+            part = latents.draw(start, count)
+            part |= run_model(fit.program, latents.batch, part, count, [n for n in kept if n in seen.computed])
             for name in kept:
-                values.setdefault(name, []).append(terms.values[name])
-            for name, term in _pointwise(terms).items():
-                pointwise.setdefault(name, []).append(term)
-    joined = {name: torch.cat(parts) for name, parts in values.items()}
-    return joined, {name: torch.cat(parts) for name, parts in pointwise.items()} if log_likelihood else {}
+                values.setdefault(name, []).append(part[name])
+            if log_likelihood:
+                known = {n: part[n] for n in _given(latents, seen, plate)}
+                nesting = latents.structure.max_plate_nesting
+                terms = pointwise(program, latents.batch, known, count, seen, plate, nesting)
+                for name, term in terms.items():
+                    likelihood.setdefault(name, []).append(term)
+    plates: list[str | None] = [plate or DATA_PLATE]
+    return _Drawn(
+        {name: _squeezed(torch.cat(parts), seen.axes(name)) for name, parts in values.items()},
+        {name: (torch.cat(parts), plates[: parts[0].dim() - 1]) for name, parts in likelihood.items()},
+        plate or DATA_PLATE,
+    )
 
 
-def _pointwise(terms: Terms) -> dict[str, Tensor]:
-    """``log p(x_n | z)`` by observed site; sites of a group whose discrete latents were summed out share one entry."""
-    found: dict[str, Tensor] = {}
-    observed = [site.name for site in terms.structure.select("observed")]
-    for name, site in terms.sites.items():
-        if site.log_p is None:
-            continue
-        if site.kind == "observed":
-            found[name] = site.log_p
-        elif site.kind == "marginal" and site.local:
-            alone = [other for other in observed if other not in terms.sites]
-            found["_".join(alone) or name] = site.log_p
-    return found
+def _kept(latents: LatentDraws, seen: Outline, num: int) -> list[str]:
+    """Names of what the posterior group holds: latents, and values computed from them; those of the data where small.
+
+    A fit that does not hold its data has stored draws of local latents all the same.
+    """
+    drawn = {site.name for site in latents.sites}
+    names = [name for name in seen.latents if name in drawn]
+    if latents.alone:
+        return [n for n in names if not seen.is_local(n) or n in (latents.stored or {})] + latents.shared_values()
+    small = {name: num * seen.nodes[name]["value"].numel() <= _NUMBERS_KEPT for name in [*names, *seen.computed]}
+    return [name for name in small if small[name] or (name in names and not seen.is_local(name))]
+
+
+def _given(latents: LatentDraws, seen: Outline, plate: str | None) -> list[str]:
+    """The latents that a log likelihood is conditional on: all but the summed-out ones of the data plate."""
+    summed = {site.name for site in latents.sites if site.enumerated == "model"}
+    names = [site.name for site in latents.sites if site.name in seen.latents]
+    inside = {n for n in summed if any(f.name == plate for f in seen.nodes[n]["cond_indep_stack"])} if plate else set()
+    return [name for name in names if name not in inside]
 
 
 def _has_global(fit: Fit) -> bool:
     return fit.draws is not None or any(not s.enumerated for s in fit.structure.select("latent", local=False))
 
 
-def _numel(site: Site) -> int:
-    return math.prod((*site.batch_shape, *site.event_shape))
-
-
 def _length(tensors: Mapping[str, Tensor]) -> int:
     return len(next(iter(tensors.values())))
 
 
-def _by_chain(value: Tensor, chains: int) -> Any:
-    return value.reshape(chains, -1, *value.shape[1:]).cpu().numpy()
+def _squeezed(value: Tensor, axes: list[str | None]) -> Labelled:
+    """A value ``(num, …)`` without its axes of size one that belong to no plate."""
+    for axis in reversed(range(len(axes))):
+        if axes[axis] == "":
+            value = value.squeeze(axis + 1)
+    return value, [name for name in axes if name != ""]
+
+
+def _by_chain(labelled: Labelled, chains: int) -> Labelled:
+    value, axes = labelled
+    return value.reshape(chains, -1, *value.shape[1:]), axes
 
 
 def _name(value: Any) -> str:

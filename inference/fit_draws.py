@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_count", "particles_at_once", "points_program", "posterior_draws", "predictive_draws"]
+__all__ = ["check_count", "particles_at_once", "pick", "pieces", "points_program", "posterior_draws", "run_model"]
 
 import operator
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .draw_limits import refuse_too_many
 from .errors import ConfigurationError, DataError
-from .findings.pair_sites import is_ignored
 from .fit_context import ready
+from .latent_draws import LatentDraws
 from .particles import map_particles
 from .program import Program
+from .row_dependence import is_training_data
 from .seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -47,9 +49,9 @@ def check_count(name: str, value: int) -> int:
     return number
 
 
-def particles_at_once(batch: Mapping[str, Tensor]) -> int:
+def particles_at_once(numbers: int) -> int:
     """How many particles to run together, from the size of the batch alone (so that draws do not depend on memory)."""
-    return max(1, _NUMBERS_AT_ONCE // max(1, sum(value.numel() for value in batch.values())))
+    return max(1, _NUMBERS_AT_ONCE // max(1, numbers))
 
 
 def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
@@ -61,44 +63,34 @@ def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
 def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tensor]:
     """See :meth:`Fit.posterior`."""
     num = check_count("num", num)
-    if fit.draws is not None:
-        return pick(fit.draws, num)
+    stored = None if fit.draws is None else pick(fit.draws, num)
     refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
-    program = fit.program
-    with ready(program, derive_seed(seed, "posterior")), program.environment():
-        names, batch = _wanted(fit, data)
-        if not names:
-            return {}
-        parts = [_guide_draws(program, batch, count, names) for _, count in pieces(num, particles_at_once(batch))]
-    return {name: torch.cat([part[name] for part in parts]) for name in names}
+    with ready(fit.program, derive_seed(seed, "posterior")), fit.program.environment():
+        batch, own = _rows(fit, data)
+        latents = LatentDraws(fit, batch, own, stored=stored)
+        computed = latents.shared_values() if latents.alone else latents.outline().computed
+        parts = []
+        for start, count in pieces(num, particles_at_once(latents.num_numbers)):
+            drawn = latents.draw(start, count)
+            parts.append(drawn | run_model(fit.program, latents.batch, drawn, count, computed))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _guide_draws(program: Program, batch: dict[str, Tensor], count: int, names: list[str]) -> dict[str, Tensor]:
-    def one(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        nodes = poutine.trace(program.guide).get_trace(**batch).nodes
-        return {name: nodes[name]["value"] for name in names}
-
-    return map_particles(program, one, count, None, {})
-
-
-def _wanted(fit: Fit, data: Any) -> tuple[list[str], dict[str, Tensor]]:
-    """The latents to draw and the batch to draw them on: global ones do not need the data."""
+def _rows(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
+    """The rows whose latents are drawn (None for the global ones alone), and whether they are the training data."""
     if data is not None:
         batch = fit.batch(data)
-        return [
-            site.name for site in fit.program.structure(batch).select("latent") if site.enumerated != "model"
-        ], batch
-    structure = fit.structure
-    latents = [site for site in structure.select("latent") if site.enumerated != "model"]
-    shared = [site.name for site in latents if not site.local]
-    if shared or not latents:
-        rows = len(next(iter(fit.prototype.values())))
-        return shared, fit.stand_in(rows if structure.batch_size in (rows, None) else None)
+        if fit.draws is None:
+            fit.program.structure(batch)  # raises what is wrong with them
+        return batch, is_training_data(fit, batch)
+    latents = fit.structure.select("latent")
+    if not latents or fit.draws is not None or any(not site.local for site in latents):
+        return None, True
     if fit.data is None:
         raise DataError(
             "`data` must be given: every latent belongs to a datum, and this fit does not hold its training data."
         )
-    return [site.name for site in latents], fit.batch()
+    return fit.batch(), True
 
 
 def pick(draws: Mapping[str, Tensor], num: int) -> dict[str, Tensor]:
@@ -110,32 +102,36 @@ def pick(draws: Mapping[str, Tensor], num: int) -> dict[str, Tensor]:
     return {name: value[index.to(value.device)] for name, value in draws.items()}
 
 
-def predictive_draws(fit: Fit, data: Any, num: int, seed: int) -> dict[str, Tensor]:
-    """See :meth:`Fit.predict`."""
-    num = check_count("num", num)
-    refuse_too_many(num, lambda: predictive_draws(fit, data, 1, seed))
-    observed = [site.name for site in fit.structure.select("observed")]
-    program = fit.program
-    with ready(program, derive_seed(seed, "predict")), program.environment():
-        batch = fit.batch(data, observed=False)
-        draws = None if fit.draws is None else pick(fit.draws, num)
-        parts = []
-        for start, count in pieces(num, particles_at_once(batch)):
-            given = {} if draws is None else {name: value[start : start + count] for name, value in draws.items()}
-            parts.append(_predict(program, batch, count, given, observed))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _predict(
-    program: Program, batch: dict[str, Tensor], count: int, given: dict[str, Tensor], observed: list[str]
+def run_model(
+    program: Program,
+    batch: Mapping[str, Tensor],
+    latents: dict[str, Tensor],
+    count: int,
+    names: list[str],
+    redrawn: frozenset[str] = frozenset(),
 ) -> dict[str, Tensor]:
-    def one(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        latents = values
-        if not values:
-            trace = poutine.trace(program.guide).get_trace(**batch)
-            latents = {name: site["value"] for name, site in trace.nodes.items() if not is_ignored(site)}
-        conditioned = poutine.condition(poutine.uncondition(program.model), data=latents)
-        nodes = poutine.trace(conditioned).get_trace(**batch).nodes
-        return {name: nodes[name]["value"] for name in observed if name in nodes}
+    """The values ``(count, …)`` of the model's sites `names` at each draw of the latents.
 
-    return map_particles(program, one, count, None, given)
+    What has no draw among `latents` is drawn by the model, and so are the observed sites `redrawn`.
+    """
+    if not names:
+        return {}
+
+    def one(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        with poutine.condition(data=values), _Redraw(redrawn):
+            nodes = poutine.trace(program.model).get_trace(**batch).nodes
+        return {name: nodes[name]["value"] for name in names}
+
+    return map_particles(program, one, count, None, latents)
+
+
+class _Redraw(Messenger):
+    """Draw these sites although they are observed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and msg["name"] in self.names:
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False

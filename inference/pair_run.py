@@ -18,7 +18,7 @@ from .findings.pair_sites import is_ignored
 from .program import Batch, Program, Structure
 from .terms import SiteTerms
 
-__all__ = ["PairRun"]
+__all__ = ["PairRun", "Substitute", "enumerated_model"]
 
 Tensors = dict[str, torch.Tensor]
 
@@ -35,7 +35,7 @@ class _Annotate(Messenger):
             msg["infer"] = {**msg["infer"], "enumerate": "parallel"}
 
 
-class _Substitute(Messenger):
+class Substitute(Messenger):
     """Give latent sites known values; they stay latent."""
 
     def __init__(self, values: Tensors) -> None:
@@ -84,7 +84,7 @@ class PairRun:
 
     def _guide(self, given: Tensors) -> Any:
         with ExitStack() as stack:
-            stack.enter_context(_Substitute(given))
+            stack.enter_context(Substitute(given))
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum(first_available_dim=-1 - self.structure.max_plate_nesting))
                 stack.enter_context(_Annotate(self.guide_enumerated))
@@ -92,7 +92,7 @@ class PairRun:
 
     def _model(self, guide_trace: Any, given: Tensors) -> Any:
         with ExitStack() as stack:
-            stack.enter_context(_Substitute(given))
+            stack.enter_context(Substitute(given))
             stack.enter_context(poutine.replay(trace=guide_trace))
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum())  # goes on after the dimensions that the guide took
@@ -197,3 +197,24 @@ def _analytic_sites(structure: Structure) -> frozenset[str]:
         for position, name in enumerate(latents)
         if all(guide_rank[earlier] < guide_rank[name] for earlier in latents[:position])
     )
+
+
+class _EnumerateOnly(Messenger):
+    """Enumerate these sites and no others, whatever the program asks for."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: Any) -> None:
+        wanted = "parallel" if msg["name"] in self.names and not msg["is_observed"] else None
+        msg["infer"] = {**msg["infer"], "enumerate": wanted}
+
+
+def enumerated_model(program: Program, batch: Batch, given: Tensors, names: frozenset[str], nesting: int) -> Any:
+    """The model's trace with latents at `given` values and the sites `names` enumerated, left of `nesting` plates."""
+    with ExitStack() as stack:
+        stack.enter_context(Substitute(given))
+        stack.enter_context(poutine.enum(first_available_dim=-1 - nesting))
+        stack.enter_context(_EnumerateOnly(names))
+        return poutine.trace(program.model).get_trace(**batch)

@@ -215,7 +215,7 @@ class Program(nn.Module):
             structure = examine_structure(self, batch, args)
             raise_first([finding for finding in structure.findings if finding.stops == ALL_USES], "fit")
             if not self._structure:
-                raise_first(check_enumeration(self, structure, batch, args), "fit")
+                raise_first([*check_enumeration(self, structure, batch, args)], "fit")
             self._structure[key] = structure
         return self._structure[key]
 

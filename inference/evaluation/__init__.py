@@ -6,6 +6,7 @@ from .active_units import active_units
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 from .log_evidence import log_evidence
+from .marginals import Marginal, marginals
 from .mutations import MutationEffects, mutation_effects, mutation_scan
 from .pareto import k_threshold, psis_k
 from .pareto_k import pareto_k
@@ -13,6 +14,7 @@ from .topics import bound_perplexity, document_completion, fitted_topics, fold_i
 
 __all__ = [
     "Estimate",
+    "Marginal",
     "MutationEffects",
     "active_units",
     "bound_perplexity",
@@ -22,6 +24,7 @@ __all__ = [
     "fold_in",
     "k_threshold",
     "log_evidence",
+    "marginals",
     "mutation_effects",
     "mutation_scan",
     "npmi_coherence",

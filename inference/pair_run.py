@@ -14,13 +14,19 @@ from pyro.poutine.messenger import Messenger
 from . import enumeration
 from .densities import analytic_kl as closed_form_kl
 from .densities import dimensions, log_prob_of, reduce_to_data
+from .draws import NORMAL, UNIFORM, present_draws
+from .errors import ModelError
 from .findings.pair_sites import is_ignored
 from .program import Batch, Program, Structure
+from .second_run import Moment, detached
+from .tape import Tape
 from .terms import SiteTerms
 
 __all__ = ["PairRun", "Substitute", "enumerated_model"]
 
 Tensors = dict[str, torch.Tensor]
+
+_TAPE = "tape/"  # what `sample` returns besides the values of sites
 
 
 class _Annotate(Messenger):
@@ -78,6 +84,8 @@ class PairRun:
         self.scale = 1.0
         self.found: dict[str, SiteTerms] = {}
         self.latents: list[str] = []
+        self.before: list[Moment] = []  # each run of `sample`
+        self.noise_used = (0, 0)
 
     # Handlers act from the last entered to the first: sites are marked, then enumerated, then given their known values,
     # so that a known value still carries the enumerated dimensions it depends on.
@@ -100,27 +108,29 @@ class PairRun:
             return poutine.trace(self.program.model).get_trace(*self.args, **self.batch)
 
     def sample(self, given: Tensors) -> Tensors:
-        """Only the guide's draws."""
-        trace = self._guide(given)
-        return {name: trace.nodes[name]["value"] for name in self._drawn(trace)} | given
+        """Only the guide's draws: those of its sites, and what it drew outside of them (``"tape/…"``)."""
+        self.before.append(Moment.now(self.program))
+        with Tape() as tape:
+            trace = self._guide(given)
+        used = present_draws().used
+        self.noise_used = used[NORMAL], used[UNIFORM]
+        draws = {name: trace.nodes[name]["value"] for name in self._drawn(trace)} | given
+        return draws | {f"{_TAPE}{i}": value for i, value in enumerate(tape.values)}
 
     def _drawn(self, trace: Any) -> list[str]:
         """The guide's sites that hold one draw each: all but the enumerated."""
         return [n for n in self.structure.guide_order if n in trace.nodes and n not in self.guide_enumerated]
 
     def score(self, given: Tensors) -> Tensors:
-        """The draws (``"value/…"``) and every site's terms (``"log_p/…"``, ``"log_q/…"``, ``"kl/…"``)."""
-        guide_trace = self._guide(given)
-        model_trace = self._model(guide_trace, given)
-        scoring = guide_trace
-        if self.detach_guide:
-            # as views: a flow that keeps its last draw would score it with the live parameters
-            draws = {n: guide_trace.nodes[n]["value"] for n in self._drawn(guide_trace)}
-            with self.program.detached_guide():
-                scoring = self._guide({name: value.view_as(value) for name, value in draws.items()})
-                for node in scoring.nodes.values():  # now: a flow reads its parameters when it is asked for a density
-                    if not is_ignored(node):
-                        node["scored"] = log_prob_of(node)
+        """The draws (``"value/…"``) and every site's terms (``"log_p/…"``, ``"log_q/…"``, ``"kl/…"``).
+
+        `given` is what the guide may not draw anew, or all that :meth:`sample` returned: then the guide has run.
+        """
+        if not self.detach_guide:
+            guide_trace = scoring = self._guide(given)
+            model_trace = self._model(guide_trace, given)
+        else:
+            guide_trace, model_trace, scoring = self._detached_runs(given)
         nodes = [n for n in model_trace.nodes.values() if not is_ignored(n)]
         guide_nodes = {name: n for name, n in scoring.nodes.items() if not is_ignored(n) and not n["is_observed"]}
         self.found = {}
@@ -142,6 +152,41 @@ class PairRun:
         out.update({f"value/{name}": guide_nodes[name]["value"] for name in self.latents})
         return out
 
+    def _detached_runs(self, given: Tensors) -> tuple[Any, Any, Any]:
+        """The traces of guide and model, and of the guide run once more on its own draws at detached parameters.
+
+        A guide cannot be scored at detached parameters in the run that draws: what it computes from its parameters and
+        earlier draws leads to the next draw, with their gradient, and to its density, without it. So it runs again, and
+        sees what it saw: the same values of its sites, the same other draws (dropout, `torch.randn`), the same buffers.
+        """
+        values = {name: value for name, value in given.items() if not name.startswith(_TAPE)}
+        if self.before:  # `sample` has run the guide
+            before = self.before[0] if len(self.before) == 1 else self.before.pop(0)
+            outside = [given[f"{_TAPE}{i}"] for i in range(len(given) - len(values))]
+            if not self.guide_enumerated:
+                scoring = self._scoring(values, before, outside)
+                return scoring, self._model(scoring, values), scoring
+            with before.again(), Tape(outside):  # for the live probabilities of its enumerated sites
+                guide_trace = self._guide(values)
+        else:
+            before = Moment.now(self.program)
+            with Tape() as tape:
+                guide_trace = self._guide(values)
+            outside = tape.values
+        model_trace = self._model(guide_trace, values)
+        draws = {name: guide_trace.nodes[name]["value"] for name in self._drawn(guide_trace)}
+        return guide_trace, model_trace, self._scoring(draws, before, outside)
+
+    def _scoring(self, draws: Tensors, before: Moment, outside: list[torch.Tensor]) -> Any:
+        # as views: a flow that keeps its last draw would score it with the live parameters
+        views = {name: value.view_as(value) for name, value in draws.items()}
+        with detached(self.program), before.again(), Tape([value.detach() for value in outside]):
+            trace = self._guide(views)
+            for node in trace.nodes.values():  # now: a flow reads its parameters when it is asked for a density
+                if not is_ignored(node):
+                    node["scored"] = _density(node)
+        return trace
+
     def _site(self, out: Tensors, node: Any, guide_node: Any) -> None:
         site = node or guide_node
         info = self.structure.sites[site["name"]]
@@ -153,9 +198,9 @@ class PairRun:
             if kl is not None:
                 terms["kl"] = reduce_to_data(kl, dim, site)
         if node is not None and not (info.kind == "latent" and "kl" in terms):
-            terms["log_p"] = reduce_to_data(log_prob_of(node), dim, site)
+            terms["log_p"] = reduce_to_data(_density(node), dim, site)
         if guide_node is not None and ("kl" not in terms or not info.reparameterized):
-            terms["log_q"] = reduce_to_data(log_prob_of(guide_node), dim, site)
+            terms["log_q"] = reduce_to_data(_density(guide_node), dim, site)
         if self.per_dimension and node is not None and guide_node is not None:
             terms.update(dimensions(node, guide_node, "kl" in terms))
         self._record(out, info.name, info.kind, info.local, terms, weight, guide_node is None or info.reparameterized)
@@ -186,6 +231,18 @@ class PairRun:
                 parts[name][part] = tensor
         sites = {name: replace(site, **parts[name]) for name, site in self.found.items()}  # type: ignore[arg-type]
         return sites, values
+
+
+def _density(node: Any) -> torch.Tensor:
+    """The site's log density, which must be a function: a random one is none of the law that was drawn from."""
+    before = present_draws().count
+    value = log_prob_of(node)
+    if present_draws().count != before:
+        raise ModelError(
+            f"The log density of `{node['name']}` draws random numbers, so it is not the density that the site was "
+            f"drawn from. Dropout inside of a flow is the usual cause: remove it, or set it to evaluation mode."
+        )
+    return value
 
 
 def _analytic_sites(structure: Structure) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,37 +220,6 @@ class Program(nn.Module):
         return self._structure[key]
 
     describe = structure
-
-    @contextmanager
-    def detached_guide(self) -> Iterator[None]:
-        """Inside, the guide's parameters carry no gradient (they keep their values)."""
-        owners = [m for m in (self.guide_owner, self._bank.module) if m is not None]
-        saved: list[tuple[nn.Module, str, Any]] = []
-        try:
-            for owner in owners:
-                for module in owner.modules():
-                    for name, value in module._parameters.items():
-                        if value is not None and value.requires_grad:
-                            saved.append((module, name, value))
-                            module._parameters[name] = value.detach()  # type: ignore[assignment]
-            with nullcontext() if self.isolated else _DetachParams():
-                yield
-        finally:
-            for module, name, value in saved:
-                module._parameters[name] = value
-
-
-class _DetachParams(Messenger):
-    """Strip the gradient from `pyro.param` values (for guides whose parameters live in the global store).
-
-    Handlers outside are not told: an optimiser that collects parameters has seen the real ones already.
-    """
-
-    def _pyro_param(self, msg: Any) -> None:
-        msg["stop"] = True
-
-    def _pyro_post_param(self, msg: Any) -> None:
-        msg["value"] = msg["value"].detach()
 
 
 @dataclass(eq=False)

@@ -143,13 +143,15 @@ def evaluate(
         values: latent values ``(K, *site shape)`` to use instead of the guide's draws, for any of the sites.
         analytic_kl: use ``KL(q || p)`` in closed form for each site where that is exact: the pair of distributions has
             one, and the model does not condition the site on a latent that the guide draws after it.
-        detach_guide: score the guide with its parameters detached (the path derivative estimator's ``log q``).
+        detach_guide: score the guide with all parameters that it reaches detached (the path derivative estimator's
+            ``log q``), on the draws, dropout masks and buffers that it was drawn with.
         enumerate_guide: take the expectation over every discrete site of the guide exactly, not only over those that
             ask for it with ``infer={"enumerate": "parallel"}``.
         sum_guide: sum the guide's enumerated sites out of the importance weight, ``log sum_y p(x, y, z) / q(z | y)``,
             instead of averaging every term under ``q(y)``. Importance-weighted objectives and evidence need this.
         per_dimension: also return terms per event dimension where the distributions are independent.
-        hook_values: replaces the draws between guide and model, outside of vmap (used to rescale their gradient).
+        hook_values: replaces the draws between guide and model, outside of vmap (used to rescale their gradient;
+            needs `detach_guide`).
         share: this process's part of the global terms.
 
     Returns:
@@ -157,6 +159,7 @@ def evaluate(
         group of kind ``"marginal"``.
     """
     structure = program.structure(batch, args)
+    detach_guide = detach_guide and torch.is_grad_enabled()  # the values are the same
     if isinstance(noise, NoiseLayout):
         num_particles = 1
     from .pair_run import PairRun
@@ -169,10 +172,13 @@ def evaluate(
             torch.manual_seed(seed)
         hooks: dict[str, Any] = {}
         given = dict(values or {})
-        if hook_values is not None:
+        if run.detach_guide and hook_values is not None:
             given = map_particles(program, run.sample, num_particles, noise, given)
+            run.before = run.before[-num_particles if program.loop_over_particles else -1 :]
             given = hook_values(given, structure, hooks)
-        out = map_particles(program, run.score, num_particles, None if hook_values else noise, given)
+            if isinstance(noise, Noise):  # the model goes on where the guide stopped
+                noise = noise.after(*run.noise_used)
+        out = map_particles(program, run.score, num_particles, noise, given)
     sites, draws = run.unpack(out, num_particles)
     weight = batch.get(getattr(program.model_owner, "row_weight", None) or "")
     return Terms(sites, draws, structure, num_particles, run.scale, share, hooks, weight)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from ..errors import ConfigurationError, ModelError
-from ..noise import Noise, NoiseLayout
+from ..noise import Noise, NoiseLayout, witness_draws
 from ..program import Batch, Program, Structure
 from ..terms import Terms
 from .base import Bound, Objective
@@ -108,7 +109,9 @@ class AuxiliaryELBO(Objective):
                 f"and `{type(program.model_owner).__name__}` has none. Add it, or pass the bound itself: "
                 f"{self.objective!r}."
             )
-        with program.environment():
+        # its draws (dropout in a classifier) are made once, not for each particle: from the step's own generator
+        drawing = witness_draws(noise) if isinstance(noise, NoiseLayout) else nullcontext()
+        with program.environment(), drawing:
             values = loss(*args, **batch)
         size = terms.structure.batch_size
         if values.dim() != 1 or (size is not None and len(values) != size):

@@ -209,8 +209,8 @@ def _scale_by_weights(
     """
 
     def attach(value: torch.Tensor, name: str) -> torch.Tensor:
-        if not value.requires_grad:
-            return value
+        if not value.requires_grad or name not in structure.sites:
+            return value  # what the guide draws outside of its sites leads nowhere but to them
         site = structure.sites[name]
         if value.dim() - 1 > len(site.batch_shape) + len(site.event_shape):
             raise ModelError(

@@ -15,6 +15,7 @@ __all__ = ["trace", "updating_inputs"]
 
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
+_UNTAGGED = ("aten.binomial.", "aten._sample_dirichlet.")  # random operations that torch does not mark as such
 _NO_OP = ("aten.alias.default", "aten.detach.default")
 
 
@@ -30,11 +31,12 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
     with torch.no_grad():
         module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
     _drop(module)
+    _forget_fills(module.graph)
     route_products(module)
     if not any(_mutates(node) for node in module.graph.nodes):
         _share(module.graph)
         _fold(module)
-    module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or _mutates(node))
+    module.graph.eliminate_dead_code(is_impure_node=_is_kept)
     module.recompile()
     return module
 
@@ -69,7 +71,12 @@ def _mutates(node: fx.Node) -> bool:
 
 def _is_random(node: fx.Node) -> bool:
     tags = getattr(node.target, "tags", ())
-    return torch.Tag.nondeterministic_seeded in tags
+    return torch.Tag.nondeterministic_seeded in tags or str(node.target).startswith(_UNTAGGED)
+
+
+def _is_kept(node: fx.Node) -> bool:
+    """Whether the node stays though nothing uses it: later draws come after those that are thrown away."""
+    return node.op in ("placeholder", "output") or _mutates(node) or _is_random(node)
 
 
 def _drop(module: fx.GraphModule) -> None:
@@ -81,6 +88,32 @@ def _drop(module: fx.GraphModule) -> None:
         if node.op == "call_function" and str(node.target) in _NO_OP:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
+
+
+def _forget_fills(graph: fx.Graph) -> None:
+    """Use what is written into a tensor that was made to hold it, instead of the tensor, if nothing else is written."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    changing = [node for node in graph.nodes if _mutates(node)]
+    for node in changing:
+        if node.target is not torch.ops.aten.copy_.default:
+            return
+        target, value = node.args[0], node.args[1]
+        made = isinstance(target, fx.Node) and target.op == "call_function" and "empty" in str(target.target)
+        if not made or any(order[user] < order[node] for user in target.users) or not _alike(target, value):
+            return
+    for node in changing:
+        target, value = node.args[0], node.args[1]
+        node.replace_all_uses_with(value)
+        target.replace_all_uses_with(value, delete_user_cb=lambda user, node=node: user is not node)
+        graph.erase_node(node)
+
+
+def _alike(left: fx.Node, right: Any) -> bool:
+    """Whether two nodes are tensors of one shape and type, as far as the trace knows."""
+    if not isinstance(right, fx.Node):
+        return False
+    metas = [node.meta.get("tensor_meta") for node in (left, right)]
+    return None not in metas and (metas[0].shape, metas[0].dtype) == (metas[1].shape, metas[1].dtype)
 
 
 def _share(graph: fx.Graph) -> None:

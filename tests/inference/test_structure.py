@@ -12,6 +12,7 @@ from torch import nn
 from jensen.inference import ModelError
 from jensen.inference.guides import build_guide
 from jensen.inference.program import Program
+from jensen.inference.second_run import detached
 
 X = torch.tensor([0.4, -0.7, 1.9])
 SUM = {"enumerate": "parallel"}
@@ -231,7 +232,7 @@ def test_detached_guides_keep_their_values_and_come_back():
     guide = Guide()
     program = Program(z_model, guide)
     parameter = guide.loc
-    with program.detached_guide():
+    with detached(program):
         inside = program.guide(X)
         assert not inside.requires_grad and float(inside) == pytest.approx(0.6)
     assert guide.loc is parameter and program.guide(X).requires_grad

@@ -71,8 +71,8 @@ class Draws(TorchFunctionMode):
             if name in _REWRITES and func.__module__ == nn.init.__name__ and kwargs.get("generator") is None:
                 kwargs.pop("generator", None)
                 with self, torch.no_grad():
-                    tensor, *parameters = [*args, *kwargs.values()]
-                    return getattr(tensor, name)(*parameters)
+                    given = (*args, *kwargs.values())
+                    return getattr(given[0], name)(*given[1:])
             return func(*args, **kwargs)
         if kwargs.get("generator") is None and kwargs.get("out") is None:
             rewrite = _REWRITES.get(name)
@@ -97,8 +97,9 @@ class Draws(TorchFunctionMode):
         return noise
 
     def like(self, kind: str, tensor: torch.Tensor, shape: tuple[int, ...] | None = None) -> torch.Tensor:
-        """Base noise of a tensor's shape (or another), type and device."""
-        return self.draw(kind, tuple(tensor.shape) if shape is None else shape, tensor.dtype, tensor.device)
+        """Base noise of a tensor's shape (or another), type (the default one for whole numbers) and device."""
+        dtype = tensor.dtype if tensor.dtype.is_floating_point else torch.get_default_dtype()
+        return self.draw(kind, tuple(tensor.shape) if shape is None else shape, dtype, tensor.device)
 
     def _opaque(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """A draw of torch's own, on the tape as it is."""
@@ -122,6 +123,7 @@ class Draws(TorchFunctionMode):
                 "vmap: a draw is written into a part of a tensor that all particles share. Build the tensor from its "
                 "parts (`torch.cat`, `torch.where`), and the particles can be vectorised."
             )
+        value = value.to(out.dtype)
         self._filled[id(out)] = (out, value)
         return value
 
@@ -140,7 +142,9 @@ class Draws(TorchFunctionMode):
 Arguments = tuple[Any, ...]
 
 
-def _factory(draws: Draws, name: str, args: Arguments, kwargs: dict[str, Any]) -> torch.Tensor:
+def _factory(draws: Draws, name: str, args: Arguments, kwargs: dict[str, Any]) -> torch.Tensor | None:
+    if kwargs.get("dtype") is not None and kwargs["dtype"].is_complex:
+        return None
     kind = NORMAL if name.startswith("randn") else UNIFORM
     if name.endswith("_like"):
         like = args[0]
@@ -168,7 +172,7 @@ def _normal(draws: Draws, name: str, args: Arguments, kwargs: dict[str, Any]) ->
 
 
 def _bernoulli(draws: Draws, name: str, args: Arguments, kwargs: dict[str, Any]) -> torch.Tensor | None:
-    p = args[1] if len(args) > 1 else kwargs.get("p", args[0])
+    p: Any = args[1] if len(args) > 1 else kwargs.get("p", args[0])
     return (draws.like(UNIFORM, args[0]) < p).to(args[0].dtype)
 
 

@@ -112,8 +112,8 @@ def _alike(left: fx.Node, right: Any) -> bool:
     """Whether two nodes are tensors of one shape and type, as far as the trace knows."""
     if not isinstance(right, fx.Node):
         return False
-    metas = [node.meta.get("tensor_meta") for node in (left, right)]
-    return None not in metas and (metas[0].shape, metas[0].dtype) == (metas[1].shape, metas[1].dtype)
+    one, other = left.meta.get("tensor_meta"), right.meta.get("tensor_meta")
+    return one is not None and other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _share(graph: fx.Graph) -> None:

@@ -135,6 +135,7 @@ RECORDED = {  # operation, what it draws per element of H, mean of its values
     "bernoulli_ of a tensor": (lambda: torch.empty(MANY).bernoulli_(torch.full((MANY,), 0.3)), 1.0, 0.3),
     "geometric_": (lambda: torch.empty(MANY).geometric_(0.4), 1.0, 2.5),
     "log_normal_": (lambda: torch.empty(MANY).log_normal_(0.1, 0.2).log(), 1.0, 0.1),
+    "coins that are whole numbers": (lambda: torch.empty(MANY, dtype=torch.int64).bernoulli_(0.3).double(), 1.0, 0.3),
     "nn.init": (lambda: nn.init.normal_(torch.empty(MANY), 0.5, 0.1), 1.0, 0.5),
 }
 

@@ -117,7 +117,8 @@ def flat(x):
 
 def test_a_masked_prior_whose_value_is_used_has_no_evidence(float64):
     fit = SVI(steps=300, lr=0.05, progress=False).fit(flat, X)
-    assert float(fit.guide.loc_z.detach()) == pytest.approx(float(X.mean()), abs=0.1)  # the likelihood's maximum: no prior
+    loc = float(fit.guide.loc_z.detach())
+    assert loc == pytest.approx(float(X.mean()), abs=0.1)  # the likelihood's maximum: no prior
     with pytest.raises(ModelError, match="`z` is masked in the model, which takes its prior away"):
         log_evidence(fit)
     with pytest.raises(ModelError, match="AutoMultivariateNormal has no density to aim at"):

@@ -56,7 +56,8 @@ def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Eage
                     again = poutine.trace(program.guide).get_trace(*args, **batch)
                     still = still_points(_with_density(guide_trace), _with_density(again))
     chosen = {name: torch.as_tensor(guide_trace.nodes[name]["value"]) for name in given.rows if name in guide_trace}
-    return EagerRun(_with_density(model_trace), _with_density(guide_trace), given.rows, chosen, still, tuple(used_masked))
+    sites = _with_density(model_trace), _with_density(guide_trace)
+    return EagerRun(*sites, given.rows, chosen, still, tuple(used_masked))
 
 
 def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:

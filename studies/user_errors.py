@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jensen.inference.errors import JensenError
+from jensen.inference.plain_text import printable
 
 _PACKAGES = ("datasets", "inference", "models", "studies")
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -30,7 +31,7 @@ def explain(error: BaseException) -> str:
         written = isinstance(error, ValueError | JensenError) or message.startswith("`")
         kind = "" if written and message else type(error).__name__
     found = next(filter(None, map(place_of, _chain(error))), None)
-    return ": ".join(filter(None, (found, kind, message)))
+    return printable(": ".join(filter(None, (found, kind, message))))
 
 
 def place_of(error: BaseException) -> str | None:

@@ -73,4 +73,8 @@ def dimensions(node: Any, guide_node: Any, analytic: bool) -> dict[str, torch.Te
             out["kl_dims"] = kl_divergence(q.base_dist, p.base_dist)
         except NotImplementedError:
             pass
-    return out
+    mask = node["mask"]
+    if mask is None or mask is True:
+        return out
+    counts = torch.as_tensor(mask, device=value.device).unsqueeze(-1)
+    return {name: torch.where(counts, term, term.new_zeros(())) for name, term in out.items()}

@@ -16,6 +16,7 @@ from .densities import analytic_kl as closed_form_kl
 from .densities import dimensions, log_prob_of, reduce_to_data
 from .draws import NORMAL, UNIFORM, present_draws
 from .errors import ModelError
+from .findings.masks import mask_tensor
 from .findings.pair_sites import is_ignored
 from .program import Batch, Program, Structure
 from .second_run import Moment, detached
@@ -201,6 +202,10 @@ class PairRun:
             terms["log_p"] = reduce_to_data(_density(node), dim, site)
         if guide_node is not None and ("kl" not in terms or not info.reparameterized):
             terms["log_q"] = reduce_to_data(_density(guide_node), dim, site)
+            if guide_node["mask"] is not None and not info.reparameterized:
+                terms["score"] = reduce_to_data(log_prob_of(guide_node, masked=False), dim, site)
+        if node is not None and guide_node is not None and (mask := mask_tensor(node)) is not None:
+            terms["mask"] = mask
         if self.per_dimension and node is not None and guide_node is not None:
             terms.update(dimensions(node, guide_node, "kl" in terms))
         self._record(out, info.name, info.kind, info.local, terms, weight, guide_node is None or info.reparameterized)

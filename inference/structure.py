@@ -17,6 +17,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch.distributions import constraints
 
 from .findings import PairSites, class_name, data_frames, find
+from .findings.masks import masked_and_used
 from .findings.pair_sites import is_ignored, still_points
 from .program import Batch, Program, Site, Structure
 
@@ -25,14 +26,15 @@ __all__ = ["EagerRun", "examine_structure", "run_pair"]
 
 @dataclass(frozen=True)
 class EagerRun:
-    """What one eager run of a pair recorded: both programs' sites with a density, the rows of each plate in both, and
-    the latents that the guide puts at the same point in every run."""
+    """What one eager run of a pair recorded: both programs' sites with a density, the rows of each plate in both, the
+    latents that the guide puts at the same point in every run, and those of which masked values are used."""
 
     model: dict[str, Any]
     guide: dict[str, Any]
     model_rows: dict[str, torch.Tensor]
     guide_rows: dict[str, torch.Tensor]
     still: frozenset[str] = frozenset()
+    used_masked: tuple[str, ...] = ()
 
 
 def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> EagerRun:
@@ -47,20 +49,31 @@ def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Eage
                 guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
                 replayed = poutine.replay(given(program.model), trace=guide_trace)
                 model_trace = poutine.trace(replayed).get_trace(*args, **batch)
+                used_masked = masked_and_used(program.model, model_trace, args, batch)
                 still: frozenset[str] = frozenset()
                 if any(not is_ignored(n) and class_name(n["fn"]) == "Delta" for n in guide_trace.nodes.values()):
                     torch.manual_seed(1)
                     again = poutine.trace(program.guide).get_trace(*args, **batch)
                     still = still_points(_with_density(guide_trace), _with_density(again))
     chosen = {name: torch.as_tensor(guide_trace.nodes[name]["value"]) for name in given.rows if name in guide_trace}
-    return EagerRun(_with_density(model_trace), _with_density(guide_trace), given.rows, chosen, still)
+    sites = _with_density(model_trace), _with_density(guide_trace)
+    return EagerRun(*sites, given.rows, chosen, still, tuple(used_masked))
 
 
 def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
     """Run guide and model once, with Pyro's validation on, and describe their sites and what is wrong with them."""
     run = run_pair(program, batch, args)
     model_nodes, guide_nodes = run.model, run.guide
-    findings = find(PairSites(model_nodes, guide_nodes, batch, run.model_rows, run.guide_rows, still=run.still))
+    pair = PairSites(
+        run.model,
+        run.guide,
+        batch,
+        run.model_rows,
+        run.guide_rows,
+        still=run.still,
+        used_masked=run.used_masked,
+    )
+    findings = find(pair)
     nodes = [*model_nodes.values(), *guide_nodes.values()]
     sizes = {frame.size for node in nodes for frame in data_frames(node)}
     sites: dict[str, Site] = {}

@@ -37,6 +37,9 @@ class SiteTerms:
         weight: what the program itself scales the site by (1 unless it uses `poutine.scale`).
         reparameterized: whether the guide's draw carries the pathwise gradient (True for observed sites).
         kl_dims, log_p_dims, log_q_dims: the same per event dimension ``(…, L)``, when asked for and available.
+        score: log density of the whole draw, where a mask hides a part of `log_q`: what the score function takes, for
+            masked values may be used.
+        mask: ``(K, *batch shape)`` which of a latent's values count, where a mask hides some.
     """
 
     name: str
@@ -50,6 +53,8 @@ class SiteTerms:
     kl_dims: torch.Tensor | None = None
     log_p_dims: torch.Tensor | None = None
     log_q_dims: torch.Tensor | None = None
+    score: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
     @property
     def log_ratio(self) -> torch.Tensor:

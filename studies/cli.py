@@ -13,7 +13,22 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import Column, Data, Decimal, Header, Index, Labels, Out, Quiet, Sep, Set, Target
+from .cli_options import (
+    Column,
+    Data,
+    Decimal,
+    FitFolder,
+    Header,
+    Index,
+    Labels,
+    Out,
+    Quiet,
+    Report,
+    Sep,
+    Set,
+    TableFile,
+    Target,
+)
 
 app = typer.Typer(
     name="jensen",
@@ -27,6 +42,7 @@ app = typer.Typer(
 studies = typer.Typer(help="Run a comparison written in a Python file, or report on one.", no_args_is_help=True)
 app.add_typer(studies, name="study")
 
+_STOPPED = 130  # what a shell knows as the end by Ctrl-C
 _MODEL = "A shipped class (see [b]jensen list[/b]), MODULE:CLASS or path/to/file.py:CLASS."
 
 
@@ -40,11 +56,13 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, prog_name="jensen")
     except KeyboardInterrupt:
         typer.echo("jensen: stopped", err=True)
-        sys.exit(130)
+        sys.exit(_STOPPED)
     except BaseException as error:
         from .user_errors import explain, place_of
 
         if isinstance(error, SystemExit) and place_of(error) is None:  # how typer ends every command
+            if error.code == _STOPPED:
+                typer.echo("jensen: stopped", err=True)
             raise
         if os.environ.get("JENSEN_TRACEBACK"):
             traceback.print_exc()
@@ -108,7 +126,7 @@ def fit(
     lr: Annotated[float | None, typer.Option(help="Learning rate of SVI; default: 0.01.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data a step; default: all.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the fit; default runs/fit/MODEL.")] = None,
+    out: FitFolder = None,
     settings: Set = None,
     standardize: Annotated[bool, typer.Option("--standardize", help="Scale the columns of x of a file.")] = False,
     compile_: Annotated[
@@ -148,7 +166,7 @@ def fit(
 def predict(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="Folder of a fit.")],
     data: Data,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV file; default: shown here.")] = None,
+    out: TableFile = None,
     model: Annotated[
         str | None, typer.Option(help="The fit's model where it is your own, as for fit: its file is run.")
     ] = None,
@@ -224,7 +242,7 @@ def study_run(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
     out: Out = Path("runs"),
     jobs: Annotated[int, typer.Option(help="Arms run at a time, in processes of their own; -1: all cores.")] = 1,
-    report: Annotated[Path | None, typer.Option(help="Also write this html page.")] = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Run every arm of the studies in FILE.py that is not finished, and print the table.
@@ -241,7 +259,7 @@ def study_run(
 def study_report(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Defines one or more Study objects.")],
     out: Out = Path("runs"),
-    report: Annotated[Path, typer.Option(help="The html page to write.")] = Path("report.html"),
+    report: Report = Path("report.html"),
 ) -> None:
     """Report on the finished arms of the studies in FILE.py, without running any.
 
@@ -249,7 +267,7 @@ def study_report(
     """
     from .study_command import report_file
 
-    report_file(file, out, report)
+    report_file(file, out, report or Path("report.html"))
 
 
 if __name__ == "__main__":

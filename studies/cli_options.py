@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Column", "Data", "Decimal", "Header", "Index", "Labels", "Out", "Quiet", "Sep", "Set", "Target"]
+__all__ = [
+    "Column",
+    "Data",
+    "Decimal",
+    "FitFolder",
+    "Header",
+    "Index",
+    "Labels",
+    "Out",
+    "Quiet",
+    "Report",
+    "Sep",
+    "Set",
+    "TableFile",
+    "Target",
+    "path",
+]
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +27,27 @@ import typer
 
 _TABLE = "How a table is read (what is not said is seen from the file, and shown)"
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
+
+
+def path(text: str | Path) -> Path:
+    """A path, which is not empty: `--out "$UNSET"` would be the folder of the caller."""
+    if not str(text).strip():
+        raise typer.BadParameter("expected a path, got nothing")
+    return Path(text)
+
+
+Out = Annotated[
+    Path, typer.Option("--out", "-o", parser=path, metavar="PATH", help="Folder for everything that is written.")
+]
+FitFolder = Annotated[
+    Path | None, typer.Option("--out", "-o", parser=path, metavar="PATH", help="Folder; default: runs/fit/MODEL-DATA.")
+]
+TableFile = Annotated[
+    Path | None, typer.Option("--out", "-o", parser=path, metavar="PATH", help="CSV file; default: shown here.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", parser=path, metavar="PATH", help="The html page to write.")
+]
 Data = Annotated[
     str, typer.Option("--data", "-d", help="A shipped data set (see [b]jensen list[/b]), a .csv or an .npz file.")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DataRequest", "FitRequest", "run_doctor", "run_fit"]
+__all__ = ["DataRequest", "FitRequest", "check_seed_option", "run_doctor", "run_fit"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,6 @@ from typing import Any
 
 from jensen.inference.errors import ConfigurationError
 from jensen.inference.folders import no_empty_folder
-from jensen.inference.options import check_seed
 from jensen.inference.plain_text import printable
 from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
@@ -44,7 +43,8 @@ class DataRequest:
         Raises:
             ConfigurationError, DataError: as `load_source` does.
         """
-        columns = {argument: str(column) for argument, column in parse_settings(self.columns, "--column").items()}
+        given = parse_settings(self.columns, "--column", "y=price")
+        columns = {argument: str(column) for argument, column in given.items()}
         if self.target is not None:
             if "y" in columns:
                 raise ConfigurationError("`--target` and `--column y=…` are the same: expected one of them.")
@@ -74,7 +74,7 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     from rich import print as show
 
     metrics = _metrics(request.particles)
-    check_seed(request.seed)
+    check_seed_option(request.seed)
     method = resolve_method(request.method, request.options, progress)
     model, batch, record = _pair(request.model, request.settings, request.data, request.seed)
     out = request.out or Path("runs") / "fit" / f"{type(model).__name__}-{record.data}"
@@ -123,6 +123,16 @@ def _pair(
     if unused := [name for name in (*source.arrays, *source.texts) if name not in (*batch, "x")]:
         print(f"not used: {', '.join(unused)}, which {type(model).__name__} does not take")
     return model, batch, record
+
+
+def check_seed_option(seed: int) -> None:
+    """Refuse a seed that torch or the scores do not take.
+
+    Raises:
+        ConfigurationError: it is negative, or has more than 63 bits.
+    """
+    if not 0 <= seed < 2**63:
+        raise ConfigurationError(f"`--seed {seed}`: expected a whole number from 0 to 2**63 - 1.")
 
 
 def _factory(text: str) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
-from jensen.inference.options import check_seed
 from jensen.inference.storage import write_file
 from jensen.models import LatentVariableModel
 
+from .fit_command import check_seed_option
 from .model_options import build_model
 from .predictions import Predictions, predict_rows
 from .preparation import Preparation
@@ -24,6 +24,7 @@ from .sources import Source, load_source
 from .storage import check_file
 from .table_format import TableOptions
 
+_FORMAT = "%.9g"  # what tells two float32 apart
 _SHOWN_ROWS, _SHOWN_COLUMNS = 20, 10
 
 
@@ -49,7 +50,7 @@ def run_predict(request: PredictRequest) -> Predictions:
     """
     if request.particles < 0:
         raise ConfigurationError(f"`--particles`: expected a number of draws, or 0, got {request.particles}.")
-    check_seed(request.seed)
+    check_seed_option(request.seed)
     if request.out is not None:
         check_file(request.out, "--out")
     record = Preparation.load(request.fit)
@@ -61,12 +62,12 @@ def run_predict(request: PredictRequest) -> Predictions:
     if request.out is not None:
         path = request.out.expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, frame.to_csv().encode())
+        write_file(path, frame.to_csv(float_format=_FORMAT).encode())
         print(f"predictions for {len(frame):,} rows: {request.out}")
     elif sys.stdout.isatty():
         _show(frame)
     else:
-        print(frame.to_csv(), end="")
+        print(frame.to_csv(float_format=_FORMAT), end="")
     return found
 
 
@@ -82,7 +83,12 @@ def _load(folder: Path, record: Preparation | None, text: str | None) -> Any:
         return load(folder)
     factory = find_class(text, "models", LatentVariableModel, "model")
     arguments = {} if record is None else {name: ast.literal_eval(value) for name, value in record.arguments.items()}
-    return load(folder, build_model(factory, arguments))
+    try:
+        model = build_model(factory, arguments)
+    except ConfigurationError as error:
+        known = "" if record is None else f"expected the fit's own model, `{record.model}`. "
+        raise ConfigurationError(f"`--model {text}`: {known}{error}") from error
+    return load(folder, model)
 
 
 def _predict(fit: Any, record: Preparation | None, request: PredictRequest) -> tuple[Predictions, Source]:

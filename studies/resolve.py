@@ -98,7 +98,9 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
+def parse_settings(
+    settings: Iterable[str], option: str = "--set", example: str = "latent_dim=8"
+) -> dict[str, Any]:
     """Return ``["latent_dim=8", "likelihood=gaussian"]`` as ``{"latent_dim": 8, "likelihood": "gaussian"}``.
 
     Values are Python literals; anything else is taken as text.
@@ -107,7 +109,7 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
-            raise ConfigurationError(f"`{option} {setting}`: expected KEY=VALUE, for example {option} latent_dim=8.")
+            raise ConfigurationError(f"`{option} {setting}`: expected KEY=VALUE, for example {option} {example}.")
         if key in parsed:
             raise ConfigurationError(f"`{option} {key}=…` is given twice; expected it once.")
         parsed[key] = _literal(value)

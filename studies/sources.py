@@ -165,6 +165,8 @@ def _table(
     table = read_table(path, options)
     places: dict[str, str] = {}
     for argument, column in columns.items():
+        if table.index is not None and column == table.index_name:
+            raise ConfigurationError(f"`{path}`: column `{column}` is both the index and `{argument}`; expected one.")
         if not features or column in table.frame:
             places[argument] = table.find(column, "--target" if argument == "y" else f"--column {argument}=")
     if len(set(places.values())) < len(places):

@@ -20,9 +20,9 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
     """Return the seeds as a tuple.
 
     Raises:
-        ConfigurationError: they are not several whole numbers.
+        ConfigurationError: they are not several whole numbers from 0 to 2**63 - 1.
     """
-    expected = "`seeds`: expected whole numbers, for example range(5) or [0, 1]"
+    expected = "`seeds`: expected whole numbers of 0 or more, for example range(5) or [0, 1]"
     if isinstance(seeds, str | bytes | Mapping) or not isinstance(seeds, Iterable):
         hint = f"; for {seeds} seeds write range({seeds})" if isinstance(seeds, int) else ""
         raise ConfigurationError(f"{expected}, got {seeds!r}{hint}.")
@@ -32,7 +32,7 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
             found.append(operator.index(seed))
         except TypeError:
             raise ConfigurationError(f"{expected}, got {seed!r} among them.") from None
-        if isinstance(seed, bool):
+        if isinstance(seed, bool) or not 0 <= found[-1] < 2**63:
             raise ConfigurationError(f"{expected}, got {seed!r} among them.")
     return tuple(found)
 

@@ -6,6 +6,7 @@ __all__ = ["explain", "place_of"]
 
 import functools
 import importlib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def explain(error: BaseException) -> str:
         message = " ".join(str(error).split())
         written = isinstance(error, ValueError | JensenError) or message.startswith("`")
         kind = "" if written and message else type(error).__name__
+        if (asked := re.search(r"tried to allocate (\d+) bytes", message)) is not None:
+            kind, message = "out of memory", f"{int(asked[1]) / 2**30:,.1f} GiB were asked for at once."
     found = next(filter(None, map(place_of, _chain(error))), None)
     return printable(": ".join(filter(None, (found, kind, message))))
 

@@ -31,7 +31,7 @@ def active_units(
     .. math:: A_u = \operatorname{Var}_x \big( \mathbb E_{q(u \mid x)}[u] \big) > 10^{-2} .
 
     The inner mean is an average of ``K`` draws, and the variance that this adds, :math:`\operatorname{Var}(u \mid x) /
-    K`, is subtracted, so that any guide can be scored.
+    K`, is subtracted, so that any guide can be scored. Values that the model masks do not count.
 
     Args:
         fit: the fit to score.
@@ -69,6 +69,7 @@ def active_units(
         memory = check_count("max_bytes", max_bytes) if max_bytes is not None else default_max_bytes(pair.device)
         chunks = plan(pair, num_particles, memory, slices=pair.sliceable)
         means: dict[str, list[Tensor]] = {name: [] for name in names}
+        counts: dict[str, list[Tensor]] = {name: [] for name in names}
         noises: dict[str, list[Tensor]] = {name: [] for name in names}
         for j, rows in chunks.over_data():
             batch = pair.rows(rows)
@@ -78,12 +79,16 @@ def active_units(
                 for name in names:
                     draws[name].append(_by_datum(terms.values[name], pair.structure.sites[name]).double())
             for name in names:
+                mask = terms.sites[name].mask if name in terms.sites else None
+                counts[name].append(_counted(terms.values[name], mask, pair.structure.sites[name]))
+            for name in names:
                 every = torch.cat(draws[name])  # (K, B, U)
                 means[name].append(every.mean(0).cpu())
                 noises[name].append((every.var(0) / num_particles).cpu())
     variance, stderr, active = {}, {}, {}
     for name in names:
-        variance[name], stderr[name] = _variance(torch.cat(means[name]), torch.cat(noises[name]))
+        kept = torch.cat(counts[name])
+        variance[name], stderr[name] = _variance(torch.cat(means[name]), torch.cat(noises[name]), kept)
         active[name] = variance[name] > threshold
     chance = {name: torch.special.ndtr((variance[name] - threshold) / stderr[name].clamp(min=1e-300)) for name in names}
     spread = sum(float((p * (1.0 - p)).sum()) for p in chance.values())
@@ -105,8 +110,20 @@ def _by_datum(value: Tensor, site: Any) -> Tensor:
     return value.reshape(value.shape[0], value.shape[1], -1)
 
 
-def _variance(mean: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The variance over data of the noise-free mean, and its standard error, from ``(N, U)``."""
-    centred = (mean - mean.mean(0)).square()
-    variance = centred.sum(0) / (len(mean) - 1)
-    return variance - noise.mean(0), (centred - noise).std(0) / len(mean) ** 0.5
+def _counted(value: Tensor, mask: Tensor | None, site: Any) -> Tensor:
+    """``(B, U)``: which values the model does not mask."""
+    if mask is None:
+        return torch.ones_like(_by_datum(value[:1], site)[0], dtype=torch.bool).cpu()
+    events = (1,) * len(site.event_shape)
+    return _by_datum(mask[:1].reshape((1, *mask.shape[1:], *events)).expand_as(value[:1]), site)[0].cpu()
+
+
+def _variance(mean: Tensor, noise: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """The variance over data of the noise-free mean, and its standard error, from the values `kept` of ``(N, U)``."""
+    count, weight = kept.sum(0).double(), kept.double()
+    centre = (mean * weight).sum(0) / count.clamp_min(1)
+    centred = (mean - centre).square() * weight
+    variance = centred.sum(0) / (count - 1).clamp_min(1)
+    difference = centred - noise * weight
+    spread = ((difference - difference.sum(0) / count.clamp_min(1)).square() * weight).sum(0) / (count - 1).clamp_min(1)
+    return variance - (noise * weight).sum(0) / count.clamp_min(1), spread.sqrt() / count.clamp_min(1).sqrt()

@@ -14,7 +14,6 @@ from ..coupling import examine_coupling, few_rows
 from ..data import MemoryData, as_data
 from ..errors import ConfigurationError, DataError, ModelError
 from ..findings import raise_first
-from ..fit import Fit
 from ..fit_context import drawing, ready
 from ..observed_values import check_values
 from ..program import Program, Structure
@@ -65,7 +64,7 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
         DataError: if `data` is None and the fit kept no data, or the data do not fit the model.
         ModelError: if a finding about the pair makes scores of it wrong, such as a scale that it sets by hand.
     """
-    if not isinstance(fit, Fit):
+    if not isinstance(getattr(fit, "program", None), Program):
         raise ConfigurationError(f"`fit` must be a Fit, which a method's `fit` returns, got {_kind(fit)}.")
     program: Program = fit.program
     batch = _data(fit, data)

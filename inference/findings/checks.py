@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from .auxiliary import check_auxiliary
 from .counting import check_counting
 from .finding import Finding
+from .masks import check_masks
 from .names import check_names
 from .observed import check_observed
 from .pair_sites import PairSites
@@ -24,6 +25,7 @@ CHECKS: tuple[Callable[[PairSites], Iterator[Finding]], ...] = (
     check_widths,
     check_observed,
     check_supports,
+    check_masks,
     check_scales,
     check_counting,
     check_auxiliary,

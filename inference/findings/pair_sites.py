@@ -26,6 +26,7 @@ class PairSites:
         model_rows, guide_rows: of each plate, the rows that the program itself gave it or drew for it.
         model_complete, guide_complete: whether the run reached its end; what follows a break was not seen.
         has_guide: whether there is a guide to compare with.
+        used_masked: latents that are masked in the model, and of which masked values change other densities.
         still: latents whose guide is a `Delta` at the same place in every run.
         first_row: where in all the data the batch begins; `part` says of what else it is a part, such as a stream.
     """
@@ -41,6 +42,7 @@ class PairSites:
     still: frozenset[str] = frozenset()
     first_row: int = 0
     part: str = ""
+    used_masked: tuple[str, ...] = ()
 
     @property
     def latents(self) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
-from jensen.inference.errors import ConfigurationError
+from jensen.inference.errors import ConfigurationError, ModelError
 from jensen.models.drawing import ambient
 from jensen.models.modes import local_parameters, make_local
 
+from .masked import FilledGuide
 from .prototype import Latents
 
 
@@ -27,7 +28,7 @@ def visible_program(program: Callable[..., Any], latents: Latents) -> Callable[.
 @torch.no_grad()
 def prepare_autoguide(
     guide: AutoGuide, program: Callable[..., Any], batch: Mapping[str, Tensor], latents: Latents
-) -> AutoGuide:
+) -> nn.Module:
     """Run an autoguide once so that it has all its parameters, then drop the batch it keeps.
 
     Args:
@@ -37,6 +38,7 @@ def prepare_autoguide(
         latents: what `examine_latents` found; gives the guide its attribute `local_latents`.
 
     Raises:
+        ModelError: a latent is masked, and its masked values are used.
         ConfigurationError: the autoguide cannot serve this model (its own message is passed on).
     """
     make_local(guide)
@@ -53,4 +55,10 @@ def prepare_autoguide(
         if trace is not None and "_INPUT" in trace.nodes:
             trace.remove_node("_INPUT")
     guide.local_latents = latents.local
-    return guide
+    loose = [site.name for site in latents.continuous if site.loose]
+    if loose:
+        raise ModelError(
+            f"`{loose[0]}` is masked in the model, which takes its prior away, and its masked values are used by other "
+            f'sites, so {type(guide).__name__} has no density to aim at. Use the guide "normal", or mask less.'
+        )
+    return FilledGuide(guide, latents) if any(site.mask is not None for site in latents.continuous) else guide

@@ -48,6 +48,8 @@ class NormalGuide(PyroModule):
             start = site.unconstrained_start
             setattr(self, "loc_" + _key(site.name), nn.Parameter(start))
             setattr(self, "log_scale_" + _key(site.name), nn.Parameter(torch.full_like(start, init_scale).log()))
+            if site.mask is not None:
+                self.register_buffer("mask_" + _key(site.name), site.mask)
 
     def forward(self, *args: Any, **batch: Any) -> dict[str, Tensor]:
         """Draw every latent; the batch is only asked for its size."""
@@ -61,6 +63,8 @@ class NormalGuide(PyroModule):
                     if name not in plates:
                         plates[name] = pyro.plate(name, size, dim=dim)
                     stack.enter_context(plates[name])
+                if site.mask is not None:  # what has no prior has no entropy either
+                    stack.enter_context(pyro.poutine.mask(mask=getattr(self, "mask_" + _key(site.name))))
                 # q(z_i)
                 values[site.name] = pyro.sample(site.name, self.factor(site))
         return values

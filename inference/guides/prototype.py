@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from jensen.inference.errors import ModelError
+from jensen.inference.findings.masks import mask_tensor, masked_and_used
 from jensen.inference.supported import check_has_evidence
 from jensen.models.drawing import ambient
 from jensen.models.modes import local_parameters
@@ -31,6 +32,8 @@ class LatentSite:
         event_dim: number of event dimensions.
         support: the constraint its values satisfy.
         start: a typical value under the prior, in the site's full shape.
+        mask: which entries count in the model, over the batch shape; None if all do.
+        loose: whether masked entries are used by other sites, although they have no prior.
     """
 
     name: str
@@ -38,6 +41,8 @@ class LatentSite:
     event_dim: int
     support: constraints.Constraint
     start: Tensor
+    mask: Tensor | None = None
+    loose: bool = False
 
     @property
     def local(self) -> bool:
@@ -83,6 +88,7 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     with local_parameters(), ambient(batch, parameters), poutine.block(), InitMessenger(init_to_median):
         trace = poutine.trace(program).get_trace(**batch)
+        loose = masked_and_used(program, trace, (), batch)
     continuous, discrete = [], []
     site: Any
     for name, site in trace.nodes.items():
@@ -96,11 +102,11 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
                 )
             discrete.append(name)
         else:
-            continuous.append(_latent_site(name, site))
+            continuous.append(_latent_site(name, site, name in loose))
     return Latents(tuple(continuous), tuple(discrete))
 
 
-def _latent_site(name: str, site: Any) -> LatentSite:
+def _latent_site(name: str, site: Any, loose: bool) -> LatentSite:
     frames = sorted((frame for frame in site["cond_indep_stack"]), key=lambda frame: frame.dim or 0)
     for frame in frames:
         if not frame.vectorized:
@@ -116,4 +122,5 @@ def _latent_site(name: str, site: Any) -> LatentSite:
             f"`{name}` has support {support}, which has no bijection from the reals. Write a `guide` for this model."
         ) from None
     plates = tuple((frame.name, frame.size, frame.dim) for frame in frames)
-    return LatentSite(name, plates, site["fn"].event_dim, support, site["value"].detach())
+    value = site["value"].detach()
+    return LatentSite(name, plates, site["fn"].event_dim, support, value, mask_tensor(site), loose)

@@ -120,8 +120,9 @@ class Renyi(Objective):
         signal = terms.weighted(value - self._held_out(log_weights)).detach()
         surrogate = bound
         for site in sites:
-            assert site.log_q is not None
-            log_q = site.log_q if log_weights.shape[-1] > 1 or site.log_q.dim() == 1 else site.log_q.sum(-1)
+            score = site.log_q if site.score is None else site.score
+            assert score is not None
+            log_q = score if log_weights.shape[-1] > 1 or score.dim() == 1 else score.sum(-1)
             log_q = log_q.unsqueeze(-1) if log_q.dim() == 1 else log_q
             surrogate = surrogate + scale * (log_q * signal).sum()
         return surrogate

@@ -45,13 +45,14 @@ def score_function_surrogate(
     local = None if local is None else terms.weighted(local)
     coupled = terms.structure.is_coupled
     for site in sites:
-        assert site.log_q is not None
+        score = site.log_q if site.score is None else site.score
+        assert score is not None
         if site.local and not coupled:
             assert local is not None
             signal = terms.scale * (local - leave_one_out(local)).detach()
-            part = (site.log_q * signal).sum(-1).mean()
+            part = (score * signal).sum(-1).mean()
         else:
-            log_q = site.log_q.sum(-1) if site.local else site.log_q
+            log_q = score.sum(-1) if site.local else score
             signal = terms.share * shared if shared is not None else torch.zeros_like(log_q)
             if local is not None:
                 signal = signal + terms.scale * local.sum(-1)

@@ -41,6 +41,11 @@ class Unbuilt(Mean):
 class Abstract(LatentVariableModel):
     pass
 
+class Vast(Mean):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.empty(10**15))
+
 number = 3
 """,
     "raises.py": "class Odd(BaseException): pass\n\nraise Odd('so')\n",
@@ -53,6 +58,14 @@ number = 3
     "configured.py": "from jensen.studies import Study\n\nstudy = Study('a', model=3, data=3, methods={})\n",
     "empty.py": "",
     "text.txt": "hello",
+    "good.py": "from jensen.datasets import iris\nfrom jensen.inference import EM\nfrom jensen.models import PPCA\n"
+    "from jensen.studies import Study\nstudy = Study('s', model=PPCA(4, 1), data=iris(), methods={'a': EM()})\n",
+    "t.csv": "a,b,kind\n1,2,yes\n3,4,no\n",
+    "n.csv": "a,b\n1,2\n3,4\n",
+    "many.csv": "a,b\n" + "".join(f"1,{k}.5\n" for k in range(99)),
+    "years.csv": "2019,2020\n1,2\n",
+    "ragged.csv": "a,b\n1,2\n3\n",
+    "hole.csv": "a,b\n1,2\n3,\n",
 }
 
 
@@ -75,6 +88,8 @@ def files(tmp_path_factory) -> Path:
     (folder / "bits.npz").write_bytes(whole[:80] + bytes([whole[80] ^ 1]) + whole[81:])
     (folder / "zeros.npz").write_bytes(bytes(1000))
     (folder / "folder.npz").mkdir()
+    (folder / "folder.csv").mkdir()
+    (folder / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
 
 
@@ -95,6 +110,10 @@ def mixture(*words: object) -> list[object]:
 
 def user(name: str, *words: object) -> list[object]:
     return ["fit", f"model.py:{name}", "-d", "flat.npz", "--compile", "off", "--steps", 2, "-q", *words]
+
+
+def logistic(data: str, *words: object) -> list[object]:
+    return ["fit", "BayesianLogisticRegression", "-d", data, *words]
 
 
 LOGISTIC = ["fit", "BayesianLogisticRegression", "-d", "breast_cancer"]
@@ -120,6 +139,33 @@ BAD = {
                           "`--set covariance=7`: expected a word, got `7`"),
     "user's option": (user("Mean", "-s", "scale=wide"), "`--set scale=wide`: expected a number"),
     "option twice": (mixture("-s", "num_components=3"), "`--set num_components=…` is given twice"),
+    "column without a name": (["fit", "PPCA", "-d", "t.csv", "--column", "y"], "for example --column y=price"),
+    "target twice": (["fit", "PPCA", "-d", "t.csv", "--column", "y=a", "--target", "b"], "are the same: expected one"),
+    "no such target": (logistic("t.csv", "--target", "kid"), "`--target kid` is not a column of `t.csv`. Did you mean"),
+    "no such number": (logistic("t.csv", "--target", 9), "`--target 9` is not a column of `t.csv`. Columns: a, b"),
+    "target is the index": (logistic("t.csv", "--target", "a", "--index", "a"), "`a` is both the index and `y`"),
+    "no labels": (logistic("many.csv", "--target", "b"), "column `b`: expected class labels, got 99 different values"),
+    "no target": (["fit", "BayesianLinearRegression", "-d", "n.csv"], "Give the column with --target."),
+    "text that is no label": (["fit", "PPCA", "-d", "t.csv"], "expected numbers in column `kind`, got `yes` in line 2"),
+    "text kept as numbers": (logistic("t.csv", "--target", "kind", "--no-labels"), "`--no-labels`: expected numbers"),
+    "table of years": (["fit", "PPCA", "-d", "years.csv"], "say which with --header or --no-header"),
+    "ragged table": (["fit", "PPCA", "-d", "ragged.csv"], "`ragged.csv`, line 3: expected 2 fields"),
+    "picture": (["fit", "PPCA", "-d", "picture.csv"], "`picture.csv`, line 1: expected text in UTF-8"),
+    "folder for a table": (["fit", "PPCA", "-d", "folder.csv"], "there is no such file"),
+    "a hole": (["fit", "GaussianMixture", "-d", "hole.csv", "-s", "num_components=1"], "line 3, column `b`: a value"),
+    "separator": (["fit", "PPCA", "-d", "t.csv", "--sep", "ab"], "`--sep ab`: expected one character"),
+    "decimal": (["fit", "PPCA", "-d", "t.csv", "--decimal", "x"], "`--decimal x`: expected . or ,"),
+    "table's option for arrays": (["fit", "PPCA", "-d", "flat.npz", "--index", "a"], "`--index`: expected with a .csv"),
+    "target of a data set": (["fit", "PPCA", "-d", "wine", "--target", "y"], "`--target`: expected with a .csv file"),
+    "scaled twice": (["fit", "PPCA", "-d", "wine", "-s", "latent_dim=1", "--standardize"], "is standardised already"),
+    "memory": (["fit", "model.py:Vast", "-d", "flat.npz"], "model.py:34: out of memory: 3,725,290.3 GiB"),
+    "seed": (mixture("--seed", -1), "`--seed -1`: expected a whole number from 0"),
+    "long seed": (mixture("--seed", 10**30), "expected a whole number from 0 to 2**63 - 1"),
+    "no fit": (["predict", "folder.csv", "-d", "wine"], "`folder` folder.csv holds no fit"),
+    "file for a fit": (["predict", "t.csv", "-d", "wine"], "t.csv holds no fit"),
+    "doctor without a target": (["doctor", "BayesianLinearRegression", "-d", "n.csv"], "Give the column with --target"),
+    "doctor's options": (["doctor", "GaussianMixture", "-s", "num_components=two"], "expected a whole number"),
+    "jobs": (["study", "run", "good.py", "--jobs", -2], "`jobs`: expected a positive integer, or -1"),
     "deep literal": (["fit", "PPCA", "-d", "wine", "-s", "latent_dim=" + "(" * 5000], "expected a whole number"),
     "abstract": (["fit", "jensen.models:LatentVariableModel", "-d", "wine"], "is abstract: it lacks `model`"),
     "user's abstract": (user("Abstract"), "`Abstract` is abstract: it lacks `model`. Name a class that has it."),

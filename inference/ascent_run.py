@@ -33,11 +33,13 @@ class Updates(abc.ABC):
         program: the pair; its ``state_dict`` is the whole state.
         guide: the pair's guide.
         monotone: whether every update must raise the bound.
+        data_size: the number of data that the bound is of; None for those given.
     """
 
     program: Program
     guide: Any
     monotone: bool = True
+    data_size: int | None = None
 
     def start(self) -> torch.Tensor | None:
         """Prepare the next update at the present state, also after a resume; the bound there, where it is known."""
@@ -73,7 +75,8 @@ class AscentRun:
         callbacks: tuple[Callback, ...],
         progress: bool | None,
     ) -> None:
-        self.updates, self.name, self.data_size, self.steps = updates, name, data_size, steps
+        self.updates, self.name, self.steps = updates, name, steps
+        self.data_size = updates.data_size or data_size
         self.tolerance, self.checkpoint_every, self.validation = tolerance, checkpoint_every, validation
         self.callbacks, self.progress = callbacks, progress
         self.step, self.seconds, self.converged, self.status = 0, 0.0, False, "running"

@@ -132,6 +132,8 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     )
     fit.program.to(device)
     rebuilt.fitted = body.get("fitted", False)
+    if body["guide"]["kind"] == "coordinates":
+        rebuilt.keep_coordinates(made)
     for name, module in fit.program.named_modules():
         module.training = name in body["training"]
     return fit

@@ -33,10 +33,10 @@ class CAVI(Ascent):
     :math:`\lambda \leftarrow (1 - \rho_t) \lambda + \rho_t \hat\lambda`, :math:`\rho_t = (t + \tau)^{-\kappa}`; the
     history then holds noisy estimates of the bound, and all `steps` are taken.
 
-    **Going on.** Of a model that comes from a fit by CAVI, the factors of that fit are the start, and the priors that it
-    took from its data stay. Sweeps over other data end at what these say by themselves: the old ones count by the
-    start alone. Steps on mini-batches move on from what was learned, at a rate that goes on falling: feed chunks as they
-    come, with `data_size` for how many data there will be in all, and the factors are those of scikit-learn's
+    **Going on.** Of a model that comes from a fit by CAVI, the factors of that fit are the start, and the priors that
+    it took from its data stay. Sweeps over other data end at what these say by themselves: the old ones count by the
+    start alone. Steps on mini-batches move on from what was learned, at a rate that goes on falling: feed chunks as
+    they come, with `data_size` for how many data there will be in all, and the factors are those of scikit-learn's
     ``partial_fit``. A model of topics that another method fitted starts at its topics.
 
     Args:
@@ -86,7 +86,7 @@ class CAVI(Ascent):
 
     def begin(self, model: Any, data: Data, seed: int) -> Updates:
         batch = data.batch()
-        guide = getattr(model, "coordinates", None)
+        guide = getattr(model, "learned_factors", None)
         start_model(model, batch, derive_seed(seed, "initialize"))
         if guide is None:
             guide = model.coordinate_guide(batch, derive_seed(seed, "factors"))
@@ -116,7 +116,7 @@ class _Factors(Updates):
         model: Any = self.program.model_owner
         self.guide.finish(model)
         if isinstance(model, LatentVariableModel):
-            model.keep_coordinates(self.guide)
+            model.keep_factors(self.guide)
 
 
 class _Sweeps(_Factors):

@@ -27,5 +27,5 @@ def start_model(model: Any, batch: Mapping[str, torch.Tensor], seed: int) -> Non
     if not getattr(model, "fitted", False) and callable(initialize := getattr(model, "initialize", None)):
         initialize(batch, seed)
     model.fitted = True
-    if getattr(model, "coordinates", None) is not None:
-        model.keep_coordinates(None)
+    if getattr(model, "learned_factors", None) is not None:
+        model.keep_factors(None)

@@ -110,7 +110,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
             out. To start anew, build a new model. Set it to True by hand on a model whose parameters were set by hand,
             and `EM` and `SVI` start from those.
-        coordinates: the factors that `CAVI` found, from which a further fit by `CAVI` goes on; None before, and after
+        learned_factors: those that `CAVI` found, from which a further fit by `CAVI` goes on; None before, and after
             another method has moved the parameters.
 
     Example:
@@ -130,7 +130,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     unlabelled: ClassVar[tuple[str, ...]] = ()
     sparse_allowed: ClassVar[tuple[str, ...]] = ()
     fitted: bool = False
-    coordinates: CoordinateGuide | None = None
+    learned_factors: CoordinateGuide | None = None
     init_arguments: dict[str, Any]
 
     def __init__(self) -> None:
@@ -184,9 +184,9 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     # Hooks around a fit.
 
-    def keep_coordinates(self, factors: CoordinateGuide | None) -> None:
-        """Set `coordinates`. The factors are no part of the model: their numbers are not in its `state_dict`."""
-        self.__dict__["coordinates"] = factors
+    def keep_factors(self, factors: CoordinateGuide | None) -> None:
+        """Set `learned_factors`. The factors are no part of the model: their numbers are not in its `state_dict`."""
+        self.__dict__["learned_factors"] = factors
 
     def check_data(self, **batch: Tensor) -> None:
         """Raise a `ValueError` that names the argument if the model cannot mean these data. Default: accept all."""

@@ -42,7 +42,8 @@ class LatentDirichletAllocation(TopicModel):
     ==================  ======================================  ==============================
 
     **Fits.** `CAVI` (with `batch_size`: online LDA) is the method of choice; its factors are in ``fit.guide``, and
-    the model has their topics. ``CAVI(...).fit(fit.model, new)`` goes on with new documents. Under `SVI` the model's own guide is
+    the model has their topics. ``CAVI(...).fit(fit.model, new)`` goes on with new documents. Under `SVI` the model's
+    own guide is
 
     .. math:: q(\beta_k) = \mathrm{Dirichlet}(\eta + e^{\rho_k}), \qquad
         q(\theta_n) = \mathrm{Dirichlet}(\alpha + T_n s(x_n)),

@@ -99,9 +99,7 @@ def test_chunks_as_they_come_are_scikit_learns_partial_fit(float64: None, passes
     )
     peer._init_latent_vars(20, dtype=np.float64)
     peer.components_ = start.numpy().copy()
-    peer.exp_dirichlet_component_ = np.exp(
-        (start.digamma() - start.sum(-1, keepdim=True).digamma()).numpy()
-    )
+    peer.exp_dirichlet_component_ = np.exp((start.digamma() - start.sum(-1, keepdim=True).digamma()).numpy())
     fitted, taken = model, 0
     for chunk in chunks:
         for part in chunk.split(20):  # scikit-learn takes a chunk's rows in their order
@@ -160,15 +158,15 @@ def test_a_loaded_fit_goes_on_too(float64: None, name: str, tmp_path) -> None:
     models = (first.model, load(tmp_path / "fit").model)
     fits = [CAVI(steps=2, progress=False).fit(model, draw(80, 2)) for model in models]
     assert fits[0].history.bound.tolist() == fits[1].history.bound.tolist()
-    assert first.model.coordinates is first.guide and first.guide is not fits[0].guide
-    assert not any("coordinates" in key for key in first.model.state_dict())
+    assert first.model.learned_factors is first.guide and first.guide is not fits[0].guide
+    assert not any("factors" in key for key in first.model.state_dict())
 
 
 def test_a_fit_of_another_method_takes_the_factors_place(float64: None) -> None:
     x = documents(60, 1)
     first = CAVI(steps=10, progress=False).fit(LatentDirichletAllocation(4, 20), x)
     moved = SVI(TraceMeanField_ELBO(), steps=5, lr=0.1, compile=False, progress=False).fit(first.model, x)
-    assert moved.model.coordinates is None
+    assert moved.model.learned_factors is None
     guide = moved.model.coordinate_guide({"x": x}, 0)
     torch.testing.assert_close(guide.topics, moved.model.topics)
     assert not torch.allclose(guide.topics, first.guide.topics, rtol=1e-3)

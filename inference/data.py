@@ -13,6 +13,8 @@ import torch
 
 from .arrays import to_tensor
 from .errors import ConfigurationError, DataError
+from .index_arguments import with_indices
+from .parts import columns_of, is_empty, parts_of
 from .signature import Signature, read_signature
 
 
@@ -102,18 +104,25 @@ def as_data(
 ) -> Data:
     """Return `data` as batches that `model` takes.
 
-    Every number, also booleans and integers (labels, counts, pixels), becomes `dtype`: distributions over integers take
-    floats. An argument that the model annotates ``torch.LongTensor`` (token or category indices) becomes int64 instead.
+    Every number, also booleans and integers (labels, counts, pixels, an integer design matrix), becomes `dtype`:
+    distributions over integers take floats, and so do products. Integers stay integers, as int64, where the model needs
+    them: an argument without a default that it indexes with, or otherwise refuses as floating numbers (group ids, as in
+    ``offset[group]``); what an argument is, is seen from one run on the first rows. An argument that the model
+    annotates ``torch.LongTensor`` is int64 always, however it is given.
+
+    An argument that the model observes (default None) and that holds nothing but NaN or None counts as left out: rows
+    whose outcome is to be predicted.
 
     Args:
         model: a `LatentVariableModel`, or a Pyro program as a callable with named arguments.
         data: one of
 
             - a tensor, array or Series ``(N, …)``: the model's first argument (of counts, also a scipy sparse matrix,
-              which is made dense here, once: a model says in `sparse_allowed` where it takes one);
+              which is made dense here, once: a model says in `sparse_allowed` where it takes one); a list holds rows;
+            - a tuple of those: the model's arguments in order (those with a default other than None are no data);
             - a dict of those (or of DataFrames), by argument name;
             - a DataFrame: columns named like an argument are that argument ``(N,)``, the others, in order, the first
-              argument ``(N, D)``;
+              argument ``(N, D)``, or left out with a warning if that is a column of its own;
             - a `torch.utils.data.Dataset` whose items are a tensor, a tuple (in the order of the arguments) or a dict:
               stacked in memory if it fits in `max_bytes`, else streamed;
             - a `torch.utils.data.DataLoader`: streamed, in batches of its own size;
@@ -145,7 +154,8 @@ def as_data(
         if isinstance(data, torch.utils.data.DataLoader):
             return LoaderData(data, reader)
         return read_dataset(data, reader, max_bytes)
-    parts = _by_argument(signature, data)
+    parts = parts_of(signature, data)
+    signature = with_indices(model, signature, parts, dtype, place)
     return MemoryData(check_batch(model, signature, parts, dtype=dtype, device=place, observed=observed, check=check))
 
 
@@ -160,11 +170,12 @@ def check_batch(
     check: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Turn arrays by argument name into a checked batch; see :func:`as_data` for the errors."""
-    parts = {key: value for key, value in parts.items() if value is not None}
+    may_miss, may_be_sparse = getattr(model, "nan_allowed", ()), getattr(model, "sparse_allowed", ())
+    drawn = [name for name in signature.observed if name not in may_miss]
+    parts = {name: x for name, x in parts.items() if x is not None and not (name in drawn and is_empty(x))}
     signature.check(parts, observed=observed)
     if not parts:
         raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
-    may_miss, may_be_sparse = getattr(model, "nan_allowed", ()), getattr(model, "sparse_allowed", ())
     batch = {
         name: to_tensor(
             name,
@@ -186,30 +197,6 @@ def check_batch(
         try:
             own_check(**batch)
         except ValueError as error:
-            raise DataError(f"`{signature.model}` cannot use these data: {error}") from error
+            columns = "".join(columns_of(name, value) for name, value in parts.items())
+            raise DataError(f"`{signature.model}` cannot use these data: {error}{columns}") from error
     return batch
-
-
-def _by_argument(signature: Signature, data: Any) -> dict[str, Any]:
-    if isinstance(data, Mapping):
-        return dict(data)
-    if isinstance(data, (str, bytes)) or data is None:
-        raise DataError(
-            f"`data` must be a tensor, an array, a DataFrame, a dict of them, a Dataset or a DataLoader, got "
-            f"{data if data is None else type(data).__name__}."
-        )
-    if isinstance(getattr(data, "train", None), Mapping):
-        raise DataError("`data` is a whole data set with its splits: pass one of them, such as `data.train`.")
-    if not hasattr(data, "columns"):
-        return {signature.first: data}
-    named = {name: data[name] for name in data.columns if name in signature.names}
-    rest = data.drop(columns=list(named))
-    if rest.shape[1] == 0:
-        return named
-    if signature.first in named:
-        listed = ", ".join(repr(name) for name in rest.columns)
-        raise DataError(
-            f"The DataFrame has a column `{signature.first}`, an argument of `{signature.model}`, and also the columns "
-            f"{listed}, which are not. Drop those, or pass a dict."
-        )
-    return {signature.first: rest, **named}

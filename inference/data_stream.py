@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from .data import Data, MemoryData, check_batch
 from .errors import DataError
+from .index_arguments import with_indices
 from .seeding import derive_seed
 from .signature import Signature
 
@@ -30,21 +31,20 @@ class Reader:
     ) -> None:
         self.model, self.signature, self.check = model, signature, check
         self.dtype, self.device, self.observed = dtype, device, observed
+        self.settled = False  # whether it is known which integers stay integers
 
     def parts(self, item: Any) -> dict[str, Any]:
         if isinstance(item, Mapping):
             return dict(item)
         if isinstance(item, Sequence) and not isinstance(item, str):
-            if len(item) > len(self.signature.names):
-                raise DataError(
-                    f"The items have {len(item)} parts, but `{self.signature.model}` takes {len(self.signature.names)} "
-                    f"({', '.join(self.signature.names)}). Let the Dataset return a dict with the keys you want."
-                )
-            return dict(zip(self.signature.names, item, strict=False))
+            return self.signature.in_order(item, "The items have")
         return {self.signature.first: item}
 
     def __call__(self, item: Any) -> dict[str, torch.Tensor]:
         parts = self.parts(item)
+        if not self.settled:
+            self.signature = with_indices(self.model, self.signature, parts, self.dtype, self.device)
+            self.settled = True
         return check_batch(
             self.model,
             self.signature,

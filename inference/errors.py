@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from .plain_text import printable
-
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
@@ -20,16 +18,13 @@ __all__ = [
 
 
 class JensenError(Exception):
-    """Base of every error that jensen raises on purpose. What it quotes is shown without control characters.
+    """Base of every error that jensen raises on purpose.
 
     Attributes:
         finding: what was found wrong with a pair, where that is the reason.
     """
 
     finding: Any = None
-
-    def __str__(self) -> str:
-        return printable(super().__str__(), lines=True)
 
 
 class DataError(JensenError, ValueError):

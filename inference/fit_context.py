@@ -13,6 +13,7 @@ import torch
 from pyro import poutine
 
 from .program import Program
+from .program_errors import explained
 
 
 @contextmanager
@@ -37,7 +38,8 @@ def ready(program: Program, seed: int) -> Iterator[torch.device]:
             program.eval()
             if floating:
                 torch.set_default_dtype(floating[0])
-            yield device
+            with explained():
+                yield device
         finally:
             torch.set_default_dtype(dtype)
             for module, training in modes.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["load_fit", "save_fit"]
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-
-from jensen.models import CoordinateGuide, LatentVariableModel
 
 from .bundles import read_bundle, write_bundle
 from .errors import CheckpointError
@@ -24,6 +21,7 @@ from .fit_names import NUMBER_TYPES
 from .fit_rebuild import build_guide_from, build_model_from, describe_guide, describe_model
 from .fit_schema import check_body, check_rows, read_table
 from .folders import as_path
+from .function_program import own_copy
 from .program import Program
 from .storage import dump_tensors, parse_tensors, prepare_folder
 
@@ -101,8 +99,8 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     if draws is not None:
         check_rows("draws", draws)
     if model is not None:
-        check_given(model, body["model"])
-        rebuilt = copy.deepcopy(model)
+        rebuilt = own_copy(model)
+        check_given(rebuilt, body["model"])
     else:
         rebuilt = build_model_from(body["model"], tensors, _dtype(body), trust)
     try:
@@ -133,9 +131,8 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
         program=program,
     )
     fit.program.to(device)
-    rebuilt.fitted = body.get("fitted", False)
-    if isinstance(made, CoordinateGuide) and isinstance(rebuilt, LatentVariableModel):
-        rebuilt.keep_factors(made)
+    if isinstance(rebuilt, nn.Module):
+        rebuilt.fitted = body.get("fitted", False)
     for name, module in fit.program.named_modules():
         module.training = name in body["training"]
     return fit

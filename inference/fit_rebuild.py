@@ -18,6 +18,8 @@ from jensen.models import CAVIModel, CoordinateGuide, LatentVariableModel
 
 from .errors import CheckpointError
 from .fit_names import NotPlainError, decode, encode, find_class
+from .function_program import FunctionProgram, counterparts, with_modules
+from .signature import name_of
 
 _GUIDE_PACKAGES = ("pyro.infer.autoguide.", "jensen.inference.guides.")
 _MANY = 100_000  # an integer above it, among a model's arguments, may be a size that the file does not back
@@ -31,6 +33,8 @@ def describe_model(model: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
         description["init_arguments"] = {k: encode(value, f"init.{k}", tensors) for k, value in arguments.items()}
     except AttributeError:
         description["reason"] = "the class does not record its constructor's arguments"
+        if isinstance(model, FunctionProgram) or not isinstance(model, torch.nn.Module):
+            description["reason"] = f"it is the program `{name_of(model)}`, which a file cannot hold"
     except NotPlainError as error:
         description["reason"] = f"its constructor took {error}, which a file cannot hold"
     return description
@@ -163,7 +167,8 @@ def build_guide_from(description: Mapping[str, Any], model: Any, guide: Any, bat
 
     kind, name, path = (description.get(key) for key in ("kind", "name", "class"))
     if guide is not None:
-        return build_guide(copy.deepcopy(guide) if isinstance(guide, nn.Module) else guide, model, batch)
+        built = build_guide(copy.deepcopy(guide) if isinstance(guide, nn.Module) else guide, model, batch)
+        return with_modules(built, counterparts(model, model))
     if kind == "none":
         return None
     if kind == "model" and name in _guides_of(model) and callable(own := getattr(model, name, None)):

@@ -14,6 +14,7 @@ from .minibatch import DATA_PLATE
 from .objectives.base import Objective
 from .objectives.importance import Renyi
 from .program import Batch, Program
+from .signature import read_signature
 
 __all__ = ["check_observed", "check_pair"]
 
@@ -113,6 +114,7 @@ def check_observed(model: Any, batch: Batch) -> None:
 
 
 def _nothing_observed(model: Any, batch: Batch) -> DataError:
-    drawn = [f"`{name}`" for name in getattr(model, "observed", ()) if name not in batch]
-    cure = f"Pass {' or '.join(drawn)} in the data" if drawn else "Give a site of the model `obs=…`"
+    observed = getattr(model, "observed", None) or read_signature(model).observed
+    drawn = [f"`{name}`" for name in observed if name not in batch]
+    cure = f"Pass {' or '.join(drawn)} in the data, with values" if drawn else "Give a site of the model `obs=…`"
     return DataError(f"Nothing is observed: every site of the model is drawn. {cure}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from torch import nn
 from torch.distributions import constraints, transform_to
 
 from .findings import ALL_USES, Finding, raise_first
+from .program_errors import explained
+from .signature import program_of
 from .supported import check_has_evidence
+from .unvalidated import Unvalidated
 
 __all__ = ["Program", "Site", "Structure"]
 
@@ -105,10 +109,14 @@ class Structure:
 class _OwnParameters(Messenger):
     """Keep what `pyro.param` statements declare inside a module, and the global store untouched."""
 
-    def __init__(self, bank: nn.Module, constraint_of: dict[str, Any]) -> None:
+    def __init__(
+        self, bank: nn.Module, constraint_of: dict[str, Any], owner: nn.Module, adopted: set[str]
+    ) -> None:
         super().__init__()
         self.bank = bank
         self.constraint_of = constraint_of
+        self.owner = owner
+        self.adopted = adopted
 
     def _pyro_param(self, msg: Any) -> None:
         if not isinstance(getattr(msg["fn"], "__self__", None), ParamStoreDict):
@@ -120,6 +128,10 @@ class _OwnParameters(Messenger):
             constraint = msg["kwargs"].get("constraint", constraints.real)
             if len(msg["args"]) > 2:
                 constraint = msg["args"][2]
+            if any(initial is parameter for parameter in self.owner.parameters()):  # by `pyro.module`
+                msg["value"], msg["done"] = initial, True
+                self.adopted.add(name)
+                return
             initial = initial() if callable(initial) and not isinstance(initial, torch.Tensor) else initial
             with torch.no_grad():
                 unconstrained = transform_to(constraint).inv(torch.as_tensor(initial)).detach().clone()
@@ -136,6 +148,7 @@ class _OwnParameters(Messenger):
 class _Bank:
     module: nn.Module = field(default_factory=nn.Module)
     constraint_of: dict[str, Any] = field(default_factory=dict)
+    adopted: set[str] = field(default_factory=set)  # what `pyro.module` declares: parameters of the pair's modules
 
 
 class Program(nn.Module):
@@ -154,8 +167,8 @@ class Program(nn.Module):
             guide = getattr(model, "guide", None) if isinstance(model, nn.Module) else None
         if guide is None:
             guide = _empty_guide
-        program_of = getattr(model, "model", None) if isinstance(model, nn.Module) else None
-        self._model = _Holder(model, "model", None) if callable(program_of) else _holder(model)
+        method = isinstance(model, nn.Module) and program_of(model) is not model
+        self._model = _Holder(model, "model", None) if method else _holder(model)
         self._guide = _holder(guide)
         if isinstance(self._model.owner, nn.Module):
             self.model_module = self._model.owner
@@ -191,9 +204,14 @@ class Program(nn.Module):
         """Module-local parameters, `pyro.param` kept in the program, validation off."""
         with ExitStack() as stack:
             stack.enter_context(pyro.validation_enabled(False))
+            stack.enter_context(Unvalidated())
             if self.isolated:
+                bank = self._bank
+                if bank.adopted:  # Pyro tells of every parameter of `pyro.module` that has no gradient
+                    stack.enter_context(warnings.catch_warnings())
+                    warnings.filterwarnings("ignore", message=".* was not registered in the param store")
                 stack.enter_context(pyro.settings.context(module_local_params=True))
-                stack.enter_context(_OwnParameters(self._bank.module, self._bank.constraint_of))
+                stack.enter_context(_OwnParameters(bank.module, bank.constraint_of, self, bank.adopted))
             yield
 
     def structure(self, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
@@ -212,7 +230,8 @@ class Program(nn.Module):
         key = tuple((name, tuple(getattr(value, "shape", ()))) for name, value in batch.items())
         key += tuple(tuple(getattr(value, "shape", ())) for value in args)
         if key not in self._structure:
-            structure = examine_structure(self, batch, args)
+            with explained():
+                structure = examine_structure(self, batch, args)
             raise_first([finding for finding in structure.findings if finding.stops == ALL_USES], "fit")
             if not self._structure:
                 raise_first([*check_enumeration(self, structure, batch, args)], "fit")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Signature", "read_signature", "refuse_class"]
+__all__ = ["Signature", "name_of", "program_of", "read_signature", "refuse_class"]
 
+import functools
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from .errors import DataError, ModelError, nearest
+from .function_program import FunctionProgram
 
 
 @dataclass(frozen=True)
@@ -19,14 +23,16 @@ class Signature:
     Attributes:
         model: the class name, for messages.
         names: all argument names, in order.
+        places: those that data without a name stand for, in order: without a default, or with None.
         required: those without a default.
         observed: those with the default None, which the model draws when they are not given.
-        integers: those annotated ``torch.LongTensor``, which keep int64.
+        integers: those that keep int64: annotated ``torch.LongTensor``, or found to be indices.
         open_ended: whether the program also takes ``**kwargs``.
     """
 
     model: str
     names: tuple[str, ...]
+    places: tuple[str, ...]
     required: tuple[str, ...]
     observed: tuple[str, ...]
     integers: frozenset[str]
@@ -63,32 +69,81 @@ class Signature:
     @property
     def first(self) -> str:
         """The argument that a bare array stands for."""
-        if not self.names:
+        if not self.places:
             raise DataError(f"`{self.model}` takes no named argument, so a bare array has no place. Pass a dict.")
-        return self.names[0]
+        return self.places[0]
+
+    def in_order(self, parts: Sequence[Any], what: str) -> dict[str, Any]:
+        """The parts of a tuple as arguments by name.
+
+        Raises:
+            DataError: if there are more parts than arguments.
+        """
+        if len(parts) > len(self.places):
+            raise DataError(
+                f"{what} {len(parts)} parts, but `{self.model}` takes {len(self.places)} ({', '.join(self.places)}): a "
+                f"tuple holds its arguments in order. Pass a dict with the keys you want, or rows as a list."
+            )
+        return dict(zip(self.places, parts, strict=False))
+
+
+def program_of(model: Any) -> Callable[..., Any]:
+    """The Pyro program: the object's method `model` if it has one, else the callable itself.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    method = getattr(model, "model", None)
+    program = method if callable(method) and not isinstance(method, nn.Module) else model  # a part may be called model
+    if not callable(program):
+        raise ModelError(f"`model` must be a LatentVariableModel or a callable, got {type(model).__name__}.")
+    return program
 
 
 def read_signature(model: Any) -> Signature:
     """Read the signature of a `LatentVariableModel`'s `model`, or of a Pyro program given as a callable.
 
     Raises:
-        ModelError: if `model` is neither, or a class.
+        ModelError: if `model` is neither, or a class; if its program's arguments have no names.
     """
     refuse_class(model)
-    program = getattr(model, "model", model)
-    if not callable(program):
-        raise ModelError(f"`model` must be a LatentVariableModel or a callable, got {type(model).__name__}.")
-    parameters = [p for p in inspect.signature(program).parameters.values() if p.name != "self"]
+    program = program_of(model)
+    name = name_of(model)
+    if isinstance(program, FunctionProgram):
+        program = program.function
+    readable = program.forward if isinstance(program, nn.Module) else program
+    parameters = [p for p in inspect.signature(readable).parameters.values() if p.name != "self"]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unnamed = next((p for p in parameters if p.kind is p.POSITIONAL_ONLY), None)
+    if unnamed is not None:
+        raise ModelError(
+            f"`{name}` takes `{unnamed.name}` by position alone, and data are passed by name. Leave out the `/` after "
+            f"it."
+        )
+    rest = next((p for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+    if rest is not None and not named:
+        raise ModelError(
+            f"`{name}` takes `*{rest.name}`, and data are passed by name. Name its arguments, such as "
+            f"`def {name}(x, y=None):`."
+        )
     weight = getattr(model, "row_weight", None)  # says how often a row counts: nothing that could be drawn
     return Signature(
-        model=getattr(model, "__name__", type(model).__name__),
+        model=name,
         names=tuple(p.name for p in named),
+        places=tuple(p.name for p in named if p.default is p.empty or p.default is None),
         required=tuple(p.name for p in named if p.default is p.empty),
         observed=tuple(p.name for p in named if p.default is None and p.name != weight),
         integers=frozenset(p.name for p in named if "LongTensor" in str(p.annotation)),
         open_ended=any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+
+
+def name_of(model: Any) -> str:
+    """What to call the model in messages."""
+    while isinstance(model, functools.partial):
+        model = model.func
+    name: str = getattr(model, "__name__", type(model).__name__)
+    return name.strip("<>")
 
 
 def refuse_class(model: Any) -> None:

@@ -9,10 +9,12 @@ import pyro
 import torch
 
 from .data import Data, MemoryData
+from .function_program import counterparts, own_copy, with_modules
 from .guides import build_guide
 from .model_start import start_model
 from .presentation import presented
 from .program import Program
+from .program_errors import explained
 from .seeding import derive_seed
 from .svi import SVI
 
@@ -46,16 +48,16 @@ def starting_pair(
         device, dtype: of the parameters.
     """
     torch.manual_seed(derive_seed(seed, "start"))
-    own = copy.deepcopy(model)
+    own = own_copy(model, device, dtype)
     if isinstance(own, torch.nn.Module):
-        own.to(device=device, dtype=dtype)
         own.train()
         start_model(own, presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
-    with pyro.get_param_store().scope():  # whatever `pyro.param` statements do while the guide looks at the model
+    with explained(), pyro.get_param_store().scope():  # whatever `pyro.param` statements do while the guide looks at it
         guide = build_guide(spec, own, first)
+    guide = with_modules(guide, counterparts(model, own))
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)
         guide.train()

@@ -158,9 +158,10 @@ class SVI:
         """Fit a copy of `model` to `data`.
 
         Args:
-            model: a `LatentVariableModel`, or any Pyro program as a callable; it is not changed. A new one is started
-                at the data, one that comes from a fit goes on from its parameters.
-            data: a tensor, array, DataFrame, a dict of them, a `Dataset` or a `DataLoader`, ``(N, …)`` each.
+            model: a `LatentVariableModel`, or any Pyro program as a callable, whose modules are copied; it is not
+                changed. A new one is started at the data, one that comes from a fit goes on from its parameters.
+            data: a tensor, array, DataFrame, a dict of them, a tuple of them in the order of the model's arguments, a
+                `Dataset` or a `DataLoader`, ``(N, …)`` each.
             seed: determines every draw, start and batch of the fit.
             validation: data of the same kind, never trained on: their bound is logged, and watched by `patience`.
             checkpoint: folder for the run's state, and its rows as ``history.csv``. A run that finds its own earlier

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .averages import show_average, shown_parameters
+from .batch_shapes import check_batch_shapes
 from .data import Data
 from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
@@ -25,6 +26,7 @@ from .observed_values import check_fed
 from .pair_checks import check_pair
 from .presentation import presented
 from .program import Program
+from .program_errors import explained
 from .progress import Callback, Progress, progress_bar
 from .recorder import Recorder
 from .run_state import RunFiles, RunState, load_state, run_identity, take_state
@@ -84,6 +86,8 @@ class Run:
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
         seen = presented(svi.transform, self.program.model_owner, feed.batch(0), seed)
+        if mini:
+            check_batch_shapes(self.program, data, first, seen, lambda rows: presented(svi.transform, None, rows, seed))
         check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
         check_fed(self.program, data, validation, feed, svi.transform, seed)
         function = StepFunction(
@@ -140,7 +144,8 @@ class Run:
                 pressed = stack.enter_context(deferred_interrupt())
                 self.begin = time.perf_counter() - self.seconds
                 try:
-                    status = self._steps(bar, board, pressed)
+                    with explained():
+                        status = self._steps(bar, board, pressed)
                 except KeyboardInterrupt:  # in the middle of a step, or from a callback
                     self._restore(self.good)
                     status = "interrupted"
@@ -273,7 +278,7 @@ class Run:
 
     def _resume(self) -> str | None:
         """Go on from the newest state; the status of a run that had already ended."""
-        found = share(self.shard, self.files.latest(self.svi.steps, self.engine, self.stopping), self.device)
+        found = share(self.shard, self.files.latest(), self.device)
         if found is None:
             return None
         self.good = load_state(found, self.engine.state, self.stopping, self.device)

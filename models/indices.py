@@ -34,8 +34,13 @@ class _Followed(TorchFunctionMode):
                 raise
             whole = {id(t): t.long() for t in followed}
             args, kwargs = tree_map(lambda t: whole.get(id(t), t), (args, kwargs))
-            result = func(*args, **kwargs)  # if it fails again, its own error says why
-            self.found |= {name for t in followed for name in self.origins[id(t)]}
+            names = {name for t in followed for name in self.origins[id(t)]}
+            try:
+                result = func(*args, **kwargs)  # if it fails again, its own error says why
+            except IndexError:  # whole numbers, but out of bounds
+                self.found |= names
+                raise
+            self.found |= names
             return result
         if followed and len(followed) == len(floating) and isinstance(result, Tensor) and result.is_floating_point():
             self.origins[id(result)] = frozenset().union(*(self.origins[id(t)] for t in followed))
@@ -46,8 +51,8 @@ class _Followed(TorchFunctionMode):
 def index_arguments(program: Callable[..., Any], batch: Mapping[str, Tensor], names: Iterable[str]) -> frozenset[str]:
     """Those of the named arguments that `program` indexes with, or otherwise refuses as floating numbers.
 
-    The program is run on the batch, and again with those arguments as int64: if that fails, or nothing refuses a float,
-    none is named. Draws, parameters and the caller's random state are left alone.
+    The program is run on the batch once: it would fail on what is named here as floating numbers, so that nothing which
+    works is changed. Draws, parameters and the caller's random state are left alone.
 
     Args:
         program: a Pyro program.
@@ -58,17 +63,12 @@ def index_arguments(program: Callable[..., Any], batch: Mapping[str, Tensor], na
     if not names:
         return frozenset()
     own = {name: value.clone() for name, value in batch.items()}  # two arguments may be one tensor
-    with torch.random.fork_rng(), torch.no_grad(), poutine.block():
+    devices = list({value.device for value in own.values() if value.is_cuda})
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), poutine.block(hide_types=["sample"]):
         followed = _Followed({name: own[name] for name in names})
         try:
             with followed:
                 program(**own)
         except Exception:  # whatever the program raises, it raises again where it is used
             pass
-        if not followed.found:
-            return frozenset()
-        try:
-            program(**{name: value.long() if name in followed.found else value for name, value in own.items()})
-        except Exception:
-            return frozenset()
     return frozenset(followed.found)

@@ -16,6 +16,7 @@ from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
 from ..findings import Finding, find
 from ..findings.runs import run
+from ..function_program import own_copy
 from ..model_start import start_model
 from ..program import Program
 from ..signature import Signature, read_signature
@@ -65,9 +66,8 @@ def examine(model: Any, guide: Any = None, data: Any = None) -> Report:
     with run_on(device, dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
-        own, own_guide = copy.deepcopy((model, guide))
+        own, own_guide = own_copy(model, device, dtype), copy.deepcopy(guide)
         if isinstance(own, nn.Module):
-            own.to(device=device, dtype=dtype)
             own.train()
         given = _given(model, own, signature, data, dtype, device)
         case, name = _build(own, own_guide, given, signature)

@@ -53,8 +53,10 @@ Y = torch.tensor([0, 1, 1])
         {"x": pd.DataFrame(X.numpy()), "y": pd.Series(Y.numpy())},
         pd.DataFrame({"a": [1, 3, 5], "b": [2.0, 4.0, 6.0], "y": [0, 1, 1]}),
         TensorDataset(X, Y),
+        (X, Y),
+        (pd.DataFrame(X.numpy()), Y.tolist()),
     ],
-    ids=["tensors", "arrays", "lists", "frames", "frame", "dataset"],
+    ids=["tensors", "arrays", "lists", "frames", "frame", "dataset", "tuple", "tuple of frames"],
 )
 def test_every_container_gives_the_same_batch(data: Any) -> None:
     found = as_data(Regression(), data, dtype=torch.float64)
@@ -113,7 +115,10 @@ def masked(value: float) -> torch.Tensor:
         ({"x": [[1.0], [2.0, 3.0]], "y": Y}, "`x` cannot be read as an array of numbers"),
         ({"x": X.to_sparse(), "y": Y}, "`x` is a sparse tensor"),
         (pd.DataFrame({"a": ["u", "v"], "b": [1, 2], "y": [0, 1]}), "`x` has columns that are not numbers: 'a'"),
-        (pd.DataFrame({"x": [1, 2], "b": [1, 2], "y": [0, 1]}), "has a column `x`.*also the columns 'b'"),
+        (pd.DataFrame({"x": [1, 2], "yy": [1, 2]}), "column 'yy' is no argument of `Regression`. Did you mean `y`"),
+        ((X, Y, Y), r"The tuple has 3 parts, but `Regression` takes 2 \(x, y\)"),
+        ([X, Y], r"list holds the rows of `x`, and this one holds arrays of different shapes: \(3, 2\), \(3,\)"),
+        (pd.DataFrame({"a": [1, 2], "b": [1, 2], "id": [1, 2]}), "must have 2 features.* are 'a', 'b', 'id': select"),
         ({"x": X, "labels": Y}, "takes no argument `labels`.*It takes `x`, `y`"),
         ({"xs": X, "y": Y}, "takes no argument `xs`. Did you mean `x`?"),
         ({"y": Y}, "`Regression` also needs `x`"),

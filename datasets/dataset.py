@@ -122,7 +122,7 @@ class Dataset:
         return replace(self.map(move_all), truth=move_all(self.truth))
 
     def __repr__(self) -> str:
-        lines = [f"Dataset `{self.name}`"]
+        lines = [f"Dataset `{_plain(self.name)}`"]
         for split, batch in self.splits():
             shapes = "   ".join(f"{key} {_shape(tensor)}" for key, tensor in batch.items())
             lines.append(f"  {split:<11} {_length(batch):,} rows   {shapes}")
@@ -132,7 +132,7 @@ class Dataset:
             labels = self.train["y"].long()
             counts = torch.bincount(labels[labels >= 0], minlength=len(self.target_names)).tolist()
             named = zip(self.target_names, counts, strict=False)
-            lines.append("  classes     " + ", ".join(f"{name}: {count:,}" for name, count in named))
+            lines.append("  classes     " + ", ".join(f"{_plain(name)}: {count:,}" for name, count in named))
         if self.truth:
             lines.append("  truth       " + ", ".join(f"{key} {tuple(t.shape)}" for key, t in self.truth.items()))
         if self.scaling is not None:
@@ -158,6 +158,11 @@ def _shape(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape[1:])} {str(tensor.dtype).removeprefix('torch.')}"
 
 
+def _plain(name: str) -> str:
+    """A name from a file, without the characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
 def _shorten(names: tuple[str, ...], limit: int = 6) -> str:
-    shown = ", ".join(names[:limit])
+    shown = ", ".join(map(_plain, names[:limit]))
     return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"

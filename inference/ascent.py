@@ -77,8 +77,8 @@ class Ascent(abc.ABC):
         """Fit a copy of `model` to `data`.
 
         Args:
-            model: a model with the closed forms that the method needs; it is not changed. EM goes on from the
-                parameters of one that comes from a fit; what CAVI learns is in its guide, and starts anew.
+            model: a model with the closed forms that the method needs; it is not changed. Of one that comes from a
+                fit, EM goes on from the parameters, and CAVI from the factors.
             data: a tensor, array, DataFrame, a dict of them or a `Dataset`, ``(N, …)`` each.
             seed: determines the start (and the batches, if any).
             validation: data of the same kind, never trained on: their bound is logged.

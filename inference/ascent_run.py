@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import CheckpointStore
+from .checkpoint import Checkpoint, CheckpointStore
 from .early_stopping import bound_on
 from .errors import NonFiniteError
 from .interrupts import deferred_interrupt
@@ -21,6 +21,7 @@ from .objectives import Trace_ELBO
 from .program import Program
 from .progress import Callback, Progress, progress_bar
 from .recorder import write_history
+from .run_check import check_progress, check_tensors
 
 __all__ = ["AscentRun", "Updates"]
 
@@ -32,11 +33,13 @@ class Updates(abc.ABC):
         program: the pair; its ``state_dict`` is the whole state.
         guide: the pair's guide.
         monotone: whether every update must raise the bound.
+        data_size: the number of data that the bound is of; None for those given.
     """
 
     program: Program
     guide: Any
     monotone: bool = True
+    data_size: int | None = None
 
     def start(self) -> torch.Tensor | None:
         """Prepare the next update at the present state, also after a resume; the bound there, where it is known."""
@@ -72,7 +75,8 @@ class AscentRun:
         callbacks: tuple[Callback, ...],
         progress: bool | None,
     ) -> None:
-        self.updates, self.name, self.data_size, self.steps = updates, name, data_size, steps
+        self.updates, self.name, self.steps = updates, name, steps
+        self.data_size = updates.data_size or data_size
         self.tolerance, self.checkpoint_every, self.validation = tolerance, checkpoint_every, validation
         self.callbacks, self.progress = callbacks, progress
         self.step, self.seconds, self.converged, self.status = 0, 0.0, False, "running"
@@ -91,12 +95,18 @@ class AscentRun:
             CheckpointError: if the folder cannot be written, or holds another run.
         """
         self._store = CheckpointStore(folder, identity)
-        if (found := self._store.latest()) is None:
+        if (found := self._store.latest(self._check)) is None:
             return
         self.updates.program.load_state_dict(dict(found.tensors))
         self.step, self.rows = found.step, list(found.history)
         self.seconds, self.converged = found.state["seconds"], found.state["converged"]
         self.status = found.state["status"]
+
+    def _check(self, found: Checkpoint) -> None:
+        check_progress(found, self.steps, "seconds", "converged")
+        check_tensors(found.tensors, self.updates.program.state_dict())
+        for row in found.history:
+            float(row["bound"])
 
     def train(self) -> None:
         """Make the updates that are left."""

@@ -68,7 +68,7 @@ def write_bundle(
         if journal or known:
             others = [path for path in folder.glob("*.json") if path != manifest]
             named = {name for path in others for name in named_files(path)}
-            clean(folder, known, kept={manifest.name, *made, *named}, stems=[manifest.name, *files])
+            clean(folder, known, kept={manifest.name, *made, *named}, stems=[manifest.name, f".{stem}.saving", *files])
         if journal:
             journal.close()
     return manifest

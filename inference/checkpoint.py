@@ -6,7 +6,7 @@ __all__ = ["Checkpoint", "CheckpointStore"]
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from .json_values import differences, from_json, to_json
 from .storage import dump_tensors, parse_tensors, prepare_folder
 
 _NAME = re.compile(r"checkpoint-(\d{12})\.json")
+_FILE = r"checkpoint-\d{12}(\.json|(-[0-9a-f]{8})?\.safetensors)"
+_OWN, _TORN = re.compile(_FILE), re.compile(rf"\.{_FILE}(\.[0-9a-f]{{8}})?\.tmp")
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,13 @@ class CheckpointStore:
         self._finished = finished
         self._prune(step)
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, check: Callable[[Checkpoint], object] | None = None) -> Checkpoint | None:
         """The newest state that is whole, or None if the folder holds none.
 
         A damaged or foreign file is passed over for the one before it, with a warning.
+
+        Args:
+            check: called with a state, to raise whatever it likes if the run cannot go on from it.
 
         Raises:
             CheckpointError: if the state belongs to a run of another configuration (the fields are named), or if there
@@ -126,6 +131,13 @@ class CheckpointStore:
                     f"{self.folder} holds a run with another configuration: {'; '.join(lines)}. Pass the same "
                     f"configuration to go on with that run, or another folder."
                 )
+            if check is not None:
+                try:
+                    check(checkpoint)
+                except Exception as error:  # what a forged state may lead to
+                    kind = "" if isinstance(error, CheckpointError) else f"{type(error).__name__}: "
+                    faults.append(f"{manifest} holds no state of this run: {kind}{error}.")
+                    continue
             if faults:
                 warnings.warn(
                     f"Going on from the state of step {checkpoint.step}, because a newer one cannot be used: "
@@ -147,15 +159,25 @@ class CheckpointStore:
         steps = [int(name[11:23]) for name in names]
         kept = {f"checkpoint-{step:012d}" for step in [step for step in steps if step <= newest][-self.keep :]}
         for path in sorted(self.folder.iterdir(), key=lambda path: path.suffix != ".json"):
-            stale = path.name.startswith("checkpoint-") and path.name[:23] not in kept
-            leftover = path.name.startswith(".checkpoint-") and path.suffix == ".tmp"
-            if stale or leftover:
+            stale = _OWN.fullmatch(path.name) and path.name[:23] not in kept
+            if stale or _TORN.fullmatch(path.name):
                 with suppress(OSError):  # an old file too many does no harm
                     path.unlink(missing_ok=True)
 
 
 def _read(manifest: Path) -> tuple[Checkpoint, dict[str, Any]]:
-    body, files = read_bundle(manifest, "checkpoint")
-    tensors = parse_tensors(files[f"{manifest.stem}.safetensors"], manifest.with_suffix(".safetensors"))
-    state = Checkpoint(body["step"], tensors, body["state"], body["history"], body["finished"])
-    return state, body["config"]
+    name = f"{manifest.stem}.safetensors"
+    body, files = read_bundle(manifest, "checkpoint", (name,))
+    types = {"step": int, "finished": bool, "config": dict, "state": dict, "history": list}
+    if wrong := [key for key, kind in types.items() if not isinstance(body.get(key), kind)]:
+        raise CheckpointError(f"{manifest} is damaged: its `{wrong[0]}` is {body.get(wrong[0])!r:.60}.")
+    if body["step"] != int(manifest.stem[11:]):
+        raise CheckpointError(f"{manifest} is damaged: its `step` is {body['step']}.")
+    if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in body["history"]):
+        raise CheckpointError(f"{manifest} is damaged: its `history` is not rows of numbers.")
+    tensors = parse_tensors(files[name], manifest.with_suffix(".safetensors"))
+    return Checkpoint(body["step"], tensors, body["state"], body["history"], body["finished"]), body["config"]
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))

@@ -66,6 +66,11 @@ class Conditional:
                         f"own, or put `{other}` inside the plate."
                     )
 
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers the factors and the sums over them take, about."""
+        return 4 * sum(step.joint.tensor.numel() for step in self.steps)
+
     def draw(self) -> dict[str, torch.Tensor]:
         """One joint draw of every site, ``(*batch shape, *event shape)``, from torch's generator."""
         index: dict[str, Factor] = {}
@@ -73,9 +78,9 @@ class Conditional:
         for step in reversed(self.steps):
             frames = [frame for frame in self.frames[name_of[step.symbol]] if frame[2] > 1]
             logits = _select(step, index, frames)
-            shape = (logits.shape[0], *(size for _, _, size in frames))
-            uniform = torch.rand(shape, dtype=logits.dtype, device=logits.device)
-            chosen = (logits - (-uniform.log()).log()).argmax(0)  # Gumbel-max: of probability zero, never
+            reached = logits.softmax(0).cumsum(0)
+            uniform = torch.rand([size for _, _, size in frames], dtype=logits.dtype, device=logits.device)
+            chosen = (reached <= uniform * reached[-1]).sum(0)  # below C, as the uniform is below 1
             index[step.symbol] = Factor(chosen, "".join(plate for _, plate, _ in frames))
         return {name: self._value(name, index.get(symbol)) for name, symbol in self.symbol_of.items()}
 

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from .plain_text import printable
+
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
@@ -18,13 +20,16 @@ __all__ = [
 
 
 class JensenError(Exception):
-    """Base of every error that jensen raises on purpose.
+    """Base of every error that jensen raises on purpose. What it quotes is shown without control characters.
 
     Attributes:
         finding: what was found wrong with a pair, where that is the reason.
     """
 
     finding: Any = None
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), lines=True)
 
 
 class DataError(JensenError, ValueError):

@@ -108,7 +108,7 @@ def _draw(fit: Fit, held: dict[str, Tensor] | None, own: bool, num: int, seed: i
         plate = DATA_PLATE if held is None else data_plate(program, latents.batch, seen)
         values: dict[str, list[Tensor]] = {}
         likelihood: dict[str, list[Tensor]] = {}
-        for start, count in pieces(num, particles_at_once(latents.num_numbers)):
+        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
             part = latents.draw(start, count)
             part |= run_model(fit.program, latents.batch, part, count, [n for n in kept if n in seen.computed])
             for name in kept:

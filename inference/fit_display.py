@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["as_html", "as_table", "as_text", "summary"]
 
-import html
 import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
 from .errors import JensenError
 from .fit_arviz import _name
+from .plain_text import html_text, printable, rich_text
 from .program import Site
 
 if TYPE_CHECKING:
@@ -61,30 +61,31 @@ def as_text(fit: Fit) -> str:
     """One line of title, one indented line per row of the summary."""
     rows = summary(fit)
     width = max(map(len, rows))
-    return "\n".join([f"Fit by {fit.method}", *(f"  {label:<{width}}  {text}" for label, text in rows.items())])
+    lines = [f"Fit by {fit.method}", *(f"  {label:<{width}}  {text}" for label, text in rows.items())]
+    return "\n".join(map(printable, lines))
 
 
 def as_table(fit: Fit) -> Table:
     """The summary as a rich table."""
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title=f"Fit by {fit.method}", show_header=False, title_justify="left", min_width=40)
+    title = rich_text(f"Fit by {fit.method}", style="table.title")
+    table = Table(title=title, show_header=False, title_justify="left", min_width=40)
     table.add_column(style="bold")
     table.add_column()
     for label, text in summary(fit).items():
-        table.add_row(label, Text(text))
+        table.add_row(label, rich_text(text))
     return table
 
 
 def as_html(fit: Fit) -> str:
     """The summary as an HTML table."""
     rows = "".join(
-        f'<tr><th style="text-align:left">{html.escape(label)}</th>'
-        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        f'<tr><th style="text-align:left">{html_text(label)}</th>'
+        f'<td style="text-align:left">{html_text(text)}</td></tr>'
         for label, text in summary(fit).items()
     )
-    return f"<table><caption>Fit by {html.escape(fit.method)}</caption><tbody>{rows}</tbody></table>"
+    return f"<table><caption>Fit by {html_text(fit.method)}</caption><tbody>{rows}</tbody></table>"
 
 
 def _guide(fit: Fit) -> str:

@@ -70,7 +70,7 @@ def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tenso
         latents = LatentDraws(fit, batch, own, stored=stored)
         computed = latents.shared_values() if latents.alone else latents.outline().computed
         parts = []
-        for start, count in pieces(num, particles_at_once(latents.num_numbers)):
+        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
             drawn = latents.draw(start, count)
             parts.append(drawn | run_model(fit.program, latents.batch, drawn, count, computed))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

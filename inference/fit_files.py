@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from jensen.models import CoordinateGuide, LatentVariableModel
+
 from .bundles import read_bundle, write_bundle
 from .errors import CheckpointError
 from .fit_context import ready
@@ -133,6 +135,8 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     fit.program.to(device)
     if isinstance(rebuilt, nn.Module):
         rebuilt.fitted = body.get("fitted", False)
+    if isinstance(made, CoordinateGuide) and isinstance(rebuilt, LatentVariableModel):
+        rebuilt.keep_factors(made)
     for name, module in fit.program.named_modules():
         module.training = name in body["training"]
     return fit

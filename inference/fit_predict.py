@@ -37,7 +37,7 @@ def predictive_draws(fit: Fit, data: Any, num: int, seed: int) -> Tensors:
         names = _predicted(fit, seen)
         kept = {observed for observed, _ in seen.filled.values()}
         redrawn = frozenset(seen.observed) - kept
-        numbers = max(latents.num_numbers, sum(value.numel() for value in batch.values()))
+        numbers = max(latents.num_numbers(), sum(value.numel() for value in batch.values()))
         parts = []
         for start, count in pieces(num, particles_at_once(numbers)):
             drawn = latents.draw(start, count)

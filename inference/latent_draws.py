@@ -7,6 +7,7 @@ __all__ = ["LatentDraws"]
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
@@ -75,7 +76,8 @@ class LatentDraws:
         """The global latents whose draws need all the training data."""
         shared = [site for site in self.sites if not site.local]
         summed = [site.name for site in shared if site.enumerated == "model"]
-        if self.stored is not None or len(summed) == len(shared):
+        default = hasattr(self.fit.guide, "local_latents")  # its parameters are all that it reads
+        if self.stored is not None or len(summed) == len(shared) or default:
             return summed
         return [*summed, *(name for name in depends_on_rows(self.fit) if name in self.structure.sites)]
 
@@ -117,10 +119,19 @@ class LatentDraws:
             or (bool(self.structure.select("auxiliary")))
         )
 
-    @property
     def num_numbers(self) -> int:
-        """How many numbers the data have that one draw runs on."""
-        return max(sum(v.numel() for v in rows.values()) for rows in (self.batch, self.elsewhere or self.batch))
+        """How many numbers one draw takes, about: those of the data it runs on, or of its sums over discrete latents.
+
+        A function of shapes alone, so that draws do not depend on the memory of a machine.
+        """
+        given = {name: value[:1] for name, value in (self.stored or {}).items()}
+        found = [sum(value.numel() for value in rows.values()) for rows in (self.batch, self.elsewhere or {})]
+        with generator_aside(self.batch):
+            if self.elsewhere is not None:
+                found.append(int(self._run(self.elsewhere, given, 1, _size, self._scope())["size"]))
+                given = self._shared(self.elsewhere, given, 1)
+            found.append(int(self._run(self.batch, given, 1, _size, self._scope() if self.alone else None)["size"]))
+        return max(found)
 
     def draw(self, start: int, count: int) -> Tensors:
         """The draws ``start, …, start + count - 1`` of the latents by name, ``(count, *site shape)``."""
@@ -156,11 +167,16 @@ class LatentDraws:
         return found | self._run(self.batch, given, count, _probabilities)
 
     def _shared(self, batch: Tensors, given: Tensors, count: int) -> Tensors:
-        """The global latents alone; the local ones are drawn with them where the conditional of one needs them."""
+        """The global latents alone."""
+        drawn = self._draw(batch, given, count, self._scope())
         shared = {site.name for site in self.sites if not site.local}
-        joint = any(site.enumerated == "model" for site in self.sites if not site.local)
-        drawn = self._draw(batch, given, count, None if joint else shared)
         return {name: value for name, value in drawn.items() if name in shared}
+
+    def _scope(self) -> set[str] | None:
+        """What to draw for the global latents: those, or all where the conditional of one needs the local ones."""
+        shared = [site for site in self.sites if not site.local]
+        joint = any(site.enumerated == "model" for site in shared)
+        return None if joint else {site.name for site in shared}
 
     def _draw(self, batch: Tensors, given: Tensors, count: int, only: Collection[str] | None = None) -> Tensors:
         if not self.sites and not self.extra:
@@ -198,6 +214,10 @@ class LatentDraws:
 
 def _values(latents: Tensors, nodes: Mapping[str, Any], conditional: Conditional | None) -> Tensors:
     return latents if conditional is None else latents | conditional.draw()
+
+
+def _size(latents: Tensors, nodes: Mapping[str, Any], conditional: Conditional | None) -> Tensors:
+    return {"size": torch.tensor(0 if conditional is None else conditional.num_numbers)}
 
 
 def _probabilities(latents: Tensors, nodes: Mapping[str, Any], conditional: Conditional | None) -> Tensors:

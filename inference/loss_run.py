@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pyro
 import torch
 
-from .checkpoint import CheckpointStore
+from .checkpoint import Checkpoint, CheckpointStore
 from .data import MemoryData
 from .errors import NonFiniteError
 from .interrupts import deferred_interrupt
 from .program import Program
 from .progress import Callback, Progress, progress_bar
 from .recorder import write_history
+from .run_check import check_progress, check_tensors
 from .sampler import BatchSampler
 from .seeding import derive_seed
 
@@ -53,18 +54,23 @@ class LossRun:
     def keep_in(self, folder: Path, identity: Mapping[str, Any]) -> None:
         """Keep the run's state in `folder`, and go on from the one that is there."""
         self._store = CheckpointStore(folder, identity)
-        if (found := self._store.latest()) is None:
+        if (found := self._store.latest(self._check)) is None:
             return
-        parts = {name: value for name, value in found.tensors.items() if name.startswith("program.")}
-        self.program.load_state_dict({name.removeprefix("program."): value for name, value in parts.items()})
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name in found.tensors.keys() - parts.keys():
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = found.tensors[name]
+        program, state = _parts(found)
+        self.program.load_state_dict(program)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.rows = found.step, list(found.history)
         self.seconds, self.status = found.state["seconds"], found.state["status"]
+
+    def _check(self, found: Checkpoint) -> None:
+        check_progress(found, self.method.steps, "seconds")
+        program, state = _parts(found)
+        check_tensors(program, self.program.state_dict())
+        for index, entries in state.items():
+            like = self.parameters[index]
+            step = torch.zeros((), dtype=entries["step"].dtype)
+            check_tensors(entries, {"step": step, "exp_avg": like, "exp_avg_sq": like})
 
     def train(self, callbacks: tuple[Callback, ...]) -> None:
         """Take the steps that are left."""
@@ -172,3 +178,13 @@ class LossRun:
             info=info,
             program=self.program.eval(),
         )
+
+
+def _parts(found: Checkpoint) -> tuple[dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]]:
+    """The pair's tensors by name, and the optimiser's by parameter and entry."""
+    program = {name: value for name, value in found.tensors.items() if name.startswith("program.")}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name in found.tensors.keys() - program.keys():
+        _, index, key = name.split(".", 2)
+        state.setdefault(int(index), {})[key] = found.tensors[name]
+    return {name.removeprefix("program."): value for name, value in program.items()}, state

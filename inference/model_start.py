@@ -14,7 +14,8 @@ def start_model(model: Any, batch: Mapping[str, torch.Tensor], seed: int) -> Non
     """Start a fit's own copy of a model: `prepare` it for the data, and `initialize` it unless a fit made it.
 
     The parameters of a fitted model stay as they are: a further fit goes on from them. From here on the copy counts as
-    fitted itself (its `fitted` is True), and so does what is copied from it, or loaded from a folder.
+    fitted itself (its `fitted` is True), and so does what is copied from it, or loaded from a folder. Factors that CAVI
+    found before are forgotten, as the parameters are about to move.
 
     Args:
         model: the copy, changed in place. `prepare(batch)` and `initialize(batch, seed)` are optional.
@@ -26,3 +27,5 @@ def start_model(model: Any, batch: Mapping[str, torch.Tensor], seed: int) -> Non
     if not getattr(model, "fitted", False) and callable(initialize := getattr(model, "initialize", None)):
         initialize(batch, seed)
     model.fitted = True
+    if getattr(model, "learned_factors", None) is not None:
+        model.keep_factors(None)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .plain_text import printable
 from .program import Program
 
 __all__ = ["Callback", "Progress", "progress_bar"]
@@ -43,13 +44,13 @@ def progress_bar(title: str, steps: int, show: bool | None) -> Iterator[Callable
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=console.is_terminal) as bar:  # a log keeps the last line
-        task = bar.add_task(title, total=steps, text="")
-        yield lambda step, text: bar.update(task, completed=step, text=text)
+        task = bar.add_task(printable(title), total=steps, text="")
+        yield lambda step, text: bar.update(task, completed=step, text=printable(text))

@@ -27,10 +27,13 @@ _BROKEN = (ConfigurationError, ModelError, RuntimeError, ValueError, IndexError,
 
 
 def is_training_data(fit: Fit, batch: Tensors) -> bool:
-    """Whether `batch` holds what the fit was fitted to."""
-    if fit.data is None or fit.data.keys() != batch.keys():
+    """Whether `batch` holds what the fit was fitted to; how often each row counted may be left out."""
+    if fit.data is None:
         return False
-    return all(_equal(fit.data[name].to(value), value) for name, value in batch.items())
+    weight = getattr(fit.model, "row_weight", None)
+    if fit.data.keys() - {weight} != batch.keys() - {weight}:
+        return False
+    return all(name == weight or _equal(fit.data[name].to(value), value) for name, value in batch.items())
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

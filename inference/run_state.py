@@ -13,6 +13,7 @@ from .checkpoint import Checkpoint, CheckpointStore
 from .data import Data, MemoryData
 from .early_stopping import EarlyStopping
 from .recorder import Recorder, write_history
+from .run_check import check_progress, check_step_state
 from .step.engine import Engine
 from .step.state import StepState
 from .storage import fingerprint
@@ -89,13 +90,22 @@ class RunFiles:
         assert self.folder is not None
         self._store = CheckpointStore(self.folder, identity)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest whole state.
+    def latest(self, steps: int, engine: Engine, stopping: EarlyStopping) -> Checkpoint | None:
+        """The newest whole state that can be one of this run, of `steps` steps on `engine`.
 
         Raises:
             CheckpointError: if the folder holds another run, or no readable state of this one.
         """
-        return None if self._store is None else self._store.latest()
+
+        def check(found: Checkpoint) -> None:
+            check_progress(found, steps, "seconds", "step_seconds")
+            dict(found.state["notes"])
+            like = engine.state
+            device = like.tensors[0].device if like.tensors else torch.device("cpu")
+            run = load_state(found, like, stopping, device)
+            check_step_state(run, like, engine.update.layout(like.parameters))
+
+        return None if self._store is None else self._store.latest(check)
 
     def save(self, run: RunState, status: str, notes: Mapping[str, Any]) -> None:
         """Write `run` as the newest checkpoint, and its rows as ``history.csv``.
@@ -134,8 +144,7 @@ def load_state(found: Checkpoint, like: StepState, stopping: EarlyStopping, devi
         names = sorted(name for name in found.tensors if name.startswith(prefix))
         return layout.with_tensors([found.tensors[name].to(device) for name in names]) if names else None
 
-    state = stored("state/")
-    assert state is not None
+    state = stored("state/") or layout.with_tensors([])
     return RunState(
         step=found.step,
         state=state,

@@ -278,7 +278,7 @@ class Run:
 
     def _resume(self) -> str | None:
         """Go on from the newest state; the status of a run that had already ended."""
-        found = share(self.shard, self.files.latest(), self.device)
+        found = share(self.shard, self.files.latest(self.svi.steps, self.engine, self.stopping), self.device)
         if found is None:
             return None
         self.good = load_state(found, self.engine.state, self.stopping, self.device)

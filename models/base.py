@@ -19,6 +19,7 @@ from pyro.nn.module import pyro_method
 from torch import Tensor
 
 from .checks import check_count
+from .coordinate_guide import CoordinateGuide
 from .drawing import ambient, draw_data
 from .given import read_numbers
 from .modes import evaluating, local_parameters, own_parameters
@@ -109,6 +110,8 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
             out. To start anew, build a new model. Set it to True by hand on a model whose parameters were set by hand,
             and `EM` and `SVI` start from those.
+        learned_factors: those that `CAVI` found, from which a further fit by `CAVI` goes on; None before, and after
+            another method has moved the parameters.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -127,6 +130,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     unlabelled: ClassVar[tuple[str, ...]] = ()
     sparse_allowed: ClassVar[tuple[str, ...]] = ()
     fitted: bool = False
+    learned_factors: CoordinateGuide | None = None
     init_arguments: dict[str, Any]
 
     def __init__(self) -> None:
@@ -179,6 +183,10 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         return tuple(name for name in self.arguments if parameters[name].default is inspect.Parameter.empty)
 
     # Hooks around a fit.
+
+    def keep_factors(self, factors: CoordinateGuide | None) -> None:
+        """Set `learned_factors`. The factors are no part of the model: their numbers are not in its `state_dict`."""
+        self.__dict__["learned_factors"] = factors
 
     def check_data(self, **batch: Tensor) -> None:
         """Raise a `ValueError` that names the argument if the model cannot mean these data. Default: accept all."""

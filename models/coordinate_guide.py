@@ -8,6 +8,7 @@ import abc
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -20,9 +21,18 @@ class CoordinateGuide(nn.Module, abc.ABC):
     factors lives in registered buffers. Local factors are computed from the data whenever they are needed: nothing has
     the size of the data, and new data need no fitting.
 
+    Attributes:
+        mini_batches: steps taken on mini-batches, ``()``, by all fits that led here: the rate of the next goes by it.
+
     Reference: D. Blei, A. Kucukelbir, J. McAuliffe, *Variational Inference: A Review for Statisticians*, 2017,
     https://arxiv.org/abs/1601.00670
     """
+
+    mini_batches: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mini_batches", torch.zeros((), dtype=torch.int64))
 
     @abc.abstractmethod
     def forward(self, **batch: Any) -> None:
@@ -55,3 +65,7 @@ class CoordinateGuide(nn.Module, abc.ABC):
 
         Whatever only the updates needed may be dropped.
         """
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state.setdefault(f"{prefix}mini_batches", torch.zeros_like(self.mini_batches))  # of a file without it
+        super()._load_from_state_dict(state, prefix, *rest)

@@ -42,7 +42,8 @@ class LatentDirichletAllocation(TopicModel):
     ==================  ======================================  ==============================
 
     **Fits.** `CAVI` (with `batch_size`: online LDA) is the method of choice; its factors are in ``fit.guide``, and
-    the model has their topics. Under `SVI` the model's own guide is
+    the model has their topics. ``CAVI(...).fit(fit.model, new)`` goes on with new documents. Under `SVI` the model's
+    own guide is
 
     .. math:: q(\beta_k) = \mathrm{Dirichlet}(\eta + e^{\rho_k}), \qquad
         q(\theta_n) = \mathrm{Dirichlet}(\alpha + T_n s(x_n)),
@@ -161,7 +162,9 @@ class LatentDirichletAllocation(TopicModel):
         self.log_counts.copy_((document_start(batch["x"].to(self.log_counts), self.num_topics, seed) + 0.1).log())
 
     def coordinate_guide(self, data: Mapping[str, Any], seed: int) -> LDACoordinates:
-        """A start for `CAVI`: each topic at the words of a cluster of documents."""
+        """A start for `CAVI`: each topic at the words of a cluster of documents; of a fitted model, its own factor."""
         x = read_documents("x", data["x"], self.num_words, self.log_counts)
+        if self.fitted:
+            return LDACoordinates(self.concentration.detach(), self.alpha, self.eta)
         start = document_start(x, self.num_topics, seed)
         return LDACoordinates(self.eta + start, self.alpha, self.eta)

@@ -78,7 +78,8 @@ class LDACoordinates(CoordinateGuide):
     fall by that, each document takes the best of three starts: all topics alike, the topic that explains it best, and
     its factor of the last sweep, from which its bound cannot fall. If the bound still would, it is by rounding: the
     topics stay as they are, and the ascent has ended. A mini-batch step moves the topics part of the way, as online
-    LDA does.
+    LDA does. The first sweep of a further fit has no last factors, and tries more starts: the document's two best
+    topics alike, and the one or two that it has most of.
 
     Sweeps over the same data thus never lower the bound; other data start an ascent of their own. The documents'
     factors of the last sweep are part of the state while a fit lasts, and are dropped at its end.
@@ -96,6 +97,7 @@ class LDACoordinates(CoordinateGuide):
     gamma: Tensor
     last: Tensor
     fingerprint: Tensor
+    learned: Tensor
 
     def __init__(
         self,
@@ -112,6 +114,7 @@ class LDACoordinates(CoordinateGuide):
         self.register_buffer("gamma", concentration.new_empty(0, len(concentration)))
         self.register_buffer("last", concentration.new_tensor(-math.inf))
         self.register_buffer("fingerprint", torch.zeros((), dtype=torch.int64, device=concentration.device))
+        self.register_buffer("learned", torch.zeros((), dtype=torch.bool))  # by a fit that has ended
         self._counts: tuple[Any, SparseCounts, Tensor, Tensor] | None = None
 
     @property
@@ -163,6 +166,8 @@ class LDACoordinates(CoordinateGuide):
             self.fingerprint = fingerprint
         before = self.concentration.clone()
         gamma = self._documents(counts)
+        if self.learned and self.last == -math.inf:
+            gamma = self._best_documents(counts, gamma)
         for again in (True, False):
             self.concentration.copy_(self.eta + self._expected_counts(counts, gamma))
             bound = self._local_bounds(counts, gamma).sum() + ways - self._global_divergence()
@@ -188,6 +193,7 @@ class LDACoordinates(CoordinateGuide):
     def finish(self, model: Any) -> None:
         r"""Set the model's own :math:`q(\beta)` to this one, so that its topics and predictions are those learned."""
         self._forget()
+        self.learned.fill_(True)
         counts = (self.concentration - self.eta).clamp_min(torch.finfo(self.concentration.dtype).tiny)
         model.log_counts.copy_(counts.log())
 
@@ -208,6 +214,7 @@ class LDACoordinates(CoordinateGuide):
         return self._counts[1:]
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state.setdefault(f"{prefix}learned", torch.ones_like(self.learned))  # of a file without it: of a fit that ended
         for name in ("gamma", "last"):  # of the sweep that they are from: its documents, and its bound's precision
             if (kept := state.get(prefix + name)) is not None:
                 setattr(self, name, torch.empty_like(kept, device=self.last.device))
@@ -227,11 +234,17 @@ class LDACoordinates(CoordinateGuide):
         return document_factor(counts, self._words()[0], self.alpha, self.iterations, self.tolerance, start)
 
     def _best_documents(self, counts: SparseCounts, gamma: Tensor) -> Tensor:
-        """For each document the best of its factor here, the one from its best topic and the one from the last."""
+        """For each document the best of its factor here, and those from its best topic and from the last sweep."""
         words = self._words()[0].clamp_min(torch.finfo(gamma.dtype).tiny)
-        topic = counts.rows_sum(counts.values, words.log()).softmax(-1)
+        fits = counts.rows_sum(counts.values, words.log())
+        totals = counts.totals[:, None]
+        starts = [self.alpha + totals * fits.softmax(-1)]
+        if len(self.gamma):
+            starts.append(self.gamma)
+        else:
+            starts += [self.alpha + totals * _largest(*of) for of in ((fits, 2), (gamma, 1), (gamma, 2))]
         best = self._local_bounds(counts, gamma)
-        for start in (self.alpha + counts.totals[:, None] * topic, self.gamma):
+        for start in starts:
             other = self._documents(counts, start)
             bounds = self._local_bounds(counts, other)
             gamma = torch.where((bounds > best)[:, None], other, gamma)
@@ -267,6 +280,12 @@ class LDACoordinates(CoordinateGuide):
 def _double(value: Tensor) -> Tensor:
     """In double precision, where the device has it."""
     return value if value.device.type == "mps" else value.double()
+
+
+def _largest(values: Tensor, num: int) -> Tensor:
+    """Equal shares of each row's `num` largest, ``(N, K)``."""
+    found = values.topk(min(num, values.shape[-1]), -1).indices
+    return torch.zeros_like(values).scatter_(-1, found, 1 / found.shape[-1])
 
 
 def _ways(counts: SparseCounts) -> Tensor:

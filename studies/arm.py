@@ -124,7 +124,7 @@ class Arm:
         except (Exception, SystemExit) as error:
             message = f"{type(error).__name__}: {error}"
             write_json(folder / "arm.json", entry | {"status": FAILED, "error": message})
-            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
             return self._record(root, FAILED, error=message)
 
     def build_model(self) -> Any:

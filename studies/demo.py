@@ -22,6 +22,7 @@ from jensen.inference import (
     log_evidence,
     pareto_k,
 )
+from jensen.inference.plain_text import printable
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 
 from .progress import progress_display
@@ -155,11 +156,13 @@ def _posteriors(made: Demo) -> dict[str, dict[str, Any]]:
 
 def _say(console: Any, made: Demo, seconds: float) -> None:
     """Print where everything is."""
+    from rich.text import Text
+
     where = {"pictures": "pictures", "posteriors": "posteriors", "report": "report.html", "arms": "arms"}
     about = {"posteriors": "ArviZ NetCDF", "report": "open it in a browser", "arms": "finished ones are not run again"}
     for what, name in where.items():
         count = f"{len(made.files[what])} files, " if what in ("pictures", "posteriors") else ""
         note = f"{count}{about.get(what, 'PNG')}"
-        line = f"[bold]{what:<11}[/bold]{made.folder / name}  [dim]({note})[/dim]"
+        line = Text.assemble((f"{what:<11}", "bold"), printable(made.folder / name), (f"  ({note})", "dim"))
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{seconds:.0f} seconds in all", highlight=False)

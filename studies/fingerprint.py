@@ -153,7 +153,9 @@ def _module(module: nn.Module, below: Any) -> dict[str, Any]:
     description = {"class": below(type(module)), "state": state}
     arguments = getattr(module, "init_arguments", None)
     if isinstance(arguments, Mapping):
-        return description | {"arguments": below(arguments)}
+        # where a fit starts that goes on from another: only then, so that other models keep their descriptions
+        past = {key: below(item) for key in ("fitted", "learned_factors") if (item := getattr(module, key, None))}
+        return description | {"arguments": below(arguments)} | past
     plain = {key: item for key, item in vars(module).items() if not key.startswith("_") and key != "training"}
     children = {key: below(child) for key, child in module.named_children()}
     return description | {"attributes": below(plain), "children": children}

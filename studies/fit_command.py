@@ -13,6 +13,7 @@ from typing import Any
 
 from jensen.inference.errors import ConfigurationError
 from jensen.inference.folders import no_empty_folder
+from jensen.inference.plain_text import printable
 from jensen.inference.storage import prepare_folder
 from jensen.models import LatentVariableModel
 
@@ -84,8 +85,9 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     record.save(out)
     show(fitted)
     for name, metric in metrics.items():
-        print(f"{name}: {_score(metric, fitted, batch, request.seed)}")
-    print(f"saved in {out}; new rows: jensen predict {out} --data FILE; in Python: jensen.inference.load({str(out)!r})")
+        print(f"{name}: {printable(_score(metric, fitted, batch, request.seed), lines=True)}")
+    rest = f"new rows: jensen predict {out} --data FILE; in Python: jensen.inference.load({str(out)!r})"
+    print(printable(f"saved in {out}; {rest}"))
     return out
 
 

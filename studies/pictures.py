@@ -12,6 +12,7 @@ import numpy as np
 from jensen.inference.errors import ConfigurationError
 
 from .style import colour, figure, headline, styled
+from .style import label as name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def mixture_ellipses(
     for number, label in enumerate(np.unique(labels)):
         name = f"class {label}" if names is None else names[label]
         marks = {"marker": _MARKERS[number % len(_MARKERS)], "s": 22, "facecolor": "none", "edgecolor": "#8A8A8A"}
-        axes.scatter(*points[labels == label].T, linewidth=0.9, label=name, **marks)
+        axes.scatter(*points[labels == label].T, linewidth=0.9, label=name_of(name), **marks)
     for index, (centre, covariance) in enumerate(zip(centres, covariances, strict=True)):
         _ellipses(axes, centre, plane.T @ covariance @ plane, colour(index))
         text = f"{index + 1}" if weights is None else f"{_array(weights)[index]:.0%}"

@@ -12,6 +12,7 @@ import numpy as np
 from jensen.inference.errors import ConfigurationError
 
 from .style import FAINT, INK, colour, figure, headline, styled
+from .style import label as name_of
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +39,7 @@ def bound_against_time(histories: Mapping[str, Sequence[pandas.DataFrame]], titl
         for number, history in enumerate(runs):
             seconds, bound = (history[name].to_numpy(float) for name in ("seconds", "bound_per_datum"))
             fade = 1.0 if len(runs) == 1 else 0.7
-            axes.plot(seconds, bound, color=colour(index), alpha=fade, label=label if number == 0 else None)
+            axes.plot(seconds, bound, color=colour(index), alpha=fade, label=name_of(label) if number == 0 else None)
             axes.plot(seconds[-1:], bound[-1:], "o", color=colour(index), markersize=4)
             finite = bound[np.isfinite(bound)]
             if finite.size:
@@ -78,7 +79,7 @@ def evidence(frame: pandas.DataFrame, title: str = "Evidence and bound") -> Figu
             axes.hlines(level, *ends, color=colour(index), alpha=0.4, linewidth=1.5, zorder=1)
         bars = {"xerr": 2 * rows["log_evidence_stderr"], "color": colour(index), "markersize": 7, "zorder": 3}
         axes.errorbar(rows["log_evidence_per_datum"], level, fmt="o", capsize=3, elinewidth=1.2, **bars)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), [name_of(method) for method in methods])
     axes.invert_yaxis()
     axes.margins(y=0.6 / max(len(methods), 1))
     axes.grid(axis="x")
@@ -118,8 +119,8 @@ def posterior_forest(
         level = rows + spread[index]
         axes.hlines(level, low, high, color=colour(index), linewidth=1.0)
         axes.hlines(level, first_quarter, last_quarter, color=colour(index), linewidth=2.8)
-        axes.plot(middle, level, "o", color=colour(index), markersize=3.5, label=label)
-    axes.set_yticks(rows, [names[index] for index in shown], fontsize=9)
+        axes.plot(middle, level, "o", color=colour(index), markersize=3.5, label=name_of(label))
+    axes.set_yticks(rows, [name_of(names[index]) for index in shown], fontsize=9)
     axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.grid(axis="y")
     note = f"; the {len(shown)} of {first.shape[1]} farthest from zero" if len(shown) < first.shape[1] else ""
@@ -178,7 +179,13 @@ def posterior_pair(
             axes.tick_params(labelsize=8)
     headline(picture, title or f"Joint posterior of {variable}")
     handles = [Line2D([], [], color=colour(index)) for index in range(len(draws))]
-    picture.legend(handles, list(draws), loc="upper right", bbox_to_anchor=(0.99, 0.93), title="50 % and 90 % contours")
+    picture.legend(
+        handles,
+        list(map(name_of, draws)),
+        loc="upper right",
+        bbox_to_anchor=(0.99, 0.93),
+        title="50 % and 90 % contours",
+    )
     return picture
 
 

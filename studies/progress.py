@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jensen.inference.plain_text import printable, rich_text
+
 
 class Progress:
     """A silent display: what a study reports to. `progress_display` yields one that draws, where that makes sense."""
@@ -36,13 +38,13 @@ class _Bar(Progress):
         self.fit: Any = None
 
     def start(self, study: str, *, total: int, done: int) -> None:
-        self.study = self.rich.add_task(f"[bold]{study}", total=total, completed=done, note="")
+        self.study = self.rich.add_task(printable(study), total=total, completed=done, note="")
         if self.fit is not None:
             self.rich.remove_task(self.fit)
         self.fit = self.rich.add_task("", total=1, visible=False, note="")
 
     def callbacks(self, label: str) -> Sequence[Any]:
-        self.rich.reset(self.fit, description=f"  {_shortened(label)}", visible=True, total=None, note="")
+        self.rich.reset(self.fit, description=f"  {_shortened(printable(label))}", visible=True, total=None, note="")
 
         def report(state: Any) -> None:
             bound = state.row.get("bound_per_datum")
@@ -55,10 +57,12 @@ class _Bar(Progress):
         self.rich.update(self.study, advance=1)
         self.rich.update(self.fit, visible=False)
         if status != "finished":
-            self.note(f"[red]{status}[/red] {label}")
+            from rich.text import Text
+
+            self.rich.console.print(Text.assemble((status, "red"), f" {printable(label)}"))
 
     def note(self, text: str) -> None:
-        self.rich.console.print(text)
+        self.rich.console.print(rich_text(text))
 
 
 def _shortened(label: str, width: int = 28) -> str:
@@ -76,7 +80,7 @@ def progress_display(show: bool | None = None) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    left = (TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn())
-    right = (TimeElapsedColumn(), TextColumn("[dim]{task.fields[note]}"))
+    left = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=14), MofNCompleteColumn())
+    right = (TimeElapsedColumn(), TextColumn("{task.fields[note]}", style="dim", markup=False))
     with RichProgress(*left, *right, console=Console(stderr=True)) as rich_progress:
         yield _Bar(rich_progress)

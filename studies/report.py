@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["write_report"]
 
 import base64
-import html
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jensen.inference.plain_text import html_text, printable
 
 from .arm import FINISHED
 from .storage import read_json, write_text
@@ -53,14 +54,14 @@ def write_report(
     results = [results] if not isinstance(results, Sequence) else list(results)
     title = title or ", ".join(result.name for result in results)
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="when">written {when}</p>']
+    parts = [f"<h1>{html_text(title)}</h1>", f'<p class="when">written {when}</p>']
     parts += ["<h2>Result</h2>", f'<div class="wide">{as_html(results)}</div>']
     drawn = [pair for result in results for pair in _drawn(result)] if pictures is None else list(pictures.items())
     if drawn:
         parts += ["<h2>Pictures</h2>", *(_figure(caption, picture) for caption, picture in drawn)]
     parts += ["<h2>Arms</h2>", *(f'<div class="wide">{_arms(result)}</div>' for result in results)]
     parts += ["<h2>Configuration</h2>", *(part for result in results for part in _configurations(result))]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{html_text(title)}</title><style>{_STYLE}</style>'
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
     write_text(path, page + "\n")
     return path
@@ -97,13 +98,16 @@ def _figure(caption: str, picture: Figure | Path) -> str:
         save(picture, buffer)
         content = buffer.getvalue()
     source = base64.b64encode(content).decode()
-    text = html.escape(caption)
+    text = html_text(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{source}"><figcaption>{text}</figcaption></figure>'
 
 
 def _arms(result: StudyResult) -> str:
     frame = result.frame.drop(columns="folder")
     frame = frame.loc[:, (frame.notna() & (frame != "")).any()]
+    frame = frame.map(lambda cell: printable(cell, lines=True) if isinstance(cell, str) else cell).rename(
+        columns=printable
+    )
     return frame.to_html(index=False, na_rep="", border=0, float_format=lambda value: f"{value:.6g}")
 
 
@@ -116,5 +120,5 @@ def _configurations(result: StudyResult) -> Iterator[str]:
         if label in seen or config is None:
             continue
         seen.add(label)
-        text = html.escape(json.dumps(config, indent=2))
-        yield f"<details><summary>{html.escape(label)}</summary><pre>{text}</pre></details>"
+        text = html_text(json.dumps(config, indent=2))
+        yield f"<details><summary>{html_text(label)}</summary><pre>{text}</pre></details>"

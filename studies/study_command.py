@@ -7,6 +7,7 @@ __all__ = ["find_studies", "report_file", "run_file"]
 from pathlib import Path
 
 from jensen.inference.errors import ConfigurationError
+from jensen.inference.plain_text import printable
 
 from .resolve import load_file
 from .seeded import seeded
@@ -45,7 +46,7 @@ def run_file(file: Path, out: Path, *, jobs: int, report: Path | None, progress:
             break
     show(table(results))
     if report is not None:
-        print(f"report: {write_report(results, report)}")
+        print(printable(f"report: {write_report(results, report)}"))
     if results[-1].interrupted:
         raise KeyboardInterrupt
     return not any(result.failed for result in results)
@@ -63,4 +64,4 @@ def report_file(file: Path, out: Path, report: Path) -> None:
     if not any(len(result.fits) for result in results):
         raise ConfigurationError(f"`{out}`: expected finished arms of `{file}`, found none; run them first.")
     show(table(results))
-    print(f"report: {write_report(results, report)}")
+    print(printable(f"report: {write_report(results, report)}"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["PALETTE", "colour", "figure", "headline", "save", "styled"]
+__all__ = ["PALETTE", "colour", "figure", "headline", "label", "save", "styled"]
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec
+
+from jensen.inference.plain_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ _P = ParamSpec("_P")
 # Okabe and Ito's colours, which readers with any colour vision can tell apart, ordered for white paper.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A4C93", "#7F7F7F")
 INK, FAINT = "#222222", "#B8B8B8"
+_LONGEST_LABEL, _LONGEST_LINE = 40, 120
 
 _STYLE = {
     "font.size": 10,
@@ -40,6 +43,7 @@ _STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "savefig.dpi": 150,
+    "text.parse_math": False,  # a dollar in a label is a dollar
 }
 
 
@@ -48,15 +52,34 @@ def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
+def label(text: Any) -> str:
+    """A name from outside as a label: printable, short, and not hidden from a legend by an underscore at its start."""
+    shown = _shortened(printable(text), _LONGEST_LABEL)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _shortened(text: str, longest: int) -> str:
+    """The start and the end of a text that leaves no room for the picture."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-(longest // 2 - 1) :]}"
+
+
+def _lines(text: str) -> str:
+    return "\n".join(_shortened(printable(line.expandtabs(4)), _LONGEST_LINE) for line in text.split("\n"))
+
+
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     """Run a drawing function under the style, which is off again when it returns."""
 
     @functools.wraps(draw)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         import matplotlib
+        from matplotlib.text import Text
 
         with matplotlib.rc_context(_STYLE):
-            return draw(*args, **kwargs)
+            picture = draw(*args, **kwargs)
+        for text in picture.findobj(Text):
+            text.set_text(_lines(text.get_text()))
+        return picture
 
     return wrapper
 

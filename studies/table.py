@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from jensen.inference.plain_text import html_text, rich_text
+
 if TYPE_CHECKING:
     from .result import StudyResult
 
@@ -44,9 +46,7 @@ def table(results: Sequence[StudyResult]) -> Any:
     """Return a rich table of one or more studies, followed by why any arm failed."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left", pad_edge=False, collapse_padding=True)
     for index, header in enumerate(_NARROW_HEADERS):
@@ -57,11 +57,15 @@ def table(results: Sequence[StudyResult]) -> Any:
         for model, method, *numbers in lines:
             title = model if several else result.name
             if title != last:
-                drawn.add_row(f"[bold]{escape(title)}")
-            drawn.add_row(f" {escape(method)}", *(escape(cell) for cell in numbers))
+                drawn.add_row(rich_text(title, style="bold"))
+            drawn.add_row(rich_text(f" {method}"), *numbers)
             last = title
         drawn.add_section()
-    errors = [Text(f"{label}: {error}", style="red") for result in results for label, error in _errors(result)]
+    errors = [
+        rich_text(f"{label}: {error}", style="red", lines=True)
+        for result in results
+        for label, error in _errors(result)
+    ]
     return Group(drawn, *errors)
 
 
@@ -80,9 +84,9 @@ def as_html(results: Sequence[StudyResult]) -> str:
     """Return the table as an html fragment."""
     head = "".join(f"<th>{html.escape(header)}</th>" for header in HEADERS)
     lines = [line for result in results for line in cells(result)]
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    body = "".join("<tr>" + "".join(f"<td>{html_text(cell)}</td>" for cell in line) + "</tr>" for line in lines)
     errors = "".join(
-        f'<p class="error">{html.escape(label)}: {html.escape(error)}</p>'
+        f'<p class="error">{html_text(label)}: {html_text(error)}</p>'
         for result in results
         for label, error in _errors(result)
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jensen.inference.errors import JensenError
+from jensen.inference.plain_text import printable
 
 _PACKAGES = ("datasets", "inference", "models", "studies")
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -33,7 +34,7 @@ def explain(error: BaseException) -> str:
         if (asked := re.search(r"tried to allocate (\d+) bytes", message)) is not None:
             kind, message = "out of memory", f"{int(asked[1]) / 2**30:,.1f} GiB were asked for at once."
     found = next(filter(None, map(place_of, _chain(error))), None)
-    return ": ".join(filter(None, (found, kind, message)))
+    return printable(": ".join(filter(None, (found, kind, message))))
 
 
 def place_of(error: BaseException) -> str | None:

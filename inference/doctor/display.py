@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jensen.inference.plain_text import printable, rich_text
+
 from .report import Finding, ParameterRow, Report, SiteRow
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def as_text(report: Report) -> str:
     for title, findings in (("fault", report.faults), ("warning", report.warnings), ("note", report.notes)):
         for number, finding in enumerate(findings, 1):
             lines += ["", *_paragraph(f"{title} {number} [{finding.code}] ", finding)]
-    return "\n".join([*lines, "", _verdict(report)])
+    return printable("\n".join([*lines, "", _verdict(report)]), lines=True)
 
 
 def _flat(cells: Sequence[tuple[str, str]]) -> list[Line]:
@@ -159,25 +161,27 @@ def as_tables(report: Report) -> Group:
 
     parameters, more = _parameters(report)
     title, *rest = _title(report)
-    parts: list[Any] = [Text(title, style="bold"), *(Text(line) for line in rest)]
+    parts: list[Any] = [rich_text(title, style="bold"), *(rich_text(line) for line in rest)]
     parts.append(_table([_cell(*cell) for cell in _SITES], [[_cell(*c) for c in _site(row)] for row in report.sites]))
     parts.append(_table(_PARAMETER_HEAD, [[_cell(c) for c in line] for line in parameters]))
     if more:
         parts.append(Text(" " + more, style="dim"))
     if _judged(report):
         parts.append(_table(_OBJECTIVE_HEAD, [[_cell(c) for c in line] for line in _objectives(report)]))
-    parts += [Text(note, style="dim") for note in _notes(report)]
+    parts += [rich_text(note, style="dim") for note in _notes(report)]
     kinds = (("fault", "bold red", report.faults), ("warning", "yellow", report.warnings), ("note", "", report.notes))
     for name, style, findings in kinds:
         for number, finding in enumerate(findings, 1):
-            text = Text.assemble((f"{name} {number} ", style), (f"[{finding.code}] ", "dim"), finding.message)
-            parts += [Text(""), text, Padding(Text("-> " + finding.cure, style="green"), (0, 0, 0, 4), expand=False)]
+            said, cure = (printable(words, lines=True) for words in (finding.message, finding.cure))
+            text = Text.assemble((f"{name} {number} ", style), (f"[{finding.code}] ", "dim"), said)
+            parts += [Text(""), text, Padding(Text("-> " + cure, style="green"), (0, 0, 0, 4), expand=False)]
     return Group(*parts, Text(""), Text(_verdict(report), style="bold red" if report.faults else "bold green"))
 
 
 def _cell(first: str, second: str = "") -> Any:
     from rich.text import Text
 
+    first, second = printable(first), printable(second)
     style = "red" if first in _BAD else "green" if first in _GOOD else ""
     below = ("\n" + second, "red" if second in _BAD else "dim") if second else ("", "")
     return Text.assemble((first, style), below)

@@ -100,7 +100,7 @@ def marginals(fit: Any, data: Any = None, *, seed: int = 0, num_particles: int =
         seen = latents.outline()
         mean: dict[str, Tensor] = {}
         square: dict[str, Tensor] = {}
-        for start, count in pieces(num, particles_at_once(latents.num_numbers)):
+        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
             for name, probs in latents.marginals(start, count).items():
                 wide = probs.double()
                 mean[name] = mean.get(name, 0) + wide.sum(0)

@@ -124,6 +124,15 @@ class Update:
                 tensors.append(value.detach())
         return OptimizerState(tuple(keys), tensors)
 
+    def layout(self, parameters: Sequence[torch.Tensor]) -> OptimizerState | None:
+        """What the optimiser keeps after a step, in names, shapes and types; None as for :meth:`state_of`."""
+        own = [torch.zeros_like(parameter) for parameter in parameters]
+        optimizer = self.optimizer(own, self.lr)
+        for parameter in own:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        return self.state_of(optimizer, own)
+
     @staticmethod
     def restore(optimizer: Optimizer, parameters: Sequence[torch.Tensor], state: OptimizerState) -> None:
         """Give the optimiser back the state that :meth:`state_of` returned."""

@@ -163,6 +163,24 @@ def test_a_latent_beside_the_data_is_no_likelihood() -> None:
     np.testing.assert_allclose(idata.log_likelihood["x"][0], joint - np.logaddexp(*prior))
 
 
+def test_what_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(x: Tensor) -> None:
+        m = pyro.sample("m", dist.Normal(torch.zeros(()), 1.0))
+        pyro.deterministic("square", m.square())
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Bernoulli(torch.tensor(0.3)))
+            pyro.deterministic("loc", m + c)
+            pyro.sample("x", dist.Normal(m + c, 1.0), obs=x)
+
+    fit = fitted(model, {"x": torch.randn(30)})
+    assert set(fit.to_arviz(num=NUM).posterior.data_vars) == {"m", "c", "square", "loc"}
+    monkeypatch.setattr("jensen.inference.fit_arviz._NUMBERS_KEPT", 29 * NUM)
+    idata = fit.to_arviz(num=NUM)
+    assert idata.groups() == ["posterior", "observed_data"]
+    assert set(idata.posterior.data_vars) == {"m", "square"}
+    assert fit.to_arviz(num=NUM, log_likelihood=True).log_likelihood["x"].shape == (1, NUM, 30)
+
+
 def test_masks_factors_and_names_that_collide() -> None:
     seen = torch.tensor([1.0, 0.0, 1.0])
 

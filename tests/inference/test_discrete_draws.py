@@ -17,8 +17,10 @@ from torch import Tensor
 from jensen.inference import Fit, ModelError, marginals
 from jensen.inference.conditionals import Conditional
 from jensen.inference.errors import DataError
+from jensen.inference.latent_draws import LatentDraws
 from jensen.inference.pair_run import enumerated_model
 from jensen.inference.program import Program
+from jensen.models import GaussianMixture, MultinomialMixture, PoissonMixture
 
 NUM = 8_000
 WEIGHTS = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
@@ -88,6 +90,34 @@ def test_a_mixtures_assignments() -> None:
     assert torch.equal(marginals(fit)["c"].mode, torch.tensor([1, 0, 2]))
     single = fit.posterior(NUM, data={"x": X[1:2]})  # other rows, and another number of them
     assert abs(float((single["c"] == 0).double().mean()) - float(marginals(fit)["c"].probs[1, 0])) < 0.03
+
+
+@pytest.mark.parametrize("model", [GaussianMixture(2, 1), PoissonMixture(2, 1), MultinomialMixture(2, 2)])
+def test_responsibilities_of_shipped_mixtures(model: Any) -> None:
+    x = torch.tensor([[0.0], [1.0], [5.0]]).expand(3, model.num_features)
+    fit = fitted(model.double(), {"x": x}, model.guide)
+    torch.testing.assert_close(marginals(fit)["assignment"].probs, model.predict({"x": x}).detach())
+    draws = fit.posterior(NUM)["assignment"].double()
+    assert bool(((draws.mean(0) - model.predict({"x": x})[:, 1]).abs() < 5 * 0.5 / NUM**0.5).all())
+
+
+def test_many_states_are_drawn_in_pieces() -> None:
+    """What is run at once is bounded by the sizes of the sums, not by those of the data alone."""
+    states, steps = 20, 6
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            state = torch.zeros(()).long()
+            for t in pyro.markov(range(steps)):
+                state = pyro.sample(f"s{t}", dist.Categorical(Vindex(torch.full((states, states), 1 / states))[state]))
+                with pyro.poutine.mask(mask=t == steps - 1):
+                    pyro.sample(f"x{t}", dist.Normal(state, 1.0), obs=x)
+
+    fit = fitted(model, {"x": X})
+    numbers = LatentDraws(fit, fit.data, True).num_numbers()  # type: ignore[arg-type]
+    assert 4 * steps * states**2 * 3 > numbers > 4 * (steps - 1) * states**2
+    found = marginals(fit)["s5"].probs
+    torch.testing.assert_close(found, torch.softmax(normal(X[:, None], torch.arange(20.0)), -1))
 
 
 def test_two_sites_that_are_coupled_by_the_data() -> None:
@@ -239,6 +269,68 @@ def test_indicators_in_a_plate_given_draws_of_the_slopes() -> None:
     assert bool(((draws["gamma"].mean(0) - exact).abs() < 5 * 0.5 / NUM**0.5).all())
     near = draws["w"][:, 1].abs() < 0.1  # drawn together: inclusion goes with the size of the slope
     assert float(draws["gamma"][near, 1].mean()) < float(draws["gamma"][~near, 1].mean())
+
+
+def test_a_global_indicator_beside_local_latents_with_a_factor_each() -> None:
+    """p(g | z) from all the data's draws of z; new rows have theirs from the prior given g."""
+
+    def model(x: Tensor, y: Tensor | None = None) -> None:
+        g = pyro.sample("g", dist.Bernoulli(torch.tensor(0.5)))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(4.0 * g + 0 * x, 1.0))
+            pyro.sample("y", dist.Normal(z, 0.1), obs=y)
+
+    x, y = torch.zeros(4), torch.tensor([3.0, 5.0, 4.0, 4.5])
+
+    def guide(x: Tensor, y: Tensor | None = None) -> None:
+        with pyro.plate("data", 4):
+            pyro.sample("z", dist.Normal(torch.tensor([3.0, 5.0, 4.0, 4.5]), 0.1))
+
+    fit = fitted(model, {"x": x, "y": y}, guide)
+    assert list(fit.posterior(5)) == ["g"]
+    assert bool((fit.posterior(50)["g"] == 1).all())
+    assert float(marginals(fit)["g"].mean) > 0.999
+    drawn = fit.predict({"x": torch.zeros(2)}, num=2_000)["y"]
+    torch.testing.assert_close(drawn.mean(0), torch.full((2,), 4.0), atol=5 * 1.01 / 2_000**0.5, rtol=0)
+    torch.testing.assert_close(fit.predict(num=2_000)["y"].mean(0), y, atol=5 * 0.15 / 2_000**0.5, rtol=0)
+
+
+def test_sequential_plates_and_masked_latents() -> None:
+    """A loop over parts, and a latent whose own density is masked: its probabilities are still its own."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            for part in pyro.plate("parts", 2):
+                with pyro.poutine.mask(mask=part == 0):
+                    c = pyro.sample(f"c{part}", dist.Categorical(WEIGHTS))
+                pyro.sample(f"x{part}", dist.Normal(LOCS[c], 1.0), obs=x[:, part])
+
+    x = torch.randn(3, 2)
+    found = marginals(fitted(model, {"x": x}))
+    for part in (0, 1):
+        exact = torch.softmax(WEIGHTS.log() + normal(x[:, part, None], LOCS), -1)
+        torch.testing.assert_close(found[f"c{part}"].probs, exact)
+
+
+def test_a_program_that_cannot_be_vectorised() -> None:
+    def model(x: Tensor) -> None:
+        m = pyro.sample("m", dist.Normal(torch.zeros(()), 1.0))
+        shift = 1.0 if m.item() > 0 else -1.0
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(WEIGHTS))
+            pyro.sample("x", dist.Normal(LOCS[c] + shift, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.sample("m", dist.Normal(torch.zeros(()), 1.0))
+
+    fit = fitted(model, {"x": X}, guide)
+    with pytest.warns(UserWarning, match="cannot be vectorised over particles"):
+        draws = fit.posterior(40, data=fit.data)
+    assert draws["c"].shape == (40, 3)
+    found = marginals(fit, num_particles=40)["c"]
+    both = [torch.softmax(WEIGHTS.log() + normal(X[:, None] - s, LOCS), -1) for s in (1.0, -1.0)]
+    half = (both[0] + both[1]) / 2
+    assert bool(((found.probs - half).abs() < 5 * found.stderr + 1e-9).all())
 
 
 def two_groups(x: Tensor | None = None) -> None:

@@ -86,9 +86,13 @@ def test_em_goes_on_uphill():
     torch.testing.assert_close(more.history.bound.iloc[-1], whole.history.bound.iloc[-1])
 
 
-def test_what_coordinate_ascent_learns_is_in_its_guide():
+def test_the_priors_of_a_fit_by_coordinate_ascent_stay():
     fit = CAVI(steps=3, progress=False).fit(BayesianGaussianMixture(2, 4), {"x": X}, seed=0)
-    assert not fit.model.fitted
+    assert fit.model.fitted
+    for method in (CAVI(steps=2, progress=False), SVI(steps=2, compile=False, progress=False)):
+        more = method.fit(fit.model, {"x": OTHER}, seed=0)
+        assert torch.equal(more.model.location, fit.model.location)
+        assert torch.equal(more.model.scatter, fit.model.scatter)
 
 
 def test_the_share_of_labels_is_that_of_each_fit():

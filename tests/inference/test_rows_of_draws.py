@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jensen.inference import Fit, ModelError
 from jensen.inference.errors import DataError
 from jensen.inference.guides import build_guide
+from jensen.models import LatentVariableModel
 
 NUM = 4_000
 
@@ -77,6 +78,23 @@ def test_a_guide_whose_scale_counts_the_rows() -> None:
     torch.testing.assert_close(draws.std(), torch.tensor(0.5), rtol=5 / (2 * NUM) ** 0.5, atol=0.0)
 
 
+def test_a_guide_that_draws_the_global_latent_after_local_ones() -> None:
+    def model(y: Tensor) -> None:
+        m = pyro.sample("m", dist.Normal(torch.zeros(()), 10.0))
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Normal(m, 1.0))
+            pyro.sample("y", dist.Normal(z, 0.1), obs=y)
+
+    def guide(y: Tensor) -> None:
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Normal(y, 0.1))
+        pyro.sample("m", dist.Normal(z.mean(), 0.1))
+
+    draws = fitted(model, {"y": Y}, guide).posterior(NUM)
+    assert list(draws) == ["m"]
+    assert mean_close(draws["m"], Y.mean(), 0.12)
+
+
 # Local latents belong to their rows.
 
 
@@ -121,6 +139,21 @@ def test_stored_draws_of_local_latents_belong_to_the_training_rows() -> None:
         fit.posterior(8, data={"x": x, "y": y + 1})
 
 
+def test_weights_of_the_rows_do_not_make_other_rows() -> None:
+    class Weighted(LatentVariableModel):
+        row_weight = "weight"
+
+        def model(self, y: Tensor, weight: Tensor | None = None) -> None:  # type: ignore[override]
+            with pyro.plate("data", len(y)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(len(y)), 1.0))
+                pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    fit = fitted(Weighted(), {"y": Y, "weight": torch.ones(4)})
+    assert fit.posterior(3, data={"y": Y})["z"].shape == (3, 4)
+    with pytest.raises((DataError, ModelError), match="one factor for each of the 4"):
+        fit.posterior(3, data={"y": Y + 1})
+
+
 # Sites with an `obs_mask`.
 
 SEEN = torch.tensor([True, False, True, False])
@@ -148,6 +181,26 @@ def test_predict_fills_what_a_mask_hides() -> None:
     fresh = fit.predict({"x": torch.zeros(7)}, num=NUM)["y"]
     assert fresh.shape == (NUM, 7)
     assert mean_close(fresh, w, deviation)
+
+
+def test_a_mask_over_two_plates() -> None:
+    """Series by time: the data at dimension -2, and values missing here and there."""
+    seen = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+
+    def model(x: Tensor, seen: Tensor | None = None) -> None:
+        m = pyro.sample("m", dist.Normal(torch.zeros(()), 0.1))
+        with pyro.plate("data", len(x), dim=-2), pyro.plate("time", x.shape[1], dim=-1):
+            both = pyro.sample("x", dist.Normal(m, 1.0).expand([2]).to_event(1), obs=x, obs_mask=seen > 0)
+            pyro.deterministic("size", both.square().sum(-1))
+
+    x = torch.randn(2, 3, 2)
+    fit = fitted(model, {"x": x, "seen": seen})
+    for rows in (2, 1):
+        drawn = fit.predict({"x": x[:rows], "seen": seen[:rows]}, num=NUM)
+        kept = seen[:rows] > 0
+        assert torch.equal(drawn["x"][:, kept], x[:rows][kept].expand(NUM, -1, -1))
+        assert mean_close(drawn["x"][:, ~kept], 0.0, 1.1)
+        torch.testing.assert_close(drawn["size"], drawn["x"].square().sum(-1))
 
 
 def test_a_missing_input_has_its_posterior() -> None:

@@ -115,13 +115,13 @@ def _pair(
     factory, given = _factory(text), parse_settings(settings)
     source = with_labels(data.load(), factory, given, data.labels)
     for line in source.describe():
-        print(line)
+        print(printable(line))
     sizes = data_sizes(source, factory, given)
     with seeded(seed):
         model = _checked(text, build_model(factory, given, sizes))
     batch, record = prepare(source, model, text, sizes | given, data.standardize)
     if unused := [name for name in (*source.arrays, *source.texts) if name not in (*batch, "x")]:
-        print(f"not used: {', '.join(unused)}, which {type(model).__name__} does not take")
+        print(printable(f"not used: {', '.join(unused)}, which {type(model).__name__} does not take"))
     return model, batch, record
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from jensen.inference.errors import DataError, JensenError
 
+from .labels import label_name
+
 _NUMBERS_AT_ONCE = 2**24
 Columns = dict[str, Any]
 
@@ -113,10 +115,12 @@ def _of_rows(
 
 
 def _latents(fit: Any, held: Mapping[str, Tensor], num: int, seed: int) -> Columns:
-    """Means of the latents that belong to rows, over draws of the guide."""
-    sites = [site for site in fit.structure.select("latent") if site.local and site.enumerated != "model"]
+    """Of the latents that belong to rows: means over draws of the guide, probabilities of the discrete ones."""
+    local = [site for site in fit.structure.select("latent") if site.local]
+    sites = [site for site in local if not site.enumerable]
+    columns = _discrete(fit, held, [site.name for site in local if site.enumerable], num, seed)
     if not sites:
-        return {}
+        return columns
     size = len(next(iter(held.values())))
     width = max(1, *(math.prod(site.event_shape) for site in sites))
     step = max(1, _NUMBERS_AT_ONCE // (num * width))
@@ -125,9 +129,24 @@ def _latents(fit: Any, held: Mapping[str, Tensor], num: int, seed: int) -> Colum
         draws = fit.posterior(num, {name: x[start : start + step] for name, x in held.items()}, seed)
         for name, parts in means.items():
             parts.append(draws[name].double().mean(0))
-    columns: Columns = {}
     for name, parts in means.items():
         columns |= _vector(torch.cat(parts), name)
+    return columns
+
+
+def _discrete(fit: Any, held: Mapping[str, Tensor], names: Sequence[str], num: int, seed: int) -> Columns:
+    """The likeliest value of each discrete latent of a row, and the probability of each value."""
+    from jensen.inference import marginals
+
+    columns: Columns = {}
+    found = marginals(fit, held, seed=seed, num_particles=min(num, 100)) if names else {}
+    for name in names:
+        if found[name].probs.ndim > 2 or found[name].support.ndim > 1:  # several of them in a row
+            columns |= _vector(found[name].mode, name)
+            continue
+        values = [label_name(value) or "" for value in found[name].support.tolist()]
+        shares = _shares(found[name].probs, name, values)
+        columns |= {key.replace("P(", f"P({name}=") if key != name else key: column for key, column in shares.items()}
     return columns
 
 

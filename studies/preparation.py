@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Preparation", "prepare"]
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from torch import Tensor
 from jensen.datasets import Standardizer
 from jensen.inference.bundles import read_bundle, write_bundle
 from jensen.inference.errors import CheckpointError, DataError
-from jensen.inference.storage import digest
 from jensen.models import LatentVariableModel
 
 from .labels import encode
@@ -100,11 +100,11 @@ class Preparation:
 
 
 def _digest(folder: Path) -> str:
-    """The checksum of the fit in `folder`."""
+    """The checksum of the parameters (and first datum) of the fit in `folder`, which loading and saving it keeps."""
     try:
-        return digest((folder / "fit.json").read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"`{folder}` holds no fit: fit.json cannot be read ({error.strerror}).") from error
+        return str(json.loads((folder / "fit.json").read_bytes())["files"]["parameters.safetensors"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"`{folder}` holds no fit: fit.json cannot be read ({error}).") from error
 
 
 def prepare(

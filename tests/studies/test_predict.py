@@ -41,6 +41,17 @@ class Pair(LatentVariableModel):
     def guide(self, values):
         with pyro.plate("data", len(values)):
             pyro.sample("z", dist.Normal(self.slope * values, 0.5**0.5).to_event(1))
+
+class Coin(LatentVariableModel):
+    def __init__(self):
+        super().__init__()
+        self.spread = torch.nn.Parameter(torch.ones(()))
+    def model(self, x=None):
+        with pyro.plate("data", 1 if x is None else len(x)):
+            c = pyro.sample("c", dist.Bernoulli(0.25), infer={"enumerate": "parallel"})
+            return pyro.sample("x", dist.Normal(2.0 * c.unsqueeze(-1), self.spread).to_event(1), obs=x)
+    def guide(self, x=None):
+        pass
 """
 QUICK = ["--compile", "off", "-q", "--particles", 0]
 
@@ -137,7 +148,7 @@ def test_a_record_of_another_fit_is_not_believed(folder, capsys):
     flowers("iris.csv", index=False)
     words = ["-d", "iris.csv", "--target", "kind", "-s", "num_components=2", "--method", "EM", "--particles", 0]
     assert call("fit", "GaussianMixture", *words, "--out", "one") == 0
-    assert call("fit", "GaussianMixture", *words, "--out", "two", "--seed", 1) == 0
+    assert call("fit", "GaussianMixture", *words, "--out", "two", "--standardize") == 0
     (folder / "one" / "preparation.json").write_bytes((folder / "two" / "preparation.json").read_bytes())
     assert call("predict", "one", "--data", "iris.csv") == 2
     assert "belongs to another fit than the one beside it" in capsys.readouterr().err
@@ -161,6 +172,7 @@ def test_rows_of_a_mixture_with_their_evidence(folder, capsys):
     numpy.testing.assert_allclose(found["log evidence"], rows.numpy(), rtol=1e-5)
     assert list(found["component"]) == fit.model.predict(fit.data).argmax(-1).tolist()
     assert "accuracy" not in capsys.readouterr().err  # components are no classes
+    load("fit").save("fit")  # which leaves the record valid
     # wine in its own units, by the names of its columns
     from jensen.datasets import wine
 
@@ -263,6 +275,20 @@ def test_latents_of_rows_where_there_is_no_prediction(folder):
     numpy.testing.assert_allclose(found[["z[0]", "z[1]"]], x / 2, atol=5 * error)
     exact = torch.distributions.Normal(0.0, 2**0.5).log_prob(torch.tensor(x)).sum(-1)
     numpy.testing.assert_allclose(found["log evidence"], exact.numpy(), atol=1e-4)
+
+
+def test_discrete_latents_of_rows_have_their_probabilities(folder):
+    pandas.DataFrame({"v": [0.0, 1.0, 2.5]}).to_csv("values.csv", index=False)
+    words = ["-d", "values.csv", "--objective", "TraceEnum_ELBO", "--steps", 1, "--lr", 1e-9, *QUICK, "--out", "fit"]
+    assert call("fit", "own.py:Coin", *words) == 0
+    assert call("predict", "fit", "-d", "values.csv", "--model", "own.py:Coin", "--out", "p.csv") == 0
+    found = pandas.read_csv("p.csv", index_col=0)
+    x = torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64)
+    one, zero = (torch.distributions.Normal(mean, 1.0).log_prob(x).exp() for mean in (2.0, 0.0))
+    chance = 0.25 * one / (0.25 * one + 0.75 * zero)
+    numpy.testing.assert_allclose(found["P(c=1)"], chance, atol=1e-5)
+    assert list(found["c"]) == [0, 0, 1]
+    numpy.testing.assert_allclose(found["log evidence"], (0.25 * one + 0.75 * zero).log(), atol=1e-5)
 
 
 def test_the_seed_is_that_of_the_networks_too(folder):

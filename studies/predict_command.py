@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
+from jensen.inference.plain_text import printable
 from jensen.inference.storage import write_file
 from jensen.models import LatentVariableModel
 
@@ -57,13 +58,13 @@ def run_predict(request: PredictRequest) -> Predictions:
     fit = _load(request.fit, record, request.model)
     found, source = _predict(fit, record, request)
     for line in [*source.describe(), *found.notes]:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     frame = _as_frame(found, source, {} if record is None else record.columns)
     if request.out is not None:
         path = request.out.expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, frame.to_csv(float_format=_FORMAT).encode())
-        print(f"predictions for {len(frame):,} rows: {request.out}")
+        print(printable(f"predictions for {len(frame):,} rows: {request.out}"))
     elif sys.stdout.isatty():
         _show(frame)
     else:
@@ -129,10 +130,10 @@ def _show(frame: Any) -> None:
     grid = Table(box=None, pad_edge=False)
     columns = list(frame.columns[:_SHOWN_COLUMNS])
     for name in [frame.index.name, *columns]:
-        grid.add_column(Text(str(name)), justify="right")
+        grid.add_column(Text(printable(name)), justify="right")
     for label, values in frame[columns].head(_SHOWN_ROWS).iterrows():
         cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in values]
-        grid.add_row(*(Text(cell) for cell in [str(label), *cells]))
+        grid.add_row(*(Text(printable(cell)) for cell in [label, *cells]))
     Console().print(grid)
     left = [(len(frame) - _SHOWN_ROWS, "rows"), (frame.shape[1] - _SHOWN_COLUMNS, "columns")]
     more = [f"{count:,} more {what}" for count, what in left if count > 0]

@@ -22,7 +22,7 @@ from .latent_draws import LatentDraws
 from .minibatch import DATA_PLATE
 from .model_outline import Outline
 from .pointwise import data_plate, pointwise
-from .row_dependence import is_training_data
+from .row_dependence import given_rows
 from .seeding import derive_seed
 from .signature import read_signature
 
@@ -52,12 +52,11 @@ def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | No
     num = check_count("num", num)
     if fit.draws is None:
         refuse_too_many(num, lambda: fit.posterior(1, data, seed))
-    held = fit.batch(data) if data is not None or fit.data is not None else None
+    held, own = _held(fit, data)
     if held is None and (log_likelihood or not _has_global(fit)):
         raise DataError("`data` must be given: this fit does not hold its training data (see `Fit.save`).")
     if log_likelihood is None:
         log_likelihood = held is not None and num * _length(held) <= _NUMBERS_KEPT
-    own = data is None or is_training_data(fit, held or {})
     drawn = _draw(fit, held, own, num, seed, bool(log_likelihood))
     chains = int(fit.info.get("chains", 1)) if fit.draws is not None and num == _length(fit.draws) else 1
     seen = {*read_signature(fit.model).observed, *(site.name for site in fit.structure.select("observed"))}
@@ -68,6 +67,13 @@ def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | No
         "constant_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n not in seen},
     }
     return arviz.InferenceData(attrs=attributes(fit, seed), **as_datasets(groups))
+
+
+def _held(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
+    if data is None and fit.data is None:
+        return None, True
+    with ready(fit.program, 0), fit.program.environment():
+        return given_rows(fit, data)
 
 
 def attributes(fit: Fit, seed: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .fit_context import ready
 from .latent_draws import LatentDraws
 from .particles import map_particles
 from .program import Program
-from .row_dependence import is_training_data
+from .row_dependence import given_rows
 from .seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tenso
 def _rows(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
     """The rows whose latents are drawn (None for the global ones alone), and whether they are the training data."""
     if data is not None:
-        batch = fit.batch(data)
-        if fit.draws is None:
-            fit.program.structure(batch)  # raises what is wrong with them
-        return batch, is_training_data(fit, batch)
+        return given_rows(fit, data)
     latents = fit.structure.select("latent")
     if not latents or fit.draws is not None or any(not site.local for site in latents):
         return None, True

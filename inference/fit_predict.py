@@ -6,6 +6,7 @@ __all__ = ["predictive_draws"]
 
 from typing import TYPE_CHECKING, Any
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -60,7 +61,11 @@ def _latents(fit: Fit, batch: Tensors, own: bool, stored: Tensors | None) -> tup
     """
     shared = LatentDraws(fit, None, own, stored=stored)
     with generator_aside(batch):
-        seen = outline(fit.program, batch, {name: value[0] for name, value in shared.draw(0, 1).items()})
+        given = {name: value[0] for name, value in shared.draw(0, 1).items()}
+        seen = outline(fit.program, batch, given)
+        if not own:
+            with pyro.validation_enabled(True):  # which tells a distribution that is not to be checked
+                outline(fit.program, batch, given).check_values(batch)
         if not own and not any(seen.has_data(name) for name in [*seen.observed, *seen.factors]):
             return shared, seen
         parts = [unobserved for _, unobserved in seen.filled.values()]

@@ -11,6 +11,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from .findings import PairSites, raise_first
+from .findings.observed import check_observed
 from .findings.pair_sites import class_name, in_data_plate, is_ignored
 from .pair_run import Substitute
 from .program import Batch, Program
@@ -75,6 +77,14 @@ class Outline:
             if None not in found:
                 return [*found, *[None] * event_dim]
         return [None] * len(shape)
+
+    def check_values(self, batch: Batch) -> None:
+        """Refuse observed values outside their supports.
+
+        Raises:
+            DataError: for the first; it names site, row, value and support.
+        """
+        raise_first(check_observed(PairSites({name: self.nodes[name] for name in self.observed}, {}, batch)), "draw")
 
     def plates(self) -> dict[str, int]:
         """The sizes of the vectorised plates, by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["depends_on_rows", "generator_aside", "is_training_data"]
+__all__ = ["depends_on_rows", "generator_aside", "given_rows", "is_training_data"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 Tensors = dict[str, Tensor]
 _ROWS_COMPARED = 2**22  # numbers of the data on which a guide is compared with itself on the first rows
 _BROKEN = (ConfigurationError, ModelError, RuntimeError, ValueError, IndexError, TypeError)
+
+
+def given_rows(fit: Fit, data: Any) -> tuple[Tensors, bool]:
+    """`data` as a batch (the training data for None), and whether they are the training data.
+
+    Raises:
+        DataError: if there are none, or other ones hold a value outside its support.
+        ModelError: if the pair cannot be run on them.
+    """
+    from .observed_values import check_values
+
+    batch = fit.batch(data)
+    own = data is None or is_training_data(fit, batch)
+    if not own and fit.draws is None:
+        fit.program.structure(batch)
+        check_values(fit.program, batch)
+    return batch, own
 
 
 def is_training_data(fit: Fit, batch: Tensors) -> bool:

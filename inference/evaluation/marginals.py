@@ -16,9 +16,9 @@ from ..fit_context import ready
 from ..fit_draws import particles_at_once, pick, pieces
 from ..latent_draws import LatentDraws
 from ..model_outline import Outline
-from ..row_dependence import is_training_data
+from ..row_dependence import given_rows
 from ..seeding import derive_seed
-from .scoring import check_count
+from .scoring import check_count, check_fit
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -71,8 +71,8 @@ def marginals(fit: Any, data: Any = None, *, seed: int = 0, num_particles: int =
 
     Raises:
         ModelError: if the model has no discrete latents.
-        DataError: if the data are needed and not held.
-        ConfigurationError: if `num_particles` is not positive.
+        DataError: if the data are needed and not held, or outside a support.
+        ConfigurationError: if `num_particles` is not positive, or `fit` no fit.
 
     Reference: F. Obermeyer et al., *Tensor Variable Elimination for Plated Factor Graphs*, 2019,
     https://arxiv.org/abs/1902.03210
@@ -85,12 +85,12 @@ def marginals(fit: Any, data: Any = None, *, seed: int = 0, num_particles: int =
         torch.Size([4, 2])
     """
     num = check_count("num_particles", num_particles)
+    check_fit(fit)
     program = fit.program
     with ready(program, derive_seed(seed, "marginals")), program.environment():
-        batch = fit.batch(data)
-        program.structure(batch)
+        batch, own = given_rows(fit, data)
         stored = None if fit.draws is None else pick(fit.draws, min(num, len(next(iter(fit.draws.values())))))
-        latents = LatentDraws(fit, batch, data is None or is_training_data(fit, batch), stored=stored)
+        latents = LatentDraws(fit, batch, own, stored=stored)
         if not any(site.enumerable for site in latents.sites):
             raise ModelError(
                 f"`marginals` needs a model with discrete latents, and `{type(fit.model).__name__}` has none. For "

@@ -18,7 +18,7 @@ from ..fit_context import drawing, ready
 from ..observed_values import check_values
 from ..program import Program, Structure
 
-__all__ = ["Scored", "check_count", "random_sites", "refuse_point_masses", "scored"]
+__all__ = ["Scored", "check_count", "check_fit", "random_sites", "refuse_point_masses", "scored"]
 
 Batch = dict[str, Tensor]
 
@@ -64,14 +64,19 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
         DataError: if `data` is None and the fit kept no data, or the data do not fit the model.
         ModelError: if a finding about the pair makes scores of it wrong, such as a scale that it sets by hand.
     """
-    if not isinstance(getattr(fit, "program", None), Program):
-        raise ConfigurationError(f"`fit` must be a Fit, which a method's `fit` returns, got {_kind(fit)}.")
+    check_fit(fit)
     program: Program = fit.program
     batch = _data(fit, data)
     with ready(program, seed=0) as device:
         if data is not None:
             check_values(program, batch, device=device)
         yield Scored(drawing(program) if draw_discrete else program, batch, device)
+
+
+def check_fit(fit: Any) -> None:
+    """Raise a `ConfigurationError` unless `fit` holds a fitted pair."""
+    if not isinstance(getattr(fit, "program", None), Program):
+        raise ConfigurationError(f"`fit` must be a Fit, which a method's `fit` returns, got {_kind(fit)}.")
 
 
 def _kind(thing: Any) -> str:

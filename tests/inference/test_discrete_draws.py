@@ -14,7 +14,7 @@ import torch
 from pyro.ops.indexing import Vindex
 from torch import Tensor
 
-from jensen.inference import Fit, ModelError, marginals
+from jensen.inference import ConfigurationError, Fit, ModelError, marginals
 from jensen.inference.conditionals import Conditional
 from jensen.inference.errors import DataError
 from jensen.inference.latent_draws import LatentDraws
@@ -421,6 +421,23 @@ def test_latents_that_the_guide_draws_have_its_probabilities() -> None:
 
     fit = fitted(mixture, {"x": X}, guide)
     torch.testing.assert_close(marginals(fit)["c"].probs, torch.softmax(torch.stack([X, -X, 0 * X], -1), -1))
+
+
+def test_values_outside_their_support_are_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Bernoulli(torch.tensor(0.3)))
+            pyro.sample("x", dist.Poisson(1 + 5 * c), obs=x)
+
+    fit = fitted(model, {"x": torch.tensor([1.0, 7.0])})
+    bad = {"x": torch.tensor([1.0, 2.5])}
+    for ask in (fit.posterior, fit.predict, fit.to_arviz, lambda data: marginals(fit, data)):
+        with pytest.raises(DataError, match=r"The observed `x` holds 2.5 in row 1, outside the support of its Poisson"):
+            ask(data=bad)
+    with pytest.raises(ConfigurationError, match="`fit` must be a Fit"):
+        marginals(None)
+    with pytest.raises(ConfigurationError, match="`num_particles` must be"):
+        marginals(fit, num_particles=0)
 
 
 def test_what_has_no_answer_is_refused() -> None:

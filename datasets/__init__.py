@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .alignments import Alignment, protein_alignment
+from .alignments import Alignment, protein_alignment, read_alignment
 from .binarization import DynamicBinarization, binarize, threshold
 from .dataset import Batch, Dataset
 from .embedded import breast_cancer, digits, iris, wine
@@ -53,6 +53,7 @@ __all__ = [
     "poisson_regression",
     "protein_alignment",
     "purchases",
+    "read_alignment",
     "reuters",
     "simulated_alignment",
     "split",

@@ -1,26 +1,27 @@
-"""Multiple sequence alignments of proteins: codes of the letters, weights of the sequences, names."""
+"""Multiple sequence alignments of proteins, RNA and DNA: codes of the letters, weights of the sequences, names."""
 
 from __future__ import annotations
 
-__all__ = ["Alignment", "protein_alignment"]
+__all__ = ["Alignment", "protein_alignment", "read_alignment"]
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .alphabets import ALPHABETS, ambiguous_letters, letters_of, same_letters
 from .dataset import Dataset
-from .fasta import AMINO_ACIDS, GAP, Record, match_columns, read_fasta
+from .fasta import Record, read_fasta
 from .images import data_roots
+from .letter_case import LOWER_CASE, match_columns
 from .sequence_weights import henikoff_weights, identity_weights
 from .splits import split
 
 WEIGHTS = ("identity", "henikoff", "equal")
-AMBIGUOUS = "BJOUXZ*"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -35,7 +36,7 @@ class Alignment(Dataset):
 
     names: tuple[str, ...] = ()
     columns: tuple[int, ...] = ()
-    letters: str = AMINO_ACIDS + GAP
+    letters: str = ALPHABETS["protein"]
 
     @property
     def effective_size(self) -> float:
@@ -52,11 +53,23 @@ class Alignment(Dataset):
         return torch.einsum("nda,n->da", one_hot.double(), self.train["weight"].double()).argmax(-1)
 
 
-def protein_alignment(
-    path: str | os.PathLike[str] = "PF00014_mgap6.fasta.gz",
+def protein_alignment(path: str | os.PathLike[str] = "PF00014_mgap6.fasta.gz", **options: Any) -> Alignment:
+    """:func:`read_alignment` of proteins; without a path, of the Kunitz domain (Pfam PF00014).
+
+    Example:
+        >>> data = protein_alignment("family.fasta", test_size=0.1)  # doctest: +SKIP
+        >>> data.train["x"].shape, data.effective_size  # doctest: +SKIP
+    """
+    return read_alignment(path, **{"letters": "protein", **options})
+
+
+def read_alignment(
+    path: str | os.PathLike[str],
     *,
+    letters: str = "protein",
     root: str | os.PathLike[str] | None = None,
     unknown: str = "error",
+    lower_case: str = "auto",
     max_column_gaps: float = 0.2,
     max_sequence_gaps: float = 0.5,
     deduplicate: bool = True,
@@ -66,18 +79,25 @@ def protein_alignment(
     seed: int = 0,
     dtype: torch.dtype | None = None,
 ) -> Alignment:
-    """Read an alignment in FASTA or a3m format, plain or gzipped.
+    """Read an alignment in FASTA, A2M or a3m format, plain or gzipped.
 
-    Insertions (lower-case letters) are left out: in rows of equal length every column that has one, in unequal rows
-    (a3m) each row's own, with its ``.``. Any other ``.`` is a gap like ``-``. Then, in this order, columns with too
-    many gaps go, sequences with too many gaps among the columns that are left, and all but the first of equal
-    sequences; the weights are those of what remains, before it is split.
+    Insertions (lower case) are left out: in rows of unequal lengths (a3m) each row's own, with its ``.``; in rows of
+    equal lengths (A2M) the columns that have them, if no column holds both cases. Where columns do, the lower case is
+    masked sequence and read like any other, as is an alignment all in lower case; `description` says what was done.
+    Any other ``.`` is a gap like ``-``. T and U are one letter, written as the alphabet has it. Then, in this order,
+    columns with too many gaps go, sequences with too many gaps among the columns that are left, and all but the first
+    of equal sequences; the weights are those of what remains, before it is split.
 
     Args:
         path: the file. A relative path that is not there is looked for in `root`, else in ``msa`` of the folder that
             the environment variable `JENSEN_DATA` names, then in ``~/.cache/jensen/msa``.
+        letters: the alphabet: ``"protein"``, ``"RNA"``, ``"DNA"``, or its letters with ``-`` as the last.
         root: the folder that holds the file.
-        unknown: what to do with B, J, O, U, X, Z and ``*``: ``"error"``, or ``"gap"`` (read them as gaps).
+        unknown: what to do with letters that stand for one of several (IUPAC: B, J, X, Z of amino acids, with the rare
+            O and U and the stop ``*``; R, Y, S, W, K, M, B, D, H, V, N, X of bases): ``"error"``, or ``"gap"`` (read
+            them as gaps).
+        lower_case: ``"insertion"`` or ``"letter"`` to say what lower case is; ``"auto"`` decides as above, and refuses
+            where it could be either.
         max_column_gaps: drop columns with a larger share of gaps.
         max_sequence_gaps: drop sequences with a larger share of gaps.
         deduplicate: keep one of equal sequences.
@@ -89,17 +109,25 @@ def protein_alignment(
 
     Raises:
         FileNotFoundError: the file is nowhere; the message says where it looked.
-        ValueError: the file is empty, binary, truncated or no FASTA, rows are unequal, a letter is unknown (with the
-            number of the line and the name of the sequence), or nothing is left after dropping.
+        ValueError: the file is empty, binary, truncated or no FASTA, rows are unequal, lower case could be insertions
+            or masked letters, a letter is unknown (with the number of the line and the name of the sequence), bases
+            are read as amino acids, or nothing is left after dropping.
 
     References: X. Ding et al., 2019, https://doi.org/10.1038/s41467-019-13633-0 (20% of gaps, Henikoff weights);
-    Riesselman et al., 2018, https://doi.org/10.1038/s41592-018-0138-4 (80% identity).
+    Riesselman et al., 2018, https://doi.org/10.1038/s41592-018-0138-4 (80% identity); A2M:
+    https://compbio.soe.ucsc.edu/a2m-desc.html.
 
     Example:
-        >>> data = protein_alignment("family.fasta", test_size=0.1)  # doctest: +SKIP
-        >>> data.train["x"].shape, data.effective_size  # doctest: +SKIP
+        >>> data = read_alignment("family.fasta", letters="RNA", unknown="gap")  # doctest: +SKIP
+        >>> AlignmentVAE(data.train["x"].shape[1], letters=data.letters)  # doctest: +SKIP
     """
-    for name, value, options in (("unknown", unknown, ("error", "gap")), ("weights", weights, WEIGHTS)):
+    alphabet = letters_of(letters)
+    if not alphabet.endswith("-") or len(set(alphabet.upper())) < len(alphabet):
+        raise ValueError(
+            f"`letters`: expected one of {list(ALPHABETS)}, or different letters with '-' as the last, got {letters!r}"
+        )
+    choices = {"unknown": (unknown, ("error", "gap")), "weights": (weights, WEIGHTS)}
+    for name, (value, options) in (choices | {"lower_case": (lower_case, LOWER_CASE)}).items():
         if value not in options:
             raise ValueError(f"`{name}`: expected one of {list(options)}, got {value!r}")
     for name, share in (("max_column_gaps", max_column_gaps), ("max_sequence_gaps", max_sequence_gaps)):
@@ -107,8 +135,11 @@ def protein_alignment(
             raise ValueError(f"`{name}`: expected a share from 0 to 1, got {share}")
     file = _find(Path(path).expanduser(), root)
     records = read_fasta(file)
-    x = _encode(file, records, unknown)
-    gap = len(AMINO_ACIDS)
+    rows, positions, done = match_columns(file, records, lower_case)
+    if letters.lower() == "protein":
+        _refuse_bases(file, rows)
+    x = _encode(file, records, rows, positions, alphabet, unknown)
+    gap = len(alphabet) - 1
     columns = ((x == gap).mean(0) <= max_column_gaps).nonzero()[0]
     if not len(columns):
         raise ValueError(f"{file}: every column has more than {max_column_gaps:.0%} gaps; raise `max_column_gaps`")
@@ -123,20 +154,35 @@ def protein_alignment(
     codes = torch.from_numpy(x[kept].astype(np.int64))
     found = Alignment(
         name=file.name.split(".")[0],
-        train={"x": codes, "weight": _weigh(codes, weights, identity)},
-        description=f"{len(records):,} sequences in {file.name}, {len(kept):,} of them and {len(columns)} columns kept",
+        train={"x": codes, "weight": _weigh(codes, weights, identity, len(alphabet))},
+        description=f"{len(records):,} sequences in {file.name}, {len(kept):,} of them and {len(columns)} columns kept"
+        + (f"; {done}" if done else ""),
         names=tuple(records[k].name for k in kept),
         columns=tuple(columns.tolist()),
+        letters=alphabet,
     )
     if test_size:
         found = cast(Alignment, split(found, test_size=test_size, seed=seed))
     return cast(Alignment, found.to(dtype=dtype or torch.get_default_dtype()))
 
 
-def _weigh(codes: Tensor, weights: str, identity: float) -> Tensor:
+def _weigh(codes: Tensor, weights: str, identity: float, num_letters: int) -> Tensor:
     if weights == "equal":
         return torch.ones(len(codes), dtype=torch.float64)
-    return henikoff_weights(codes) if weights == "henikoff" else identity_weights(codes, identity)
+    if weights == "henikoff":
+        return henikoff_weights(codes, num_letters)
+    return identity_weights(codes, identity, num_letters)
+
+
+def _refuse_bases(path: Path, rows: list[str]) -> None:
+    """Raise if these proteins are written in A, C, G, T, U and N alone: amino acids too, but never these only."""
+    found = set().union(*rows) - {"-"}
+    if found <= set("ACGTUN") and sum(len(row) - row.count("-") for row in rows) >= 100:
+        name = "RNA" if "U" in found else "DNA"
+        raise ValueError(
+            f"{path}: expected a protein, got the letters {''.join(sorted(found))} alone, which are bases; pass "
+            f"letters={name!r} (or the amino acids themselves as `letters`, if they are a protein)"
+        )
 
 
 def _find(path: Path, root: str | os.PathLike[str] | None) -> Path:
@@ -154,25 +200,35 @@ def _find(path: Path, root: str | os.PathLike[str] | None) -> Path:
     )
 
 
-def _encode(path: Path, records: list[Record], unknown: str) -> np.ndarray:
+def _encode(
+    path: Path, records: list[Record], rows: list[str], positions: list[list[int]], letters: str, unknown: str
+) -> np.ndarray:
     """Codes ``(N, columns)``, uint8."""
-    rows, positions = match_columns(path, records)
     table = np.full(256, 255, dtype=np.uint8)
-    for code, letter in enumerate(AMINO_ACIDS + GAP):
-        table[ord(letter)] = code
+    codes = {letter.upper(): code for code, letter in enumerate(letters)}
+    codes |= {other: codes[letter] for other, letter in same_letters(letters).items()}
+    ambiguous = ambiguous_letters(letters)
     if unknown == "gap":
-        for letter in AMBIGUOUS:
-            table[ord(letter)] = len(AMINO_ACIDS)
+        codes |= dict.fromkeys(ambiguous, len(letters) - 1)
+    for letter, code in codes.items():
+        table[ord(letter)] = code
     text = "".join(rows).encode("ascii")
     x = table[np.frombuffer(text, dtype=np.uint8)].reshape(len(rows), -1)
     bad = np.argwhere(x == 255)
     if len(bad):
-        row, column = bad[0].tolist()
+        foreign = [(row, column) for row, column in bad.tolist() if rows[row][column] not in ambiguous]
+        row, column = foreign[0] if foreign else bad[0].tolist()
         record, position = records[row], positions[row][column]
         letter = record.sequence[position]
-        cure = 'pass unknown="gap" to read it as a gap' if letter in AMBIGUOUS else "correct the file"
+        cure = "correct the file"
+        if not foreign:
+            cure = 'pass unknown="gap" to read it as a gap'
+        elif fits := [
+            name for name, known in ALPHABETS.items() if set().union(*rows) <= {*known, *same_letters(known)}
+        ]:
+            cure += f", or pass letters={fits[-1]!r}"
         raise ValueError(
-            f"{path}, line {record.line_of(position)}: expected the letters {AMINO_ACIDS}, - or ., got {letter!r} in "
+            f"{path}, line {record.line_of(position)}: expected the letters {letters[:-1]}, - or ., got {letter!r} in "
             f"`{record.name}`; {cure}"
         )
     return x

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["AMINO_ACIDS", "GAP", "Record", "match_columns", "read_fasta"]
+__all__ = ["Record", "read_fasta"]
 
 import gzip
 import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-
-AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
-GAP = "-"
 
 
 @dataclass(frozen=True)
@@ -102,42 +99,3 @@ def read_fasta(path: str | os.PathLike[str]) -> list[Record]:
     if not found:
         raise ValueError(f"{path}: expected at least one sequence in FASTA format, got an empty file")
     return found
-
-
-def match_columns(path: str | os.PathLike[str], records: list[Record]) -> tuple[list[str], list[list[int]]]:
-    """Sequences without insertions (lower case), ``.`` written as a gap; and where each letter stood.
-
-    In an alignment of equal rows, every column with a lower-case letter in it is an insertion and left out. In unequal
-    rows (a3m) each row leaves out its own lower-case letters, and its ``.``, if it has lower case anywhere in the file.
-
-    Returns:
-        The sequences, of one length, and for each the positions of its letters in the record.
-
-    Raises:
-        ValueError: rows of unequal numbers of match columns; names the line and the sequence.
-    """
-    inserted = any(any(c.islower() for c in record.sequence) for record in records)
-    width = len(records[0].sequence)
-    if all(len(record.sequence) == width for record in records):
-        drop = {k for record in records for k, c in enumerate(record.sequence) if c.islower()} if inserted else set()
-        kept = [k for k in range(width) if k not in drop]
-        if not kept:
-            raise ValueError(
-                f"{path}: every column has a lower-case letter, so all are insertions; write the alignment in upper "
-                "case"
-            )
-        rows = ["".join([record.sequence[k] for k in kept]).replace(".", GAP) for record in records]
-        return rows, [kept] * len(records)
-    sequences, positions = [], []
-    for record in records:
-        left = [k for k, c in enumerate(record.sequence) if not (inserted and (c.islower() or c == "."))]
-        sequences.append("".join([record.sequence[k] for k in left]).replace(".", GAP))
-        positions.append(left)
-        if len(left) != len(positions[0]):
-            raise ValueError(
-                f"{path}, line {record.line}: expected {len(positions[0])} aligned columns, as `{records[0].name}` "
-                f"has, got {len(left)} in `{record.name}`; align the sequences, or write insertions in lower case"
-            )
-    if not positions[0]:
-        raise ValueError(f"{path}: every letter is lower case, an insertion; write the aligned columns in upper case")
-    return sequences, positions

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from jensen.datasets.alphabets import letters_of, same_letters
+
 from .checks import check_size
 from .takes_data import takes_data
 from .vae import VAE
@@ -43,7 +45,8 @@ class AlignmentVAE(VAE):
         latent_dim: L.
         hidden: widths of the networks' hidden layers (the decoder's in reverse).
         activation: nonlinearity of the networks.
-        letters: the alphabet, in the order of the codes; the last is the gap.
+        letters: the alphabet: ``"protein"``, ``"RNA"``, ``"DNA"``, or its letters in the order of the codes; the last
+            is the gap. That of data is `Alignment.letters`.
 
     Raises:
         ValueError: a size is not positive, letters that repeat; `check_data` finds codes outside the alphabet, or
@@ -72,11 +75,10 @@ class AlignmentVAE(VAE):
         latent_dim: int = 2,
         hidden: Sequence[int] = (100,),
         activation: str = "tanh",
-        letters: str = "ACDEFGHIKLMNPQRSTVWY-",
+        letters: str = "protein",
     ) -> None:
         check_size("num_columns", num_columns)
-        if len(letters) < 2 or len(set(letters)) < len(letters):
-            raise ValueError(f"`letters` must be two or more different letters, got {letters!r}.")
+        letters = letters_of(letters)
         super().__init__(
             num_columns,
             latent_dim,
@@ -98,12 +100,13 @@ class AlignmentVAE(VAE):
         return super().guide(x)
 
     def encode_letters(self, sequences: Sequence[str]) -> Tensor:
-        """Codes ``(N, D)`` int64 of aligned sequences; ``.`` is read as the gap.
+        """Codes ``(N, D)`` int64 of aligned sequences; ``.`` is read as the gap, and T as RNA's U, U as DNA's T.
 
         Raises:
             ValueError: a letter outside the alphabet, or a sequence that has not D of them.
         """
-        code = {letter: k for k, letter in enumerate(self.letters)} | {".": len(self.letters) - 1}
+        code = {letter: k for k, letter in enumerate(self.letters)}
+        code |= {other: code[letter] for other, letter in same_letters(self.letters).items()}
         rows = []
         for number, sequence in enumerate(sequences):
             if len(sequence) != self.data_shape[0]:
@@ -112,8 +115,13 @@ class AlignmentVAE(VAE):
                     f"{len(sequence)} in number {number}. Keep the columns that the model was fitted on."
                 )
             if unknown := set(sequence) - code.keys():
+                cure = (
+                    "Write the aligned columns in upper case."
+                    if unknown & {*map(str.lower, code)}
+                    else ("Write a letter that is not known as the gap, or build the model with other `letters`.")
+                )
                 raise ValueError(
-                    f"`sequences` must be written in {self.letters!r}, got {min(unknown)!r} in number {number}."
+                    f"`sequences` must be written in {self.letters!r}, got {min(unknown)!r} in number {number}. {cure}"
                 )
             rows.append([code[letter] for letter in sequence])
         return torch.tensor(rows, dtype=torch.int64, device=self.zeros.device)

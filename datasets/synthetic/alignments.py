@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..alignments import Alignment
-from ..fasta import AMINO_ACIDS
+from ..alphabets import letters_of
 from ..sequence_weights import henikoff_weights, identity_weights
 from .draw import Draw, check_positive
 
@@ -25,6 +25,7 @@ def simulated_alignment(
     within: float = 0.2,
     gaps: float = 0.02,
     weights: str = "identity",
+    letters: str = "protein",
     seed: int = 0,
     dtype: torch.dtype | None = None,
 ) -> Alignment:
@@ -45,13 +46,14 @@ def simulated_alignment(
         concentration: alpha; small for columns that are conserved.
         between, within: lengths of the branches, in substitutions of an average column.
         gaps: share of letters that are replaced by gaps.
-        weights: ``"identity"``, ``"henikoff"`` or ``"equal"``, as for `protein_alignment`.
+        weights: ``"identity"``, ``"henikoff"`` or ``"equal"``, as for `read_alignment`.
+        letters: the alphabet, as for `read_alignment`.
         seed: the same seed gives the same data.
         dtype: of the weights; default `torch.get_default_dtype()`.
 
     Returns:
-        `x` codes `(N, D)` int64 and `weight` `(N,)`; truth: `profiles` `(D, 20)`, `rates` `(D,)`, `root` `(D,)`,
-        `ancestors` `(clades, D)`, `clade` `(N,)`.
+        `x` codes `(N, D)` int64 and `weight` `(N,)`; truth: `profiles` `(D, 20)` (of RNA and DNA `(D, 4)`), `rates`
+        `(D,)`, `root` `(D,)`, `ancestors` `(clades, D)`, `clade` `(N,)`.
 
     Example:
         >>> data = simulated_alignment(num_sequences=50, num_columns=10)
@@ -65,8 +67,9 @@ def simulated_alignment(
     if weights not in ("identity", "henikoff", "equal"):
         raise ValueError(f"`weights`: expected one of ['identity', 'henikoff', 'equal'], got {weights!r}")
     draw = Draw(seed)
-    letters = len(AMINO_ACIDS)
-    profiles = draw.simplex(num_columns, letters, concentration)
+    alphabet = letters_of(letters)
+    gap = len(alphabet) - 1
+    profiles = draw.simplex(num_columns, gap, concentration)
     rates = torch._standard_gamma(torch.full((num_columns,), 2.0, dtype=torch.float64), generator=draw.generator) / 2
 
     def letters_of_columns(num: int) -> Tensor:
@@ -80,15 +83,17 @@ def simulated_alignment(
     ancestors = descend(root.expand(num_clades, -1), between)
     clade = draw.categorical(draw.simplex(1, num_clades, 3.0)[0], num_sequences)
     x = descend(ancestors[clade], within)
-    x = torch.where(draw.bernoulli(torch.full(x.shape, gaps, dtype=torch.float64)) > 0, letters, x)
+    x = torch.where(draw.bernoulli(torch.full(x.shape, gaps, dtype=torch.float64)) > 0, gap, x)
     weight = torch.ones(num_sequences, dtype=torch.float64)
     if weights != "equal":
-        weight = identity_weights(x) if weights == "identity" else henikoff_weights(x)
+        sizes = {"num_letters": len(alphabet)}
+        weight = identity_weights(x, **sizes) if weights == "identity" else henikoff_weights(x, **sizes)
     found = Alignment(
         "simulated_alignment",
         {"x": x, "weight": weight},
         truth={"profiles": profiles, "rates": rates, "root": root[0], "ancestors": ancestors, "clade": clade},
         names=tuple(f"sequence_{k + 1}" for k in range(num_sequences)),
         columns=tuple(range(num_columns)),
+        letters=alphabet,
     )
     return cast(Alignment, found.to(dtype=dtype or torch.get_default_dtype()))

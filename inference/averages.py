@@ -8,6 +8,7 @@ import torch
 
 from .step.engine import Engine
 from .step.feed import Stream
+from .step.function import Gradients
 from .step.update import debiased
 
 __all__ = ["shown_parameters", "show_average"]
@@ -32,6 +33,14 @@ def show_average(row: dict[str, Any], engine: Engine, since: int, steps: int, da
     if engine.update.average is None or steps == since:
         return
     count = 1 if isinstance(engine.feed, Stream) else min(steps - since, _BATCHES)
-    found = engine.bounds_at(shown_parameters(engine, steps), range(steps - count, steps))
-    row["bound"] = float(found[1])
+    parameters, buffers = shown_parameters(engine, steps), engine.state.buffers
+    with engine.function.program.at_rest():
+        found = [
+            engine.function.bounds(parameters, buffers, *engine.inputs(step, True))
+            for step in range(steps - count, steps)
+        ]
+    mean = torch.stack(found).mean(0)
+    if engine.shard is not None:
+        mean = engine.shard.reduce(Gradients([mean.new_zeros(1)], mean, [])).bounds
+    row["bound"] = float(mean[1])
     row["bound_per_datum"] = row["bound"] / data_size

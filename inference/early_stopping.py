@@ -38,7 +38,7 @@ def bound_on(
     training = program.training
     program.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=_devices(data)):
+        with torch.no_grad(), torch.random.fork_rng(devices=_devices(data)), program.at_rest():
             for repeat in range(repeats):
                 torch.manual_seed(derive_seed(seed, "validation", repeat))
                 try:

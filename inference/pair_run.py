@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from .program import Batch, Program, Structure
 from .second_run import Moment, detached
 from .tape import Tape
 from .terms import SiteTerms
+from .witness import Witness
 
 __all__ = ["PairRun", "Substitute", "enumerated_model"]
 
@@ -179,13 +180,27 @@ class PairRun:
         return guide_trace, model_trace, self._scoring(draws, before, outside)
 
     def _scoring(self, draws: Tensors, before: Moment, outside: list[torch.Tensor]) -> Any:
+        """The guide's trace at its own draws and detached parameters.
+
+        Raises:
+            ModelError: if the guide draws what no tape can give back (dropout inside of an LSTM, its own generator).
+        """
         # as views: a flow that keeps its last draw would score it with the live parameters
         views = {name: value.view_as(value) for name, value in draws.items()}
-        with detached(self.program), before.again(), Tape([value.detach() for value in outside]):
+        drawn: list[str] = []
+        watch = nullcontext() if self.program.drawn_again else Witness(drawn.append, drawn.append)
+        with detached(self.program), before.again(), Tape([value.detach() for value in outside]), watch:
             trace = self._guide(views)
             for node in trace.nodes.values():  # now: a flow reads its parameters when it is asked for a density
                 if not is_ignored(node):
                     node["scored"] = _density(node)
+        if drawn:
+            raise ModelError(
+                f"The guide draws by `{drawn[0]}` outside of its sample sites, where it cannot be made to draw the "
+                f"same again, and this objective runs it twice. Use `Trace_ELBO` or `IWAE`, or draw by layers of their "
+                f"own (`nn.Dropout` between the layers) and without `generator=`."
+            )
+        self.program.drawn_again = True
         return trace
 
     def _site(self, out: Tensors, node: Any, guide_node: Any) -> None:

@@ -17,6 +17,8 @@ from torch import nn
 from torch.distributions import constraints, transform_to
 
 from .findings import ALL_USES, Finding, raise_first
+from .function_program import FunctionProgram
+from .plain_state import Place, restore
 from .program_errors import explained
 from .signature import program_of
 from .supported import check_has_evidence
@@ -179,6 +181,9 @@ class Program(nn.Module):
         self.isolated = isolated
         self._structure: dict[tuple[Any, ...], Structure] = {}
         self.loop_over_particles = False
+        self.drawn_again = False  # whether the guide was seen to draw the same in a second run
+        self.at_start: dict[str, Any] = {}  # Python values before the first run, by path
+        self.restless: dict[str, Place] = {}  # Python values that each run changes, by path
 
     @property
     def model(self) -> Callable[..., Any]:
@@ -198,6 +203,25 @@ class Program(nn.Module):
         """The module that holds the guide's parameters (the model itself when the guide is its method)."""
         owner = self._guide.owner
         return owner if isinstance(owner, nn.Module) else None
+
+    @property
+    def roots(self) -> dict[str, Any]:
+        """From where the pair's Python state is reached, by name."""
+        owners = {"model": self._model.owner, "guide": self._guide.owner}
+        return {name: o.function if isinstance(o, FunctionProgram) else o for name, o in owners.items()}
+
+    def start_again(self) -> None:
+        """Python values that each run changes are what they were before the first."""
+        restore([(place, self.at_start[name]) for name, place in self.restless.items() if name in self.at_start])
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Runs inside are no steps: Python values that each run changes are afterwards what they were."""
+        values = [(place, place.get()) for place in self.restless.values()]
+        try:
+            yield
+        finally:
+            restore(values)
 
     @contextmanager
     def environment(self) -> Iterator[None]:

@@ -21,7 +21,8 @@ class Progress:
     Attributes:
         step: steps done; `steps`: steps in all.
         row: the newest row of the history.
-        program: the pair with its present parameters. Read it, do not change it.
+        program: the pair with its present parameters. What a callback sets in it counts from the next step on:
+            attributes that the program reads (which costs a new trace), buffers, and without `average` parameters.
     """
 
     step: int

@@ -35,6 +35,7 @@ class RunState:
         rows: rows of the history so far.
         pending: bounds ``(count, 2)`` of steps that no row covers yet; the first of them is step `since`.
         seconds, step_seconds: time so far, in all and in the steps alone.
+        values: Python values that runs of the program or callbacks have changed, by path.
     """
 
     step: int
@@ -47,6 +48,7 @@ class RunState:
     since: int
     seconds: float
     step_seconds: float
+    values: dict[str, Any]
 
 
 def take_state(
@@ -57,6 +59,7 @@ def take_state(
     recorder: Recorder,
     seconds: float,
     step_seconds: float,
+    values: dict[str, Any],
 ) -> RunState:
     """A copy of the present state, that later steps do not touch."""
     pending, since = recorder.pending()
@@ -71,6 +74,7 @@ def take_state(
         since=since,
         seconds=seconds,
         step_seconds=step_seconds,
+        values=values,
     )
 
 
@@ -129,6 +133,7 @@ class RunFiles:
             "seconds": run.seconds,
             "step_seconds": run.step_seconds,
             "status": status,
+            "values": run.values,
             "notes": dict(notes),
         }
         self._store.save(run.step, tensors, body, run.rows, finished=status != "running")
@@ -156,6 +161,7 @@ def load_state(found: Checkpoint, like: StepState, stopping: EarlyStopping, devi
         since=found.state["since"],
         seconds=found.state["seconds"],
         step_seconds=found.state["step_seconds"],
+        values=dict(found.state.get("values", {})),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .plain_state import Place, restore
 from .program import Program
 
 __all__ = ["Moment", "detached"]
@@ -60,9 +61,15 @@ def _without(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Moment:
-    """What a run changes besides its draws, as it is now: the buffers (running means, power iterations)."""
+    """What a run changes besides its draws, as it is now.
+
+    Attributes:
+        buffers: running means, vectors of power iterations, ….
+        values: counters and other Python values.
+    """
 
     buffers: list[tuple[nn.Module, str, torch.Tensor]]
+    values: list[tuple[Place, Any]]
 
     @staticmethod
     def now(program: Program) -> Moment:
@@ -72,17 +79,21 @@ class Moment:
                 for module in program.modules()
                 for name, value in module._buffers.items()
                 if value is not None
-            ]
+            ],
+            [(place, place.get()) for place in program.restless.values()],
         )
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """Inside it is that moment again; what the run changes is forgotten."""
         present = [(module, name, module._buffers[name]) for module, name, _ in self.buffers]
+        values = [(place, place.get()) for place, _ in self.values]
         try:
+            restore(self.values)
             for module, name, value in self.buffers:
                 module._buffers[name] = value.clone()
             yield
         finally:
             for module, name, current in present:
                 module._buffers[name] = current
+            restore(values)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pyro
 import torch
 
 from .data import Data, MemoryData
-from .function_program import counterparts, own_copy, with_modules
+from .function_program import FunctionProgram, counterparts, own_copy, with_modules
 from .guides import build_guide
 from .model_start import start_model
+from .plain_state import PlainState
 from .presentation import presented
 from .program import Program
 from .program_errors import explained
 from .seeding import derive_seed
+from .structure import kept_buffers
 from .svi import SVI
 
 __all__ = ["as_one_batch", "starting_pair"]
@@ -52,15 +55,18 @@ def starting_pair(
     if isinstance(own, torch.nn.Module):
         own.train()
         start_model(own, presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
+    start = PlainState({"model": own.function if isinstance(own, FunctionProgram) else own}).values
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
-    with explained(), pyro.get_param_store().scope():  # whatever `pyro.param` statements do while the guide looks at it
+    kept = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+    with explained(), pyro.get_param_store().scope(), kept:  # whatever happens while the guide looks at the model
         guide = build_guide(spec, own, first)
     guide = with_modules(guide, counterparts(model, own))
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)
         guide.train()
     program = Program(own, guide)
+    program.at_start = PlainState(program.roots).values | start  # before it is run
     program.structure(first)  # creates the parameters of `pyro.param` statements
     return program, guide

@@ -14,6 +14,7 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
+from torch import nn
 from torch.distributions import constraints
 
 from .findings import PairSites, class_name, data_frames, find
@@ -21,7 +22,7 @@ from .findings.masks import masked_and_used
 from .findings.pair_sites import is_ignored, still_points
 from .program import Batch, Program, Site, Structure
 
-__all__ = ["EagerRun", "examine_structure", "run_pair"]
+__all__ = ["EagerRun", "examine_structure", "kept_buffers", "run_pair"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Eage
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"), _kept_buffers(program):
+            with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"), kept_buffers(program):
                 guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
                 replayed = poutine.replay(given(program.model), trace=guide_trace)
                 model_trace = poutine.trace(replayed).get_trace(*args, **batch)
@@ -106,9 +107,9 @@ class _GivenRows(Messenger):
 
 
 @contextmanager
-def _kept_buffers(program: Program) -> Iterator[None]:
-    """Running statistics of the pair's networks are afterwards what they were."""
-    before = [(buffer, buffer.clone()) for buffer in program.buffers()]
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Running statistics of the networks are afterwards what they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
     finally:

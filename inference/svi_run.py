@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from .averages import show_average, shown_parameters
 from .batch_shapes import check_batch_shapes
+from .callbacks import Callbacks
 from .data import Data
 from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
@@ -37,7 +39,9 @@ from .step.function import StepFunction
 from .step.schedules import StepSchedules
 from .step.shard import Shard
 from .step.state import StepState
+from .step.tracing import find_restless, still_agrees
 from .step.update import Update, is_elementwise
+from .structure import kept_buffers
 from .svi import SVI
 from .tensorboard import tensorboard_writer
 
@@ -76,7 +80,7 @@ class Run:
         batch_size: int | None,
     ) -> None:
         self.svi, self.data, self.validation, self.seed = svi, data, validation, seed
-        self.device, self.callbacks, self.shard = device, callbacks, shard
+        self.device, self.shard = device, shard
         self.leader = shard is None or shard.rank == 0
         assert isinstance(svi.objective, Objective)
         self.objective = svi.objective
@@ -86,10 +90,12 @@ class Run:
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
         seen = presented(svi.transform, self.program.model_owner, feed.batch(0), seed)
-        if mini:
-            check_batch_shapes(self.program, data, first, seen, lambda rows: presented(svi.transform, None, rows, seed))
-        check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
-        check_fed(self.program, data, validation, feed, svi.transform, seed)
+        with kept_buffers(self.program):
+            if mini:
+                shown = partial(presented, svi.transform, None, seed=seed)
+                check_batch_shapes(self.program, data, first, seen, shown)
+            check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
+            check_fed(self.program, data, validation, feed, svi.transform, seed)
         function = StepFunction(
             self.program,
             self.objective,
@@ -119,6 +125,7 @@ class Run:
             dtype=dtype,
             shard=shard,
         )
+        self.callbacks = Callbacks(callbacks, self.engine)
         self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
         self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * svi.steps))
         self.best: StepState | None = None
@@ -136,6 +143,9 @@ class Run:
         """Take every step that is left, and say how it ended."""
         status = self._resume()
         if status is None:
+            find_restless(self.engine, self.step)
+            if self.step == 0:
+                self.program.start_again()
             title = " ".join(filter(None, ("SVI", label)))
             with ExitStack() as stack:
                 show = self.svi.progress if self.leader else False
@@ -177,6 +187,8 @@ class Run:
                 self._save(self.good, "running")
             answer = _INTERRUPT if pressed() else _STOP if self._call_back(row) else _ON
             answer = agree(self.shard, answer, self.device)
+            if logged.bit_length() != self.step.bit_length():  # seldom, for it takes a step of the program
+                still_agrees(self.engine, self.step - 1)
             if not last and (answer or self.stopping.should_stop):
                 return "interrupted" if answer == _INTERRUPT else "stopped early"
             mark = time.perf_counter()
@@ -236,12 +248,10 @@ class Run:
         )
 
     def _call_back(self, row: dict[str, Any]) -> bool:
-        if not self.callbacks:
+        if not self.callbacks.callbacks:
             return False
         self._write_back()
-        progress = Progress(self.step, self.svi.steps, dict(row), self.program)
-        answers = [callback(progress) for callback in self.callbacks]  # every one is called
-        return any(answer is True for answer in answers)
+        return self.callbacks(Progress(self.step, self.svi.steps, dict(row), self.program))
 
     def _interrupted(self) -> None:
         """Save the state between two steps, and say so; the returned history gets a row for the open interval."""
@@ -260,14 +270,16 @@ class Run:
             print(f"Interrupted at step {self.step} of {self.svi.steps}: the fit so far is returned{where}.")
 
     def _state(self) -> RunState:
+        values = self.callbacks.values()
         return take_state(
-            self.step, self.engine, self.stopping, self.best, self.recorder, self.seconds, self.step_seconds
+            self.step, self.engine, self.stopping, self.best, self.recorder, self.seconds, self.step_seconds, values
         )
 
     def _restore(self, run: RunState) -> None:
         self.engine.load(run.state, run.keys)
         self.stopping, self.best = run.stopping, run.best
         self.recorder.restore(run.rows, run.pending, run.since)
+        self.callbacks.load(run.values)
         self.step, self.seconds, self.step_seconds = run.step, run.seconds, run.step_seconds
 
     def _save(self, run: RunState, status: str) -> None:

@@ -27,10 +27,10 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
 
     Raises:
         NonFiniteError: if the bound or a gradient is not finite; names the first bad site or parameter.
-        ModelError: if a parameter receives no gradient: not at its initial value, not near it with the annealing done,
-            and not from other rows; names the parameter. One that a term reaches gets an epoch to show a gradient,
-            for only labelled rows, say, may teach it; and none is asked of it where the rest of its layer learns, for
-            then only zeros went in (`_at_rest`).
+        ModelError: if a parameter enters that no step would move, or one receives no gradient: not at its initial
+            value, not near it with the annealing done, and not from other rows; names the parameter. One that a term
+            reaches gets an epoch to show a gradient, for only labelled rows, say, may teach it; and none is asked of it
+            where the rest of its layer learns, for then only zeros went in (`_at_rest`).
     """
     function = engine.function
     if not bool(torch.isfinite(out.bounds).all()):
@@ -42,6 +42,13 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
                 f"The gradient of the parameter `{shown(name)}` is not finite at the first step, while the bound is "
                 f"{float(out.bounds[1]):.6g}. Look for a square root or logarithm at zero in the densities it enters."
             )
+    state = engine.state
+    if strangers := function.strangers(state.parameters, state.buffers, *engine.inputs(0, annealed=True)):
+        raise ModelError(
+            f"A parameter of shape {tuple(strangers[0].shape)} enters the bound, and belongs neither to the model nor "
+            f"to the guide, so no step would move it. Make its network an attribute of the model, or of a guide that "
+            f"is an `nn.Module`, or freeze it with `requires_grad_(False)`."
+        )
     silent = _silent(function, out, set(function.names) - _constants(function))
     if not silent:
         return

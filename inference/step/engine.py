@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,12 +20,13 @@ from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
-from .tracing import trace_step, warn_uncompiled
+from .tracing import trace_step, warn_set_by_hand, warn_uncompiled
 from .update import OptimizerState, Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
+_TRACED_AGAIN = 2  # times that what a callback changes is worth a new trace
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 
 Tensors = list[torch.Tensor]
@@ -73,6 +74,7 @@ class Engine:
         batch = feed.batch(0)
         program, transform = function.layouts(batch)
         self.opaque = bool(program.opaque or transform.opaque)
+        self.private = [*program.private, *transform.private]
         particles = function.objective.num_particles
         if shard is not None:
             self.noise: Any = shard.noise(seed, particles, function, feed, (program, transform), dtype, device)
@@ -93,6 +95,8 @@ class Engine:
         self.prepared = False
         self.update_graph: torch.fx.GraphModule | None = None
         self._untraceable_optimizer = False
+        self.restless: list[str] = []  # paths of what a run changes in Python
+        self._set_by_hand = 0  # how often a callback has changed what the program reads
 
     @property
     def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
@@ -136,14 +140,6 @@ class Engine:
         out = self.function(state.parameters, state.buffers, *self.inputs(step, annealed))
         return self.shard.reduce(out) if self.shard is not None else out
 
-    def bounds_at(self, parameters: Tensors, steps: Sequence[int]) -> torch.Tensor:
-        """``(2,)``: objective and bound of other `parameters`, a mean over the batches and the noise of `steps`."""
-        found = [self.function.bounds(parameters, self.state.buffers, *self.inputs(step, True)) for step in steps]
-        mean = torch.stack(found).mean(0)
-        if self.shard is not None:
-            mean = self.shard.reduce(Gradients([mean.new_zeros(1)], mean, [])).bounds
-        return mean
-
     def inputs(self, step: int, annealed: bool) -> tuple[dict[str, torch.Tensor], StepNoise, torch.Tensor]:
         """Batch, noise and annealing weight of one step, to be called right before the program runs."""
         batch, (weights, _) = self.feed.batch(step), self.schedule(step if annealed else self.steps - 1, 1)
@@ -162,7 +158,8 @@ class Engine:
         optimizer = self._live_optimizer()
         out = self.gradients(step)
         if check:
-            check_first_step(self, out)
+            with self.function.program.at_rest():
+                check_first_step(self, out)
         if self.scheduled_lr:
             for group in optimizer.param_groups:
                 group["lr"] = self.schedule.rate(step)
@@ -213,6 +210,31 @@ class Engine:
             warn_uncompiled(error)
             self.backend, self.unroll = "trace", 1
         self.compile_seconds = time.perf_counter() - start
+
+    def run_eagerly(self) -> None:
+        """Leave all traces: from now on the program itself runs at every step."""
+        self.backend, self.unroll, self.prepared = "eager", 1, True
+        self._graphs, self._block, self._captured = {}, None, None
+
+    def changed_by_hand(self, name: str) -> None:
+        """A callback has changed what the program reads: trace it anew, or run it eagerly if that happens often."""
+        self._set_by_hand += 1
+        if self.backend == "eager" and self.prepared:
+            return
+        self.run_eagerly()
+        if self._set_by_hand <= _TRACED_AGAIN:
+            self.prepared = False
+            self.compile = "cudagraph" if self.device.type == "cuda" else "trace"  # what may soon be of no use again
+        else:
+            warn_set_by_hand(name)
+
+    def traced_step(self, step: int) -> tuple[StepGraph, Tensors] | None:
+        """The trace that is in use for the batch size of `step`, and its inputs at the present state."""
+        entry = self._graphs.get(self.feed.size(step))
+        if entry is None:
+            return None
+        rows = [row[0] for row in self._rows(step, 1)]
+        return entry[0], [*self.state.tensors, *self._shared(), *rows]
 
     def _compile(self, graph: StepGraph) -> None:
         if self.unroll == 1:

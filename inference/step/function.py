@@ -105,6 +105,24 @@ class StepFunction:
             for buffer, value in zip(self.buffers.values(), buffers, strict=True):
                 buffer.copy_(value)
 
+    def held(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters and buffers that are in the modules."""
+        return {name: tensor.detach().clone() for name, tensor in {**self.parameters, **self.buffers}.items()}
+
+    def changed_since(self, before: dict[str, torch.Tensor]) -> list[str]:
+        """Which of them are not as `before`. A tensor that was put in another's place gives it its values."""
+        slots = {**self._parameter_slots, **self._buffer_slots}
+        names = []
+        with torch.no_grad():
+            for name, tensor in {**self.parameters, **self.buffers}.items():
+                for table, key in slots[name]:
+                    if table[key] is not tensor:
+                        tensor.copy_(table[key])
+                        table[key] = tensor
+                if not torch.equal(tensor, before[name]):
+                    names.append(name)
+        return names
+
     @contextmanager
     def _swapped(self, tensors: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> Iterator[None]:
         pairs = list(zip(self._parameter_slots.values(), self.parameters.values(), tensors, strict=True))
@@ -175,6 +193,32 @@ class StepFunction:
         own = [buffer.clone() for buffer in buffers]
         _, gradients = self._differentiate(leaves, lambda parameters: parameters, own, batch, noise, weight)
         return {name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None}
+
+    def strangers(
+        self,
+        packed: Sequence[torch.Tensor],
+        buffers: Sequence[torch.Tensor],
+        batch: Batch,
+        noise: StepNoise | None,
+        weight: torch.Tensor | float,
+    ) -> list[torch.Tensor]:
+        """Tensors that require a gradient and reach the objective, but are none of the parameters."""
+        leaves = [tensor.detach().requires_grad_() for tensor in packed]
+        given = None if noise is None else Noise(noise.normal, noise.uniform)
+        with torch.enable_grad(), self._swapped(self.unpack(leaves), [buffer.clone() for buffer in buffers]):
+            bound = self._bound(self.transformed(batch, noise), given, weight)
+        known, found = {id(leaf) for leaf in leaves}, {}
+        pending, seen = [bound.surrogate.grad_fn], set()
+        while pending:
+            node = pending.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            variable = getattr(node, "variable", None)
+            if variable is not None and id(variable) not in known:
+                found[id(variable)] = variable
+            pending += [following for following, _ in node.next_functions]
+        return list(found.values())
 
     def _differentiate(
         self,

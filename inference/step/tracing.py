@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 
+from ..plain_state import GENERATORS, PlainState, restore
 from .block import StepGraph
 from .update import OptimizerState
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["trace_step", "warn_uncompiled"]
+__all__ = ["find_restless", "python_state", "still_agrees", "trace_step", "warn_set_by_hand", "warn_uncompiled"]
 
 
 class _LastSite(Messenger):
@@ -29,10 +31,14 @@ class _LastSite(Messenger):
 def trace_step(engine: Engine, step: int) -> StepGraph | None:
     """Trace the step for the batch size of `step`; with a warning and None if the program cannot be traced.
 
-    A program that branches on a tensor's value raises under tracing. One that does something a trace cannot see gives
-    another bound than its trace, from the same state, batch and noise. Both then run eagerly.
+    A program that branches on a tensor's value raises under tracing. One that changes what it reads in Python, draws
+    with a generator of its own, or gives another bound than its trace from the same state, batch and noise, is not what
+    its trace would repeat. All run eagerly.
     """
-    site = _LastSite()
+    if cause := _cannot_repeat(engine):
+        _warn_eager(cause)
+        return None
+    site, graph = _LastSite(), None
     try:
         with site, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,12 +52,8 @@ def trace_step(engine: Engine, step: int) -> StepGraph | None:
             stacklevel=6,
         )
         return None
-    if not _agrees(engine, graph, step):
-        warnings.warn(
-            "The traced step does not give the bound that the program gives, so the steps run eagerly. The program "
-            "does something at each run that a trace cannot see, such as drawing with another library or counting.",
-            stacklevel=6,
-        )
+    if graph is not None and (cause := _unfaithful(engine, graph, step)):
+        _warn_eager(cause)
         return None
     return graph
 
@@ -90,15 +92,105 @@ def _trace(engine: Engine, step: int) -> StepGraph:
     )
 
 
-def _agrees(engine: Engine, graph: StepGraph, step: int) -> bool:
-    """Whether the graph gives the program's own bound."""
-    batch = engine.feed.batch(step)
-    weights, _ = engine.schedule(step, 1)
-    noise = engine.noise_of(step, engine.feed.size(step))
-    engine.seed_opaque(step)
-    expected = engine.function(engine.state.parameters, engine.state.buffers, batch, noise, weights[0]).bounds
-    engine.seed_opaque(step)
+def find_restless(engine: Engine, step: int) -> list[str]:
+    """Run the program once, and note in it which Python values that changes; they are put back. Returns their paths."""
+    before = python_state(engine)
+    engine.function(engine.state.parameters, engine.state.buffers, *engine.inputs(step, True))
+    after = python_state(engine)
+    names = after.changed(before)
+    places = {name: before.places[name] for name in names if name in before.places}
+    restore([(place, before.values[name]) for name, place in places.items()])
+    engine.function.program.restless = places
+    engine.restless = names
+    return names
+
+
+def still_agrees(engine: Engine, step: int) -> bool:
+    """Whether the program does at `step` what its trace does; if not, say so: the steps then run eagerly.
+
+    Some change only later: after a warm-up, or by something outside that no comparison of Python values shows.
+    """
+    traced = engine.traced_step(step)
+    if traced is None:
+        return True
+    names = find_restless(engine, step)
+    graph, inputs = traced
+    cause = _cannot_repeat(engine)
+    if not cause and not _close(engine, _bounds(engine, step), _bounds(engine, step, graph, inputs)):
+        cause = f"From step {step} on, or a little earlier, the program gives another bound than its trace"
+    if cause:
+        _warn_eager(cause)
+        engine.run_eagerly()
+    return not (cause or names)
+
+
+def python_state(engine: Engine) -> PlainState:
+    """The Python values that the program, the objective and the transform reach."""
+    function = engine.function
+    return PlainState({**function.program.roots, "objective": function.objective, "transform": function.transform})
+
+
+def _cannot_repeat(engine: Engine) -> str:
+    """Why no trace can stand for the program, or an empty string."""
+    if engine.restless:
+        name = engine.restless[0]
+        if name in GENERATORS:
+            return f"The program draws from `{name}`, which a trace does not see, and which no fit seeds or resumes"
+        return (
+            f"A run of the program changes `{name}`, which a trace holds as it was. A tensor in a buffer "
+            f"(`register_buffer`) is followed, and so are the objectives' schedules"
+        )
+    if engine.private:
+        return f"The program draws (`{engine.private[0]}`) with a generator of its own, which no fit seeds or resumes"
+    return ""
+
+
+def _unfaithful(engine: Engine, graph: StepGraph, step: int) -> str:
+    """Why the graph is not the program at `step`, or an empty string."""
+    try:
+        expected, again, found = (
+            _bounds(engine, step),
+            _bounds(engine, step),
+            _bounds(engine, step, graph, graph.example),
+        )
+    except RuntimeError as error:  # operations that only run inside of a module (some of LSTMs)
+        return f"The trace cannot be run ({str(error).strip().splitlines()[0]})"
+    if not _close(engine, expected, again, exact=True):
+        return (
+            "The program gives another bound at each run on the same numbers, such as by drawing with another library "
+            "or counting"
+        )
+    if not _close(engine, expected, found):
+        return (
+            "The traced step does not give the bound that the program gives. It does something at each run that a "
+            "trace cannot see"
+        )
+    return ""
+
+
+def _bounds(
+    engine: Engine, step: int, graph: StepGraph | None = None, inputs: Sequence[torch.Tensor] = ()
+) -> torch.Tensor:
+    """``(2,)``: the bounds of a step from the present state, by the program or by its trace."""
+    given = engine.inputs(step, True)
+    if graph is None:
+        return engine.function(engine.state.parameters, engine.state.buffers, *given).bounds
     with torch.no_grad():
-        found = graph.module(*graph.example)[-1]
-    tolerance = 1e-3 if engine.function.precision or engine.dtype != torch.float64 else 1e-8
-    return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
+        found: torch.Tensor = graph.module(*inputs)[-1]
+    return found
+
+
+def _close(engine: Engine, one: torch.Tensor, other: torch.Tensor, exact: bool = False) -> bool:
+    """Equal up to rounding: that of another order of operations, or (`exact`) of the same program run twice."""
+    double = engine.dtype == torch.float64 and not engine.function.precision
+    tolerance = (1e-8 if double else 1e-3) if not exact else (1e-11 if double else 1e-5)
+    return bool(torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+def _warn_eager(cause: str) -> None:
+    warnings.warn(f"{cause}, so the steps run eagerly, which is slower.", stacklevel=7)
+
+
+def warn_set_by_hand(name: str) -> None:
+    """Say that a callback changes the program's Python state too often to trace it anew each time."""
+    _warn_eager(f"Callbacks change `{name}` again and again, which a trace holds as it was")

@@ -371,3 +371,35 @@ def global_model(x: torch.Tensor) -> None:
     w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(w.sum(), 1.0), obs=x)
+
+
+class Recurrent(nn.Module):
+    """Dropout inside of an LSTM, which no one can supply with noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.last = nn.LSTM(1, 3, num_layers=2, dropout=0.5, batch_first=True), nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> None:
+        hidden, _ = self.lstm(x[:, None, None])
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.last(hidden[:, 0]).squeeze(-1), 0.4))
+
+
+@pytest.mark.parametrize("objective", [STL(), DReG(1)])
+def test_a_guide_that_cannot_draw_the_same_again_is_refused(objective: Any) -> None:
+    with pytest.raises(ModelError, match=r"The guide draws by `\w+` outside of its sample sites.*Use `Trace_ELBO`"):
+        objective.bound(Program(model, Recurrent()), {"x": X})
+    Trace_ELBO().bound(Program(model, Recurrent()), {"x": X})
+
+
+def test_a_guide_with_a_generator_of_its_own_is_refused() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def guide(x: torch.Tensor) -> None:
+        loc = pyro.param("loc", torch.tensor(0.1)) + torch.randn(3, generator=generator)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    with pytest.raises(ModelError, match="The guide draws by `randn` outside of its sample sites"):
+        STL().bound(Program(model, guide), {"x": X})

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from jensen.models.masked import as_signed, split_mask
 from jensen.models.sparse_counts import dense
 
 from .errors import DataError
@@ -31,15 +32,26 @@ def to_tensor(
 
     Args:
         name: the model's argument, for messages.
-        value: a tensor, array, Series, DataFrame, or (nested) list of numbers.
+        value: a tensor, array, Series, DataFrame, or (nested) list of numbers. A masked entry is missing.
         missing: whether a NaN stands for a missing value, and passes.
         sparse: whether a sparse matrix (of scipy or torch) is made dense.
 
     Raises:
-        DataError: if it holds no numbers (text, objects, complex), is a scalar, is empty, has a NaN or an infinity,
-            or does not fit the type it is cast to: too large, or with all its spread below that type's rounding.
+        DataError: if it holds no numbers (text, objects, complex), is a scalar, is empty, has a NaN, an infinity or a
+            masked entry, or does not fit the type it is cast to: too large, or with all its spread below that type's
+            rounding.
     """
     value = dense(value) if sparse else value
+    try:
+        value, mask = split_mask(value)
+    except ValueError as error:
+        raise DataError(f"`{name}` cannot be read as an array of numbers ({error}).") from error
+    if mask is not None and not (missing and not integer):
+        count, first = int(mask.sum()), [int(index) for index in mask.nonzero() for index in index[:1]]
+        raise DataError(
+            f"`{name}` has {count} masked {'entries' if count > 1 else 'entry'}, the first in {_place(first)}, and the "
+            f"model takes no missing values there. Fill them in or remove those rows."
+        )
     columns = list(value.columns) if _is_pandas(value, "DataFrame") else None
     tensor = _read(name, value, columns)
     if tensor.ndim == 0:
@@ -78,15 +90,21 @@ def check_finite(
         return
     count, first = int(bad.sum()), bad.nonzero()[0].tolist()
     kind = "a NaN" if bool(torch.isnan(tensor[tuple(first)])) else "an infinity"
-    place = f"row {first[0]}"
-    if columns is not None:
-        place += f", column {columns[first[1]]!r}"
-    elif len(first) > 1:
-        place += f", column {first[1]}" if len(first) == 2 else f", position {tuple(first[1:])}"
+    place = _place(first, columns)
     raise DataError(
         f"`{name}` has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} not finite{hint}: "
         f"the first is {kind} in {place}. Remove or fill in those rows."
     )
+
+
+def _place(index: list[int], columns: list[Any] | None = None) -> str:
+    """Where an entry is, in words."""
+    row = f"row {index[0]}"
+    if columns is not None:
+        return f"{row}, column {columns[index[1]]!r}"
+    if len(index) < 2:
+        return row
+    return f"{row}, column {index[1]}" if len(index) == 2 else f"{row}, position {tuple(index[1:])}"
 
 
 def _read(name: str, value: Any, columns: list[Any] | None) -> torch.Tensor:
@@ -94,6 +112,10 @@ def _read(name: str, value: Any, columns: list[Any] | None) -> torch.Tensor:
 
     if isinstance(value, torch.Tensor):
         tensor = value.detach()
+        if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # with which torch hardly reckons
+            tensor = torch.from_numpy(_signed(name, tensor.cpu().numpy()))
+        elif tensor.is_floating_point() and tensor.element_size() < 2:
+            tensor = tensor.float()
         if tensor.layout != torch.strided:
             raise DataError(f"`{name}` is a sparse tensor. Pass `{name}.to_dense()`.")
     else:
@@ -115,14 +137,22 @@ def _read(name: str, value: Any, columns: list[Any] | None) -> torch.Tensor:
         if array.dtype.kind not in "biuf":
             raise DataError(f"`{name}` must hold numbers, got {_describe(value, array)}. Encode it as numbers first.")
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-            array = array.astype(np.float64)
-        if array.dtype in (np.uint16, np.uint32, np.uint64):
-            array = array.astype(np.int64)
+            with np.errstate(over="ignore"):  # beyond float64 is infinite, which is said
+                array = array.astype(np.float64)
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+            array = _signed(name, array)
         # a copy: torch takes no read-only, reversed or foreign-endian memory
         tensor = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     if tensor.is_complex():
         raise DataError(f"`{name}` must hold real numbers, got {_short(tensor.dtype)}.")
     return tensor
+
+
+def _signed(name: str, array: Any) -> Any:
+    try:
+        return as_signed(array)
+    except ValueError as error:
+        raise DataError(f"`{name}` cannot be used: {error}.") from error
 
 
 def _is_pandas(value: Any, kind: str) -> bool:
@@ -139,8 +169,10 @@ def _from_pandas(value: Any) -> Any:
     kinds = list(value.dtypes) if value.ndim == 2 else [value.dtype]
     if not all(_is_number(kind) for kind in kinds):
         return value.to_numpy()
-    whole = all(kind.kind in "iu" for kind in kinds) and not bool(value.isna().to_numpy().any())
-    return value.to_numpy(dtype="int64") if whole else value.to_numpy(dtype="float64", na_value=float("nan"))
+    if all(kind.kind in "iu" for kind in kinds) and not bool(value.isna().to_numpy().any()):
+        signed = all(kind.kind == "i" or kind.itemsize < 8 for kind in kinds)
+        return value.to_numpy(dtype="int64" if signed else "uint64")
+    return value.to_numpy(dtype="float64", na_value=float("nan"))
 
 
 def _describe(value: Any, array: Any) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 __all__ = ["DatasetData", "LoaderData", "Reader", "read_dataset"]
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from jensen.models.masked import split_mask
 
 from .data import Data, MemoryData, check_batch
 from .errors import DataError
@@ -73,7 +76,7 @@ class DatasetData(Data):
         return self._rows(range(self.size) if index is None else index.tolist())
 
     def _rows(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        return self.read(default_collate([self.dataset[row] for row in rows]))
+        return self.read(collate([self.dataset[row] for row in rows]))
 
 
 class LoaderData(Data):
@@ -109,7 +112,9 @@ class LoaderData(Data):
     def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if index is not None:
             raise DataError("A DataLoader cannot be read by index: use `stream`.")
-        parts = [self.read(item) for item in self.loader]
+        with _honest(self.loader):
+            batches = iter(self.loader)
+        parts = [self.read(item) for item in batches]
         return {name: torch.cat([part[name] for part in parts]) for name in self.names}
 
     def stream(self, seed: int, start: int = 0) -> Iterator[dict[str, torch.Tensor]]:
@@ -136,7 +141,7 @@ class LoaderData(Data):
         if own is not None:
             own.manual_seed(seed)
         private = torch.Generator().manual_seed(seed).get_state()
-        with _Swapped(private) as state:
+        with _Swapped(private) as state, _honest(self.loader):
             batches = iter(self.loader)
         while True:
             with _Swapped(state.inside) as state:
@@ -162,6 +167,35 @@ class _Swapped:
         torch.set_rng_state(self.outside)
 
 
+def collate(items: Sequence[Any]) -> Any:
+    """Torch's own stacking of items into a batch, which takes the values behind a mask for data: NaN here."""
+    return default_collate([_unmasked(item) for item in items])
+
+
+def _unmasked(item: Any) -> Any:
+    import numpy as np
+
+    if isinstance(item, np.ma.MaskedArray):
+        plain = np.asarray(split_mask(item)[0])
+        return plain if plain.dtype.kind == "f" else plain.astype(np.float64)
+    if isinstance(item, Mapping):
+        return {key: _unmasked(part) for key, part in item.items()}
+    return type(item)(map(_unmasked, item)) if type(item) in (tuple, list) else item
+
+
+@contextmanager
+def _honest(loader: Any) -> Iterator[None]:
+    """Inside, iterators of a loader that stacks items as torch does take account of masks."""
+    if getattr(loader, "collate_fn", None) is not default_collate:
+        yield
+        return
+    loader.collate_fn = collate
+    try:
+        yield
+    finally:
+        loader.collate_fn = default_collate
+
+
 def read_dataset(dataset: Dataset[Any], read: Reader, max_bytes: int) -> Data:
     """Stack the Dataset in memory if it fits in `max_bytes`; otherwise leave it where it is."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -175,7 +209,7 @@ def read_dataset(dataset: Dataset[Any], read: Reader, max_bytes: int) -> Data:
     per_item = sum(value.numel() * value.element_size() for value in lazy.head().values())
     if per_item * size > max_bytes:
         return lazy
-    loader: DataLoader[Any] = DataLoader(dataset, batch_size=min(size, 1024))
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=min(size, 1024), collate_fn=collate)
     parts = [read.parts(item) for item in loader]
     whole = {name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]}
     return MemoryData(read(whole))

@@ -224,7 +224,8 @@ class Fit:
         """Write the fit as ``fit.json``, ``parameters.safetensors``, ``history.csv`` (and draws, data); no pickles.
 
         Args:
-            folder: made if need be. A fit that is there already is replaced, in one atomic step.
+            folder: made if need be. A fit that is there already is replaced, in one atomic step, and what a save that
+                was killed left there is removed; other files are left alone.
             data: whether to keep the training data with it; by default up to 16 MiB.
 
         Returns:
@@ -264,7 +265,9 @@ def load(
     """Read a fit that :meth:`Fit.save` wrote.
 
     The model is built again from its class and constructor arguments if the class is jensen's or its module is already
-    imported, and the guide from its name or class. What cannot be built from a file must be passed.
+    imported, and the guide from its name or class. What cannot be built from a file must be passed. A file from a
+    stranger is safe to load without `trust`: nothing is unpickled or imported, and of the names in it only classes of
+    models, layers, distributions and autoguides are obeyed that bear the very name, and a short list of functions.
 
     Args:
         folder: where the fit was saved.
@@ -274,7 +277,8 @@ def load(
         device: where to put parameters and data.
 
     Raises:
-        CheckpointError: if the files are missing, damaged or foreign, or the model or guide must be passed.
+        CheckpointError: if the files are missing, damaged or foreign, the model or guide must be passed, or `model` is
+            of another class or size.
 
     Example:
         >>> fit.save("runs/blr"); load("runs/blr").posterior(10)  # doctest: +SKIP

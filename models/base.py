@@ -22,6 +22,7 @@ from .checks import check_count
 from .coordinate_guide import CoordinateGuide
 from .drawing import ambient, draw_data
 from .given import read_numbers
+from .masked import refuse_masked, split_mask
 from .modes import evaluating, local_parameters, own_parameters
 from .takes_data import read_inputs
 
@@ -69,6 +70,9 @@ class _ModelMeta(type(PyroModule), abc.ABCMeta):  # type: ignore[misc]
     """Records the arguments a model was built with, defaults included, so that it can be saved and built again."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        for name, value in (*enumerate(args, 1), *kwargs.items()):
+            if not isinstance(value, (Tensor, str)):
+                refuse_masked(name if isinstance(name, str) else f"argument {name}", split_mask(value)[1])
         instance = super().__call__(*args, **kwargs)
         bound = inspect.signature(instance.__init__).bind(*args, **kwargs)
         bound.apply_defaults()

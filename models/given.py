@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .masked import as_signed, refuse_masked, split_mask
 from .sparse_counts import dense
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # with which torch hardly reckons
 
-def as_tensor(name: str, value: Any, like: Tensor | None = None, integer: bool = False) -> Tensor:
+
+def as_tensor(name: str, value: Any, like: Tensor | None = None, integer: bool = False, missing: bool = True) -> Tensor:
     """One argument as a tensor.
 
     Args:
@@ -23,12 +26,13 @@ def as_tensor(name: str, value: Any, like: Tensor | None = None, integer: bool =
         like: a parameter, whose dtype and device the tensor gets; None keeps a floating dtype, and makes anything else
             torch's default one.
         integer: whether the argument holds indices or lengths: int64 then.
+        missing: whether a masked entry becomes NaN, rather than an error.
 
     Raises:
         TypeError: it holds no numbers.
-        ValueError: rows of unequal lengths; indices with a fraction.
+        ValueError: rows of unequal lengths; indices with a fraction; masked entries where none may be missing.
     """
-    tensor = read_numbers(name, value)
+    tensor = read_numbers(name, value, missing and not integer)
     if integer:
         if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
             raise ValueError(f"`{name}` must hold whole numbers, got some with a fraction. Round or recode them.")
@@ -38,11 +42,16 @@ def as_tensor(name: str, value: Any, like: Tensor | None = None, integer: bool =
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
-def read_numbers(name: str, value: Any) -> Tensor:
+def read_numbers(name: str, value: Any, missing: bool = True) -> Tensor:
     """One argument as a tensor of the number type that it has; see :func:`as_tensor`."""
-    value = dense(value)
+    try:
+        value, mask = split_mask(dense(value))
+    except ValueError as error:
+        raise ValueError(f"`{name}` cannot be read as an array of numbers: {error}.") from error
+    if not missing:
+        refuse_masked(name, mask)
     if isinstance(value, Tensor):
-        return value
+        return value if value.dtype not in _UNSIGNED else torch.from_numpy(_signed(name, value.cpu().numpy()))
     if hasattr(value, "isna") and hasattr(value, "to_numpy"):  # pandas: a missing number is NaN, whatever the column
         array = value.to_numpy()
         if array.dtype.kind == "O":
@@ -58,13 +67,20 @@ def read_numbers(name: str, value: Any) -> Tensor:
     if array.dtype.kind not in "biuf":
         found = f"{type(value).__name__} of dtype {array.dtype}"
         raise TypeError(f"`{name}` must hold numbers, got {found}. Encode text as numbers.")
-    if isinstance(value, np.ma.MaskedArray):  # what is masked is missing
-        array = np.ma.filled(value.astype(np.float64), np.nan)
     if array.dtype.kind == "f":
         kind = np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     else:
-        kind = np.bool_ if array.dtype.kind == "b" else np.int64
-    return torch.from_numpy(np.array(array, dtype=kind, order="C"))  # a copy, for read-only or reversed memory
+        array = array if array.dtype.kind == "b" else _signed(name, array)
+        kind = array.dtype
+    with np.errstate(over="ignore"):  # beyond float64 is infinite
+        return torch.from_numpy(np.array(array, dtype=kind, order="C"))  # a copy, for read-only or reversed memory
+
+
+def _signed(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    try:
+        return as_signed(array)
+    except ValueError as error:
+        raise ValueError(f"`{name}` cannot be used: {error}.") from error
 
 
 def given(
@@ -93,7 +109,8 @@ def given(
         if name not in data:
             keys = sorted(map(str, data))
             raise ValueError(f"`data` must hold {name!r}, got {keys}. Pass a dict of tensors by name.")
-    batch = {name: as_tensor(name, data[name], like) for name in names}
+    allowed = getattr(getattr(check, "__self__", None), "nan_allowed", names)
+    batch = {name: as_tensor(name, data[name], like, missing=name in allowed) for name in names}
     batch |= {name: as_tensor(name, data[name], like, integer=True) for name in whole if data.get(name) is not None}
     check(**batch)
     return batch

@@ -53,7 +53,8 @@ def takes_data(method: Any = None, *, cast: bool = True) -> Any:
                 return {key: read(key, item, "Tensor") for key, item in data.items()}
             if "Tensor" not in kind:
                 return value
-            return as_tensor(name, value, like, integer="LongTensor" in kind or name in whole)
+            integer = "LongTensor" in kind or name in whole
+            return as_tensor(name, value, like, integer, missing=name in getattr(self, "nan_allowed", ()))
 
         args = (*map(read, names, args, (kinds[name] for name in names)), *args[len(names) :])
         kwargs = {name: read(name, value, kinds.get(name, others)) for name, value in kwargs.items()}
@@ -65,7 +66,7 @@ def takes_data(method: Any = None, *, cast: bool = True) -> Any:
 def read_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """Arguments of a model's program, of any kind, as tensors of its dtype; those that it indexes with are int64."""
     like, whole = _like(model), _whole_arguments(type(model))
-    given = {name: read_numbers(name, value) for name, value in inputs.items()}
+    given = {name: read_numbers(name, value, name in model.nan_allowed) for name, value in inputs.items()}
     batch = {name: as_tensor(name, value, like, name in whole) for name, value in given.items()}
     kinds = {name: value.dtype for name, value in given.items() if not value.is_floating_point()}
     integers = [name for name, kind in kinds.items() if kind != torch.bool and name not in whole]

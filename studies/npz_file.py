@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jensen.inference.errors import DataError
+from jensen.models.given import read_numbers
 
 if TYPE_CHECKING:
     import numpy
@@ -74,4 +75,7 @@ def _check_header(path: Path, member: zipfile.ZipInfo, file: Any) -> None:
 def _numbers(path: Path, name: str, array: numpy.ndarray[Any, Any]) -> torch.Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"`{path}`: expected numbers in the array `{name}`, got {array.dtype}.")
-    return torch.as_tensor(array)
+    try:
+        return read_numbers(name, array)
+    except ValueError as error:
+        raise DataError(f"`{path}`: {error}") from None

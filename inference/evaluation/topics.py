@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jensen.models.given import as_tensor
 from jensen.models.lda_coordinates import document_factor
 from jensen.models.sparse_counts import SparseCounts, dense
 from jensen.models.topic_model import read_documents
@@ -46,7 +47,7 @@ def _counts(name: str, x: Any, num_words: int | None = None) -> Tensor:
 
 
 def _simplex(topics: Any) -> Tensor:
-    topics = torch.as_tensor(topics, dtype=torch.get_default_dtype())
+    topics = as_tensor("topics", topics).to(torch.get_default_dtype())
     if topics.ndim != 2 or not (topics >= 0).all() or not (topics.sum(-1) > 0).all():
         raise ConfigurationError(
             f"`topics` must be weights of shape (K, V), none negative, no row of zeros; got {tuple(topics.shape)} with "
@@ -201,7 +202,7 @@ def npmi_coherence(topics: Tensor, reference: Any, *, num_words: int = 10) -> Es
         >>> npmi_coherence(torch.tensor([[0.5, 0.4, 0.1]]), corpus, num_words=2).value
         1.0
     """
-    topics = torch.as_tensor(topics)
+    topics = as_tensor("topics", topics)
     if not 2 <= num_words <= topics.shape[-1]:
         raise ConfigurationError(f"`num_words` must be in 2, ..., {topics.shape[-1]}, got {num_words}.")
     present = (_counts("reference", reference, topics.shape[-1]) > 0).double()

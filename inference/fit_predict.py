@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from .densities import log_prob_of
@@ -64,7 +65,8 @@ def _latents(fit: Fit, batch: Tensors, own: bool, stored: Tensors | None) -> tup
         given = {name: value[0] for name, value in shared.draw(0, 1).items()}
         seen = outline(fit.program, batch, given)
         if not own:
-            with pyro.validation_enabled(True):  # which tells a distribution that is not to be checked
+            unstripped = poutine.block(hide_fn=lambda msg: msg["type"] == "sample")
+            with pyro.validation_enabled(True), unstripped:  # as written: a distribution may be made not to be checked
                 outline(fit.program, batch, given).check_values(batch)
         if not own and not any(seen.has_data(name) for name in [*seen.observed, *seen.factors]):
             return shared, seen

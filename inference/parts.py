@@ -88,6 +88,8 @@ def columns_of(name: str, value: Any) -> str:
 
 def is_empty(value: Any) -> bool:
     """Whether it holds missing values (NaN or None) alone, as the outcome of rows that are to be predicted."""
+    if hasattr(value, "toarray") or getattr(value, "layout", torch.strided) != torch.strided:
+        return False  # a sparse matrix holds zeros
     if isinstance(value, torch.Tensor):
         return value.is_floating_point() and value.numel() > 0 and bool(value.isnan().all())
     if hasattr(value, "isna") and hasattr(value, "to_numpy"):

@@ -7,6 +7,7 @@ __all__ = ["CountMixture", "CountMoments"]
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class CountMixture(Mixture):
 
     Subclasses give a component's distribution, its log density for all data at once, and its M step.
     """
+
+    sparse_allowed: ClassVar[tuple[str, ...]] = ("x",)
 
     @abc.abstractmethod
     def set_components(self, moments: CountMoments) -> None:

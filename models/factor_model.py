@@ -19,10 +19,11 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive, check_size
 from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
 from .given import as_tensor, given
+from .information_criteria import InformationCriteria
 from .rotation import principal, varimax
 
 
-class FactorModel(LatentVariableModel):
+class FactorModel(InformationCriteria, LatentVariableModel):
     r"""Abstract: :math:`z \sim \mathcal N(0, I_L), \; x \mid z \sim \mathcal N(W z + \mu, \Psi)`, diagonal
     :math:`\Psi`.
 
@@ -104,6 +105,12 @@ class FactorModel(LatentVariableModel):
         ``(D,)`` in [0, 1]."""
         explained = self.weight.square().sum(-1)
         return explained / (explained + self.noise)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Loadings but for their rotation, the mean, and the noise."""
+        loadings = self.num_features * self.latent_dim - self.latent_dim * (self.latent_dim - 1) // 2
+        return loadings + self.num_features + self.scale.numel()  # type: ignore[no-any-return]
 
     @abc.abstractmethod
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["GaussianMixture"]
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -150,29 +149,10 @@ class GaussianMixture(Mixture):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers the likelihood may choose."""
         features, components = self.num_features, self.num_components
         triangle = features * (features + 1) // 2
         shapes = {"full": components * triangle, "tied": triangle, "diagonal": components * features}
         return components - 1 + components * features + shapes.get(self.covariance_type, components)
-
-    @torch.no_grad()
-    def bic(self, data: Mapping[str, Tensor]) -> float:
-        r"""Bayesian information criterion :math:`P \log N - 2 \log p(x)`: lower is better.
-
-        Reference: G. Schwarz, *Estimating the Dimension of a Model*, 1978, https://doi.org/10.1214/aos/1176344136
-        """
-        evidence = self.log_evidence(data)
-        return self.num_free_parameters * math.log(len(evidence)) - 2 * evidence.sum().item()
-
-    @torch.no_grad()
-    def aic(self, data: Mapping[str, Tensor]) -> float:
-        r"""Akaike information criterion :math:`2 P - 2 \log p(x)`: lower is better.
-
-        Reference: H. Akaike, *A New Look at the Statistical Model Identification*, 1974,
-        https://doi.org/10.1109/TAC.1974.1100705
-        """
-        return 2 * self.num_free_parameters - 2 * self.log_evidence(data).sum().item()
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:

@@ -26,10 +26,11 @@ from .hmm.checks import check_enough, check_sequences
 from .hmm.counts import HiddenMarkovStatistics, shares
 from .hmm.padding import blank, real_steps
 from .hmm.start import categorical_start, gaussian_start, segment_start
+from .information_criteria import InformationCriteria
 from .takes_data import takes_data
 
 
-class HiddenMarkovModel(LatentVariableModel):
+class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     r"""Sequences driven by a state that cannot be seen. One datum is a sequence.
 
     .. math::
@@ -254,6 +255,22 @@ class HiddenMarkovModel(LatentVariableModel):
                 torch.manual_seed(seed)
             states, x = self.marginal(lengths=lengths).draw((num,) if lengths is None else ())
         return {"x": x, "states": states}
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Chances that are not zero, less one for each row of them, means and covariances."""
+        chances = [self.initial, self.transition] + ([] if self.num_categories is None else [self.probs])
+        free = sum(int((each > 0).sum()) - each[..., 0].numel() for each in chances)
+        if self.num_categories is not None:
+            return free
+        features = self.means.shape[1]
+        shape = features * (features + 1) // 2 if self.covariance_type == "full" else features
+        return free + self.num_states * (features + shape)
+
+    @takes_data
+    def _num_rows(self, data: Mapping[str, Tensor]) -> int:
+        """Steps of all sequences."""
+        return data["x"].shape[:2].numel() if data.get("lengths") is None else int(data["lengths"].sum())
 
     # Baum-Welch.
 

@@ -6,6 +6,7 @@ __all__ = ["LogisticCoordinates"]
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -82,8 +83,27 @@ class LogisticCoordinates(CoordinateGuide):
         divergence = 0.5 * (moments - len(self.loc) + variances.log().sum()) + factor.diagonal().log().sum()
         return likelihood - divergence
 
-    def _check(self, x: Tensor, y: Tensor) -> None:
+    @torch.no_grad()
+    def predict(self, data: Mapping[str, Tensor]) -> Tensor:
+        r"""Probability of class 1, the weights integrated out, ``(N,)``:
+
+        .. math:: \int \sigma(s) \, \mathcal N(s; x^\top m, x^\top S x) \, ds,
+
+        by Gauss and Hermite's rule of 40 points.
+        """
+        x = given(data, self.loc, self._check_features)["x"]
+        if self.has_intercept:
+            x = torch.cat([x, x.new_ones(len(x), 1)], -1)
+        nodes, weights = (torch.from_numpy(part).to(x) for part in np.polynomial.hermite_e.hermegauss(40))
+        scale = ((x @ self.covariance) * x).sum(-1).sqrt()
+        logits = (x @ self.loc)[:, None] + scale[:, None] * nodes
+        return logits.sigmoid() @ (weights / weights.sum())
+
+    def _check_features(self, x: Tensor) -> None:
         check_features("x", x, len(self.loc) - self.has_intercept)
+
+    def _check(self, x: Tensor, y: Tensor) -> None:
+        self._check_features(x)
         check_shape("y", y, ())
 
     def _xi(self, x: Tensor) -> Tensor:

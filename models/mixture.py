@@ -19,9 +19,10 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_size
 from .given import given
+from .information_criteria import InformationCriteria
 
 
-class Mixture(LatentVariableModel, abc.ABC):
+class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
     r"""A mixture of C components whose proportions are parameters. Abstract.
 
     .. math:: c_n \sim \mathrm{Categorical}(\pi), \quad x_n \mid c_n = k \sim p_k, \qquad

@@ -75,6 +75,10 @@ class MultinomialMixture(CountMixture):
         ways = (x.sum(-1) + 1).lgamma() - (x + 1).lgamma().sum(-1)
         return x @ self.probs.log().mT + ways.unsqueeze(-1)  # type: ignore[no-any-return]
 
+    @property
+    def num_free_parameters(self) -> int:
+        return self.num_components * self.num_features - 1
+
     @torch.no_grad()
     def set_components(self, moments: CountMoments) -> None:
         totals = moments.counts.sum(-1, keepdim=True)

@@ -74,6 +74,10 @@ class PoissonMixture(CountMixture):
         rates = self.rates
         return x @ rates.log().mT - rates.sum(-1) - (x + 1).lgamma().sum(-1, keepdim=True)  # type: ignore[no-any-return]
 
+    @property
+    def num_free_parameters(self) -> int:
+        return self.num_components * (self.num_features + 1) - 1
+
     @torch.no_grad()
     def set_components(self, moments: CountMoments) -> None:
         rows = moments.rows.unsqueeze(-1)

@@ -11,6 +11,7 @@ from .labels import hide_labels
 from .masks import RandomMasks
 from .scaling import Standardizer, standardize
 from .sequence_weights import henikoff_weights, identity_weights
+from .sequences import pad_sequences
 from .splits import split, split_rows
 from .synthetic import (
     gaussian_mixture,
@@ -49,6 +50,7 @@ __all__ = [
     "logistic_regression",
     "mnist",
     "multinomial_mixture",
+    "pad_sequences",
     "poisson_mixture",
     "poisson_regression",
     "protein_alignment",

@@ -96,7 +96,7 @@ def refuses(message: str, model: Any, data: Any = ROWS, objective: Any = None, *
 
 def test_the_guide_lacks_a_site() -> None:
     refuses(
-        r"guide samples `zz`, which the model does not have. Did you mean `z`\?|lacks the model's latent site `z`",
+        "lacks the model's latent `z`, and samples `zz`, which the model does not have. Rename `zz` in the guide",
         Plain(guide_site="zz"),
     )
 
@@ -126,7 +126,9 @@ def test_importance_weights_with_a_global_latent_in_mini_batches(logistic: Any) 
 
 def test_mini_batches_without_a_data_plate() -> None:
     refuses(
-        "the model has no plate named `data`. Put the data in `with pyro.plate", Plain(model_plate="rows"), batch_size=4
+        'No plate named `data` is around `x`.*Rename the plate `rows` to "data": `with pyro.plate',
+        Plain(model_plate="rows"),
+        batch_size=4,
     )
 
 
@@ -143,7 +145,8 @@ def test_an_automatic_guide_over_local_latents_in_mini_batches() -> None:
 
 def test_a_data_plate_of_another_size() -> None:
     refuses(
-        r"values of batch shape \(12,\) and a distribution of batch shape \(5,\). Declare the data plate", Plain(size=5)
+        r"value of shape \(12,\), which does not fit its distribution's batch shape \(5,\) .*Declare the data plate",
+        Plain(size=5),
     )
 
     def first_five(x: torch.Tensor) -> None:

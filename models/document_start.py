@@ -31,7 +31,8 @@ def document_start(
     https://doi.org/10.1023/A:1007612920971
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    x = x[x.sum(-1) > 0]
+    filled = x.sum(-1) > 0
+    x = x if bool(filled.all()) else x[filled]
     size = len(x)
     if size > max_rows:
         x = x[torch.randperm(size, generator=generator)[:max_rows].to(x.device)]

@@ -112,7 +112,9 @@ def _pair(
     text: str, settings: Sequence[str], data: DataRequest, seed: int
 ) -> tuple[LatentVariableModel, dict[str, Any], Preparation]:
     """The model, with its networks drawn under the seed, and its data; says what was read."""
-    factory, given = _factory(text), parse_settings(settings)
+    with seeded(seed):  # a file may build its model as it is read
+        factory = _factory(text)
+    given = parse_settings(settings)
     source = with_labels(data.load(), factory, given, data.labels)
     for line in source.describe():
         print(printable(line))

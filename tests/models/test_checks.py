@@ -83,7 +83,7 @@ def test_the_upper_widths_of_a_hierarchy_are_a_sequence():
 
 LABELLED = {
     "logistic regression": lambda y, c: BayesianLogisticRegression(1, num_classes=c).check_data(y[:, None] * 0.0, y),
-    "conditional": lambda y, c: ConditionalVAE(4, 2, num_classes=c, hidden=(5,)).check_data(y),
+    "conditional": lambda y, c: ConditionalVAE(4, 2, num_classes=c, hidden=(5,)).check_data(y=y),
     "semi-supervised": lambda y, c: SemiSupervisedVAE(4, c, 2, hidden=(5,)).check_data(None, y),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from jensen.datasets import Dataset
 from jensen.inference import SVI, load
 from jensen.models import VAE
 from jensen.studies import Study
-from jensen.studies.fit_command import FitRequest, run_doctor, run_fit
+from jensen.studies.cli import main
 from jensen.studies.seeded import seeded
 
 NETWORK = """
@@ -36,11 +37,20 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def call(*words: object) -> None:
+    """Run the command; what goes wrong is an error here too."""
+    with contextlib.suppress(SystemExit):
+        main([str(word) for word in words])
+
+
+def settings(model: str) -> list[str]:
+    return [] if ":" in model else ["--set", "latent_dim=2", "--set", "hidden=(5,)"]
+
+
 def command(seed: int, model: str, out: str) -> dict[str, torch.Tensor]:
-    settings = () if ":" in model else ("latent_dim=2", "hidden=(5,)")
-    options = {"steps": 3, "compile": False}
-    folder = run_fit(FitRequest(model, "rows.npz", None, False, settings, "SVI", options, seed, Path(out), 20), False)
-    return load(folder).model.state_dict()
+    options = ["--steps", 3, "--compile", "off", "--particles", 20, "--seed", seed, "--out", out, "--quiet"]
+    call("fit", model, "--data", "rows.npz", *settings(model), *options)
+    return load(out).model.state_dict()
 
 
 def weights(state: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -73,7 +83,7 @@ def test_the_doctor_builds_the_same_networks_every_time(here, monkeypatch, capsy
     monkeypatch.setattr(doctor, "examine", lambda model, *rest: seen.append(model) or examine(model, *rest))
     for start in (1, 2):
         torch.manual_seed(start)
-        run_doctor("VAE", data="rows.npz", target=None, guide=None, settings=("latent_dim=2", "hidden=(5,)"))
+        call("doctor", "VAE", "--data", "rows.npz", *settings("VAE"))
     first, second = (model.state_dict() for model in seen)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 

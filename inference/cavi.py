@@ -86,10 +86,12 @@ class CAVI(Ascent):
 
     def begin(self, model: Any, data: Data, seed: int) -> Updates:
         batch = data.batch()
-        guide = getattr(model, "learned_factors", None)
+        guide, fitted = getattr(model, "learned_factors", None), getattr(model, "fitted", False)
         start_model(model, batch, derive_seed(seed, "initialize"))
         if guide is None:
+            model.fitted = fitted  # as it came: the factors of a new model do not start at its own guide's
             guide = model.coordinate_guide(batch, derive_seed(seed, "factors"))
+            model.fitted = True
         if self.batch_size is not None and type(guide).stochastic_update is CoordinateGuide.stochastic_update:
             raise ModelError(
                 f"`batch_size` = {self.batch_size} needs factors with a step for mini-batches, which those of "

@@ -10,6 +10,7 @@ import sklearn.decomposition
 import torch
 
 from jensen.inference import CAVI, SVI, ConfigurationError, DataError, TraceMeanField_ELBO, load
+from jensen.inference.seeding import derive_seed
 from jensen.models import BayesianGaussianMixture, BayesianLogisticRegression, LatentDirichletAllocation
 from jensen.studies.fingerprint import fingerprint
 
@@ -160,6 +161,18 @@ def test_a_loaded_fit_goes_on_too(float64: None, name: str, tmp_path) -> None:
     assert fits[0].history.bound.tolist() == fits[1].history.bound.tolist()
     assert first.model.learned_factors is first.guide and first.guide is not fits[0].guide
     assert not any("factors" in key for key in first.model.state_dict())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_new_model_starts_where_its_factors_say(float64: None, name: str) -> None:
+    build, draw = MODELS[name]
+    data = draw(80, 1)
+    batch = data if isinstance(data, dict) else {"x": data}
+    model = build()
+    fit = CAVI(steps=1, progress=False).fit(model, data, seed=3)
+    model.initialize(batch, derive_seed(3, "initialize"))
+    guide = model.coordinate_guide(batch, derive_seed(3, "factors"))
+    assert float(guide.update(batch)) == pytest.approx(fit.history.bound.iloc[-1], rel=1e-12)
 
 
 def test_a_fit_of_another_method_takes_the_factors_place(float64: None) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from .ascent_run import AscentRun, Updates
 from .data import Data, MemoryData, as_data
-from .devices import resolve_device, run_on
+from .devices import exact_dtype, resolve_device, run_on
 from .errors import DataError
 from .fit import Fit
 from .folders import as_path, no_empty_folder
@@ -34,12 +34,16 @@ __all__ = ["Ascent"]
 class Ascent(abc.ABC):
     """Update until the bound per datum rises by less than `tolerance`. Abstract; see `EM` and `CAVI`.
 
+    Closed forms take differences of large numbers, so they compute in float64, and the fit is in float64, unless
+    `dtype` says otherwise.
+
     Args:
         steps: the most updates.
-        tolerance: the fit has converged when an update changes the bound per datum by less than this, in nats.
+        tolerance: the fit has converged when an update raises the bound per datum by less than this, in nats. Where
+            the bound's rounding is larger (in float32), the mean rise over so many updates that it is not.
         restarts: independent starts; the one with the best final bound is kept.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ….
-        dtype: floating-point type of parameters and data; torch's default one if None.
+        dtype: floating-point type of parameters and data; None for float64 (float32 on a device without float64).
         checkpoint_every: updates between checkpoints.
         progress: show a progress bar; None shows it on terminals.
 
@@ -100,7 +104,8 @@ class Ascent(abc.ABC):
         refuse_class(model)
         self.check_model(model)
         place = None if checkpoint is None else as_path("checkpoint", checkpoint)
-        device, dtype = resolve_device(self.device), self.dtype or torch.get_default_dtype()
+        device = resolve_device(self.device)
+        dtype = self.dtype or exact_dtype(device)
         with no_empty_folder(place), run_on(device, dtype), torch.no_grad():
             train = as_data(model, data, dtype=dtype, device=device)
             if not isinstance(train, MemoryData):

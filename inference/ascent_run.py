@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 import time
 import warnings
@@ -24,6 +25,9 @@ from .recorder import write_history
 from .run_check import check_progress, check_tensors
 
 __all__ = ["AscentRun", "Updates"]
+
+_ROUNDING = 4  # units of rounding by which bounds of the same parameters may differ
+_LONGEST = 50  # updates over which a rise is averaged, at most
 
 
 class Updates(abc.ABC):
@@ -54,7 +58,7 @@ class Updates(abc.ABC):
 
 
 class AscentRun:
-    """Update until the bound per datum changes by less than the tolerance.
+    """Update until the bound per datum rises by less than the tolerance.
 
     Attributes:
         step: updates made.
@@ -82,6 +86,9 @@ class AscentRun:
         self.step, self.seconds, self.converged, self.status = 0, 0.0, False, "running"
         self.rows: list[dict[str, Any]] = []
         self._store: CheckpointStore | None = None
+        self._best: list[float] = []  # bound up to each row
+        self._eps = 0.0  # of the number type that the bound comes in
+        self._fell = False
 
     @property
     def final_bound(self) -> float:
@@ -99,6 +106,7 @@ class AscentRun:
             return
         self.updates.program.load_state_dict(dict(found.tensors))
         self.step, self.rows = found.step, list(found.history)
+        self._best = list(itertools.accumulate((row["bound"] for row in self.rows), max))
         self.seconds, self.converged = found.state["seconds"], found.state["converged"]
         self.status = found.state["status"]
 
@@ -130,13 +138,13 @@ class AscentRun:
             if pressed():
                 return "interrupted"
             before = self.final_bound
-            bound = float(self.updates.update(self.step))
+            value = self.updates.update(self.step)
+            bound, self._eps = float(value), torch.finfo(value.dtype).eps
             self.step += 1
             row = self._record(bound, begin)
             bar(self.step, f"bound {row['bound_per_datum']:.6g} nats per datum")
-            change = (bound - before) / self.data_size
             self._check_rise(before, bound)
-            if self.updates.monotone and abs(change) < self.tolerance:
+            if self.updates.monotone and self._has_settled():
                 self.converged = True
                 return "finished"
             if self.step < self.steps and self.step % self.checkpoint_every == 0:
@@ -162,15 +170,37 @@ class AscentRun:
             row |= {"validation_bound": value, "validation_stderr": stderr}
         row["seconds"] = self.seconds
         self.rows.append(row)
+        self._best.append(max([bound, *self._best[-1:]]))
         return row
 
+    def _has_settled(self) -> bool:
+        r"""Whether the best bound rises by less than the tolerance, per datum and update, in nats.
+
+        Rises below the bound's own rounding cannot be seen from one update to the next: with a rounding of
+        :math:`\rho` nats a datum they are averaged over :math:`\rho / \text{tolerance}` updates.
+        """
+        bound = self.final_bound
+        rounding = _ROUNDING * self._eps * abs(bound) / self.data_size
+        window = max(1, min(_LONGEST, math.ceil(rounding / self.tolerance)))
+        if len(self._best) <= window:
+            return False
+        least = max(self.tolerance * window, rounding) * self.data_size
+        fall = self._best[-1] - bound  # one beyond rounding is a fault, and no end
+        return self._best[-1] - self._best[-1 - window] < least and fall <= self._slack(bound)
+
+    def _slack(self, bound: float) -> float:
+        """What a bound near this one may fall by rounding, with room for that of the parameters, or without notice."""
+        rounding = 1_000 * torch.finfo(torch.get_default_dtype()).eps * max(abs(bound), self.data_size)
+        return max(rounding, self.tolerance * self.data_size)
+
     def _check_rise(self, before: float, bound: float) -> None:
-        slack = 1_000 * torch.finfo(torch.get_default_dtype()).eps * max(abs(before), self.data_size)
-        if self.updates.monotone and bound < before - slack:
+        if self.updates.monotone and not self._fell and bound < before - self._slack(before):
+            self._fell = True  # once is enough
+            wide = torch.get_default_dtype() == torch.float64
             warnings.warn(
                 f"{self.name}: the bound fell from {before:.8g} to {bound:.8g} at update {self.step}. Each update of "
                 f"`{type(self.updates.program.model_owner).__name__}` must raise it. Its closed forms do not "
-                "agree, or these data need `dtype=torch.float64`.",
+                f"agree{'' if wide else ', or these data need `dtype=torch.float64`'}.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -41,9 +41,10 @@ class CAVI(Ascent):
 
     Args:
         steps: the most sweeps over all factors (mini-batch steps, with `batch_size`).
-        tolerance: the fit has converged when a sweep changes the bound per datum by less than this, in nats.
+        tolerance: the fit has converged when a sweep raises the bound per datum by less than this, in nats.
         restarts: independent starts; the one with the highest bound is kept.
-        device, dtype, checkpoint_every, progress: as in `SVI`.
+        device, checkpoint_every, progress: as in `SVI`.
+        dtype: floating-point type of parameters and data; None for float64.
         batch_size: data per step, drawn without replacement within each epoch; None for all data.
         delay: :math:`\tau` >= 0, which slows the first steps down.
         forgetting: :math:`\kappa`, in (0.5, 1] for convergence.

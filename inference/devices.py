@@ -9,7 +9,7 @@ import torch
 
 from .errors import ConfigurationError, nearest
 
-__all__ = ["resolve_device", "run_on"]
+__all__ = ["exact_dtype", "resolve_device", "run_on"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -44,6 +44,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
                 f'Use device="auto" or "cpu".'
             ) from error
     return resolved
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """What closed forms compute in unless they are told: float64, or float32 on a device that has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @contextmanager

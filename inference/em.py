@@ -33,9 +33,10 @@ class EM(Ascent):
 
     Args:
         steps: the most pairs of steps.
-        tolerance: the fit has converged when a step changes the log likelihood per datum by less than this, in nats.
+        tolerance: the fit has converged when a step raises the log likelihood per datum by less than this, in nats.
         restarts: independent starts (`initialize` with other seeds); the one with the highest likelihood is kept.
-        device, dtype, checkpoint_every, progress: as in `SVI`.
+        device, checkpoint_every, progress: as in `SVI`.
+        dtype: floating-point type of parameters and data; None for float64.
 
     Reference: A. Dempster, N. Laird, D. Rubin, *Maximum Likelihood from Incomplete Data via the EM Algorithm*, 1977,
     https://www.jstor.org/stable/2984875

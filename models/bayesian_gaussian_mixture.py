@@ -18,6 +18,7 @@ from .anchored import Anchored
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive, check_size
 from .clustering import kmeans
+from .column_spread import column_spread, or_one
 from .gaussian_mixture_coordinates import GaussianMixtureCoordinates
 from .given import given
 from .mixture_priors import checked_prior, empirical_covariance
@@ -239,7 +240,10 @@ class BayesianGaussianMixture(LatentVariableModel):
     @torch.no_grad()
     def _clustered(self, x: Tensor, seed: int) -> tuple[Tensor, NormalWishart]:
         """Rows in each cluster, ``(C,)``, and the posterior of means and precisions if they were its component's."""
-        centres, used, cluster = kmeans(x, min(self.num_components, len(x)), seed)
+        spread = column_spread(x)
+        unit = or_one(spread.square().mean().sqrt() if self.covariance_type == "spherical" else spread)
+        centres, used, cluster = kmeans(x, min(self.num_components, len(x)), seed, unit=unit)
+        centres, used = centres.to(x.dtype), used.to(x.dtype)
         centres = torch.cat([centres, self.location.expand(self.num_components - len(centres), -1)])
         rows = torch.bincount(cluster, minlength=self.num_components).to(x.dtype)
         residual = used - centres[cluster]

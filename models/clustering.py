@@ -7,17 +7,27 @@ __all__ = ["kmeans"]
 import torch
 from torch import Tensor
 
+from .precision import wide
+
 
 @torch.no_grad()
 def kmeans(
-    x: Tensor, num_clusters: int, seed: int, *, iterations: int = 10, candidates: int = 4, max_rows: int = 50_000
+    x: Tensor,
+    num_clusters: int,
+    seed: int,
+    *,
+    unit: Tensor | None = None,
+    iterations: int = 10,
+    candidates: int = 4,
+    max_rows: int = 50_000,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Locally minimise :math:`\sum_n \min_c \lVert x_n - \mu_c \rVert^2` from a k-means++ start.
+    r"""Locally minimise :math:`\sum_n \min_c \lVert (x_n - \mu_c) / s \rVert^2` from a k-means++ start, in float64.
 
     Args:
         x: data, ``(N, D)``; of more than `max_rows` rows a random sample is used.
         num_clusters: C.
         seed: of the start; the global random state is left alone.
+        unit: s, what counts as one in each column, ``(D,)`` or ``()``; None for one.
         iterations: Lloyd iterations after the start.
         candidates: draws tried for each new centre, of which the best is kept.
         max_rows: the most rows used.
@@ -36,6 +46,16 @@ def kmeans(
     generator = torch.Generator().manual_seed(seed)
     if len(x) > max_rows:
         x = x[torch.randperm(len(x), generator=generator)[:max_rows].to(x.device)]
+    x = wide(x)
+    unit = torch.ones((), dtype=x.dtype, device=x.device) if unit is None else unit.to(x.dtype)
+    centres, cluster = _clusters(x / unit, num_clusters, generator, iterations, candidates)
+    return centres * unit, x, cluster
+
+
+def _clusters(
+    x: Tensor, num_clusters: int, generator: torch.Generator, iterations: int, candidates: int
+) -> tuple[Tensor, Tensor]:
+    """Centres ``(C, D)``, and the cluster of each row."""
     first = int(torch.randint(len(x), (), generator=generator))
     centres = x[first : first + 1]
     nearest = _squared_distances(x, centres)[:, 0]
@@ -52,7 +72,7 @@ def kmeans(
         sums = torch.zeros_like(centres).index_add_(0, assignment, x)
         centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
         assignment = _squared_distances(x, centres).argmin(1)
-    return centres, x, assignment
+    return centres, assignment
 
 
 def _squared_distances(x: Tensor, centres: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from .checks import check_features
 from .clustering import kmeans
 from .given import given
 from .mixture import Mixture
+from .precision import wide
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class CountMixture(Mixture):
             )
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[CountMoments, Tensor]:
-        """Expected rows and counts of each component, and the log likelihood of all the data, ``()``."""
+        """Expected rows and counts of each component, and the log likelihood of all the data, ``()``, in float64."""
         # not `check_data`, which reads every number, at every step of a fit
-        x = given(data, self.weights, lambda x: check_features("x", x, self.num_features))["x"]
+        x = given(data, wide(self.weights), lambda x: check_features("x", x, self.num_features))["x"]
         joint = self._joint(x)
         evidence = joint.logsumexp(-1, keepdim=True)
         share = (joint - evidence).exp()
@@ -63,13 +64,13 @@ class CountMixture(Mixture):
     def m_step(self, statistics: CountMoments) -> None:
         """Set proportions and components to the maximiser."""
         rows = statistics.rows.clamp_min(torch.finfo(statistics.rows.dtype).eps)
-        self.weights = rows / rows.sum()
+        self.weights = (rows / rows.sum()).to(self.weights.dtype)
         self.set_components(statistics)
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start at a k-means clustering of :meth:`coordinates`, shrunk towards all rows by one pseudo-row."""
-        x = batch["x"].to(self.weights.dtype)
+        x = wide(batch["x"])
         centres, _, _ = kmeans(self.coordinates(x), self.num_components, seed)
         nearest = torch.cdist(self.coordinates(x), centres).argmin(1)
         share = torch.nn.functional.one_hot(nearest, self.num_components).to(x.dtype)

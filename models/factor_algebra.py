@@ -11,7 +11,6 @@ __all__ = [
     "posterior_map",
     "principal_axes",
     "row_groups",
-    "wide",
 ]
 
 import itertools
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .definite import definite_cholesky
+from .precision import wide
 
 _NUMBERS = 2**18  # in one group of rows: it stays in a processor's cache
 
@@ -41,11 +41,6 @@ class Conditional(NamedTuple):
     tril: Tensor
     residual: Tensor
     log_prob: Tensor
-
-
-def wide(x: Tensor) -> Tensor:
-    """The same in float64, where the device has it."""
-    return x if x.device.type == "mps" else x.double()
 
 
 def condition(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, observed: Tensor | None = None) -> Conditional:

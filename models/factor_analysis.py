@@ -38,8 +38,9 @@ class FactorAnalysis(FactorModel):
     Args:
         num_features: D.
         latent_dim: L, at most D.
-        min_scale: floor under every noise scale, in the units of `x`: no feature is explained without noise (Heywood
-            cases), and a constant column does no harm.
+        min_scale: floor under every noise scale, as a fraction of its column's standard deviation in the data: no
+            feature is explained without noise (Heywood cases), and a constant column, which keeps its units, does no
+            harm.
 
     Raises:
         ValueError: a size or `min_scale` is not positive, or `latent_dim` is too large; `check_data` finds the wrong
@@ -55,7 +56,7 @@ class FactorAnalysis(FactorModel):
         (torch.Size([10]), False)
     """
 
-    def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-3) -> None:
+    def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-6) -> None:
         super().__init__(num_features, latent_dim, min_scale, torch.ones(max(num_features, 0)), num_features)
 
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:

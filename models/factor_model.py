@@ -17,9 +17,21 @@ from torch.distributions import constraints
 
 from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive, check_size
-from .factor_algebra import FactorMoments, cholesky, collect, condition, posterior_map, principal_axes, row_groups, wide
+from .column_spread import column_spread
+from .factor_algebra import (
+    Conditional,
+    FactorMoments,
+    cholesky,
+    collect,
+    condition,
+    posterior_map,
+    principal_axes,
+    row_groups,
+)
+from .floors import AboveFloor, follow
 from .given import as_tensor, given
 from .information_criteria import InformationCriteria
+from .precision import wide
 from .rotation import principal, varimax
 
 
@@ -30,13 +42,14 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     Args:
         num_features: D.
         latent_dim: L, at most `largest`.
-        min_scale: floor under the standard deviations of the noise.
+        min_scale: floor under the standard deviations of the noise, as a fraction of those of the data.
         scale: their start, ``(D,)`` or ``()``.
         largest: the most factors that the model can mean.
     """
 
     nan_allowed = ("x",)
 
+    floor: Tensor  # under the noise scales, in the units of the data, of the shape of `scale`
     scale: Any  # PyroParams, which read as their constrained values
     guide_scale: Any
 
@@ -53,7 +66,8 @@ class FactorModel(InformationCriteria, LatentVariableModel):
         self.num_features, self.latent_dim, self.min_scale = num_features, latent_dim, min_scale
         self.weight = nn.Parameter(torch.randn(num_features, latent_dim) / latent_dim**0.5)
         self.bias = nn.Parameter(torch.zeros(num_features))
-        self.scale = PyroParam(scale + min_scale, constraints.greater_than(min_scale))
+        self.register_buffer("floor", torch.full_like(scale, min_scale))
+        self.scale = PyroParam(scale + min_scale, AboveFloor(self))
         self.guide_weight = nn.Parameter(torch.zeros(latent_dim, num_features))
         self.guide_bias = nn.Parameter(torch.zeros(latent_dim))
         self.guide_scale = PyroParam(torch.eye(latent_dim), constraints.lower_cholesky)
@@ -116,13 +130,22 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
         r"""Noise variance ``(D,)`` or ``()`` from each feature's sum of squares and number of values, ``(D,)``."""
 
-    # Closed forms.
+    # Closed forms, in float64 whatever the parameters' number type.
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` of the observed entries, in nats, ``(N,)``."""
-        x, parts = given(data, self.bias, self.check_data)["x"], []
-        for index, rows, observed in row_groups(x, self.latent_dim):
-            parts.append((index, condition(rows, self.weight, self.bias, self.noise, observed).log_prob))
+        return self._by_groups(data, "log_prob")
+
+    def _given(self, data: Mapping[str, Tensor]) -> Tensor:
+        return given(data, wide(self.bias), self.check_data)["x"]
+
+    def _condition(self, x: Tensor, observed: Tensor | None) -> Conditional:
+        return condition(x, wide(self.weight), wide(self.bias), wide(self.noise), observed)
+
+    def _by_groups(self, data: Mapping[str, Tensor], field: str) -> Tensor:
+        """A field of :class:`Conditional` for every row, found a group of rows at a time."""
+        groups = row_groups(self._given(data), self.latent_dim)
+        parts = [(index, getattr(self._condition(rows, observed), field)) for index, rows, observed in groups]
         order = torch.cat([index for index, _ in parts]).argsort()
         return torch.cat([value for _, value in parts])[order]
 
@@ -131,9 +154,9 @@ class FactorModel(InformationCriteria, LatentVariableModel):
 
         Rows share one covariance if nothing is missing; otherwise there are ``(N, L, L)``.
         """
-        x = given(data, self.bias, self.check_data)["x"]
+        x = self._given(data)
         observed = ~x.isnan()
-        found = condition(x, self.weight, self.bias, self.noise, None if bool(observed.all()) else observed)
+        found = self._condition(x, None if bool(observed.all()) else observed)
         covariance = torch.cholesky_inverse(found.tril)
         return {"z": torch.distributions.MultivariateNormal(found.loc, covariance)}
 
@@ -148,17 +171,13 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""The factors' posterior means :math:`\mathbb E[z_n \mid x_n]` given the observed entries, ``(N, L)``."""
-        parts = []
-        for index, rows, observed in row_groups(given(data, self.bias, self.check_data)["x"], self.latent_dim):
-            parts.append((index, condition(rows, self.weight, self.bias, self.noise, observed).loc))
-        order = torch.cat([index for index, _ in parts]).argsort()
-        return torch.cat([value for _, value in parts])[order]
+        return self._by_groups(data, "loc")
 
     @torch.no_grad()
     def impute(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""`x` with each missing value replaced by its conditional mean given the row's observed ones, ``(N, D)``."""
-        x = given(data, self.bias, self.check_data)["x"]
-        return torch.where(x.isnan(), self.predict({"x": x}) @ self.weight.mT + self.bias, x)
+        x = self._given(data)
+        return torch.where(x.isnan(), self.predict({"x": x}) @ wide(self.weight).mT + wide(self.bias), x)
 
     # EM.
 
@@ -187,12 +206,20 @@ class FactorModel(InformationCriteria, LatentVariableModel):
         self._set_noise(self.pooled(squares, statistics.counts))
 
     def _set_noise(self, variance: Tensor) -> None:
-        self.scale = variance.clamp_min((1.01 * self.min_scale) ** 2).sqrt().to(self.bias.dtype)
+        self.scale = variance.clamp_min((1.01 * wide(self.floor)) ** 2).sqrt().to(self.bias.dtype)
+
+    @torch.no_grad()
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """Take the floor from the data: `min_scale` of their spread, by column or of all, as the noise has it."""
+        x = batch["x"]
+        counts = (~x.isnan()).sum(0)
+        follow(self, x, self.pooled(column_spread(x).square() * counts, counts).sqrt())
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start near the principal axes of the data (in units of :meth:`pooled` noise), with the exact guide."""
-        x = batch["x"].to(self.weight.dtype)
+        self.prepare(batch)
+        x = wide(batch["x"])
         observed = ~x.isnan()
         counts = observed.sum(0).to(x.dtype)
         if empty := (counts == 0).nonzero().flatten().tolist():
@@ -205,7 +232,7 @@ class FactorModel(InformationCriteria, LatentVariableModel):
         residual = torch.where(observed, x, mean) - mean
         squares = residual.square().sum(0)
         variance = self.pooled(squares, counts)
-        unit = variance.clamp_min((1.01 * self.min_scale) ** 2).sqrt().expand(self.num_features)
+        unit = variance.sqrt().clamp_min(1.01 * wide(self.floor)).expand(self.num_features)
         values, axes, rest = principal_axes(residual / unit, self.latent_dim)
         noise = rest / max(1, self.num_features - self.latent_dim)
         generator = torch.Generator().manual_seed(seed)

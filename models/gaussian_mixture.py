@@ -13,15 +13,17 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from pyro.ops.indexing import Vindex
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from .checks import check_choice, check_features, check_positive
 from .cholesky import FlooredCholesky
 from .clustering import kmeans
+from .column_spread import column_spread, or_one
 from .covariances import from_scale, precision_from_scale
+from .floors import AboveFloor, follow
 from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
 from .given import given
 from .mixture import Mixture
+from .precision import wide
 from .takes_data import takes_data
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
@@ -53,8 +55,9 @@ class GaussianMixture(Mixture):
         num_components: C.
         num_features: D.
         covariance: ``"full"``, ``"tied"`` (one for all), ``"diagonal"`` or ``"spherical"``; kept as `covariance_type`.
-        min_scale: floor under every standard deviation, in every direction for EM (under the Cholesky diagonal for
-            SVI), in the units of `x`: no component can shrink onto one datum, and a constant column does no harm.
+        min_scale: floor under every standard deviation, as a fraction of the column's spread in all the data that are
+            fitted: no component can shrink onto one datum, and a constant column, which keeps its units, does no harm.
+            EM has it in every direction, SVI under the Cholesky diagonal. Raise it where components chase single rows.
 
     Raises:
         ValueError: a size is not positive, `covariance` is unknown; `check_data` finds the wrong columns or fewer rows
@@ -71,23 +74,25 @@ class GaussianMixture(Mixture):
 
     scale_tril: Any  # PyroParams, which read as their constrained values
     scale: Any
+    floor: Tensor  # under the standard deviations, in the units of the data: (D,), or () if spherical
 
     def __init__(
-        self, num_components: int, num_features: int, covariance: str = "full", min_scale: float = 1e-3
+        self, num_components: int, num_features: int, covariance: str = "full", min_scale: float = 1e-6
     ) -> None:
         super().__init__(num_components, num_features)
         check_positive("min_scale", min_scale)
         check_choice("covariance", covariance, _COVARIANCES)
         self.covariance_type, self.min_scale = covariance, min_scale
         self.means = nn.Parameter(torch.randn(num_components, num_features))
+        self.register_buffer("floor", torch.full(() if covariance == "spherical" else (num_features,), min_scale))
         if covariance in ("full", "tied"):
             start = (1.0 + min_scale) * torch.eye(num_features)
             if covariance == "full":
                 start = start.repeat(num_components, 1, 1)
-            self.scale_tril = PyroParam(start, FlooredCholesky(min_scale))
+            self.scale_tril = PyroParam(start, FlooredCholesky(self))
         else:
             shape = (num_components, num_features) if covariance == "diagonal" else (num_components,)
-            self.scale = PyroParam(torch.full(shape, 1.0 + min_scale), constraints.greater_than(min_scale))
+            self.scale = PyroParam(torch.full(shape, 1.0 + min_scale), AboveFloor(self))
 
     @takes_data(cast=False)
     def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
@@ -105,9 +110,9 @@ class GaussianMixture(Mixture):
         if x is not None:
             check_features("x", x, self.num_features)
 
-    @takes_data
+    @takes_data(cast=False)
     def component_log_prob(self, x: Tensor) -> Tensor:
-        return log_densities(x, self.means, self._scales())
+        return log_densities(x, self.means.to(x.dtype), self._scales().to(x.dtype))
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
         """The components' expected moments, and the log likelihood of all the data, ``()``."""
@@ -119,15 +124,22 @@ class GaussianMixture(Mixture):
         weights, means, covariance = maximise(statistics, self.means, self._scales())
         self.weights = weights
         self.means.copy_(means)
-        floor = 1.01 * self.min_scale
         if self.covariance_type in ("full", "tied"):
-            spread = total_variance(weights, means, covariance)
             shared = covariance if self.covariance_type == "full" else (weights[:, None, None] * covariance).sum(0)
-            self.scale_tril = floored(shared, floor, spread)
-        elif self.covariance_type == "diagonal":
-            self.scale = covariance.clamp_min(floor**2).sqrt()
+            floor = 1.01 * self.floor
+            self.scale_tril = floored(shared, floor, total_variance(weights, means, covariance, floor))
         else:
-            self.scale = covariance.mean(-1).clamp_min(floor**2).sqrt()
+            variance = covariance if self.covariance_type == "diagonal" else covariance.mean(-1)
+            self.scale = variance.clamp_min((1.01 * self.floor) ** 2).sqrt()
+
+    @torch.no_grad()
+    def prepare(self, batch: Mapping[str, Tensor]) -> None:
+        """Take the floor from the data: `min_scale` of each column's spread, or of that of all, if spherical."""
+        follow(self, batch["x"], self._spread(batch["x"]))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        spread = column_spread(x)
+        return spread.square().mean().sqrt() if self.covariance_type == "spherical" else spread
 
     def _scales(self) -> Tensor:
         """Each component's Cholesky factor ``(C, D, D)``, or standard deviations ``(C, D)``."""
@@ -156,26 +168,28 @@ class GaussianMixture(Mixture):
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start at a k-means clustering of the data, with each cluster's covariance (at least 0.1 of the pooled)."""
-        x = batch["x"].to(self.means.dtype)
-        centres, rows, cluster = kmeans(x, self.num_components, seed)
-        counts = torch.bincount(cluster, minlength=self.num_components).to(x.dtype)
+        """Start at a k-means clustering of the data in units of their spread, with each cluster's covariance."""
+        self.prepare(batch)
+        unit = or_one(self._spread(batch["x"]))
+        centres, rows, cluster = kmeans(batch["x"], self.num_components, seed, unit=unit)
+        counts = torch.bincount(cluster, minlength=self.num_components).to(rows.dtype)
         self.means.copy_(centres)
-        self.weights = (counts + 1) / (counts + 1).sum()
+        self.weights = ((counts + 1) / (counts + 1).sum()).to(self.weights.dtype)
         residual = rows - centres[cluster]
         # Deviations around the centres, pooled; then each cluster's own, shrunk to the pooled by D + 1 pseudo-rows.
-        floor = (1.01 * self.min_scale) ** 2
-        pooled = residual.square().mean(0).clamp_min(1e-2 * rows.var(0, correction=0)).clamp_min(floor)
+        floor = (1.01 * wide(self.floor)) ** 2
+        pooled = residual.square().mean(0).clamp_min(1e-2 * wide(unit) ** 2).clamp_min(floor)
         prior_rows = self.num_features + 1
         total = (counts + prior_rows)[:, None]
         if self.covariance_type in ("diagonal", "spherical"):
             squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
             variance = ((squares + prior_rows * pooled) / total).clamp_min(floor)
-            self.scale = (variance if self.covariance_type == "diagonal" else variance.mean(1)).sqrt()
+            variance = variance if self.covariance_type == "diagonal" else variance.mean(1)
+            self.scale = variance.sqrt().to(self.means.dtype)
             return
         outer = torch.stack([residual[cluster == k].mT @ residual[cluster == k] for k in range(self.num_components)])
         if self.covariance_type == "tied":
             scatter = (outer.sum(0) + prior_rows * torch.diag(pooled)) / (len(rows) + prior_rows)
         else:
             scatter = (outer + prior_rows * torch.diag(pooled)) / total[:, :, None]
-        self.scale_tril = floored(scatter, 1.01 * self.min_scale)
+        self.scale_tril = floored(scatter, 1.01 * wide(self.floor)).to(self.means.dtype)

@@ -80,20 +80,14 @@ def _constant(scale: Tensor) -> Tensor:
 def _whitened(x: Tensor, means: Tensor, scale: Tensor) -> Iterator[Tensor]:
     r""":math:`y_{nk} = L_k^{-1} (x_n - \mu_k)` of some rows at a time, ``(C, n, D)``."""
     num_components, num_features = means.shape
-    origin = means.mean(0)
-    means = means - origin
     if scale.dim() == 3:
         eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
         whiten = torch.linalg.solve_triangular(scale, eye, upper=False).mT
-        offset = -(means.unsqueeze(1) @ whiten)
     else:
-        whiten, offset = scale.reciprocal().unsqueeze(1), -(means / scale).unsqueeze(1)
+        whiten = scale.reciprocal().unsqueeze(1)
     for part in x.split(max(256, _CHUNK // (num_components * num_features))):
-        part = part - origin
-        if scale.dim() == 3:
-            yield torch.baddbmm(offset, part.expand(num_components, *part.shape), whiten)
-        else:
-            yield torch.addcmul(offset, part, whiten)
+        centred = part - means.unsqueeze(1)
+        yield torch.bmm(centred, whiten) if scale.dim() == 3 else centred * whiten
 
 
 def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,40 +116,52 @@ def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Te
     return weights, means + scale * average, scale.square() * spread
 
 
-def total_variance(weights: Tensor, means: Tensor, covariance: Tensor) -> Tensor:
-    r"""The trace of :math:`\sum_k \pi_k (\Sigma_k + (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top)`, ``()``.
+def total_variance(weights: Tensor, means: Tensor, covariance: Tensor, unit: Tensor) -> Tensor:
+    r"""The trace of :math:`\sum_k \pi_k (\Sigma_k + (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top)`, ``()``, each column in
+    its `unit`, ``(D,)``.
 
     After an M step it is that of the data, whatever the responsibilities were. Arguments as :func:`maximise` has them.
     """
     own = covariance.diagonal(dim1=-2, dim2=-1) if covariance.dim() == 3 else covariance
-    return (weights[:, None] * (own + (means - weights @ means).square())).sum()
+    return (weights[:, None] * (own + (means - weights @ means).square()) / unit.square()).sum()
 
 
-def floored(covariance: Tensor, smallest: float, spread: Tensor | None = None) -> Tensor:
-    r"""Cholesky factors ``(…, D, D)`` of covariances whose standard deviations are at least `smallest` in every
-    direction.
+def floored(covariance: Tensor, floor: Tensor, total: Tensor | None = None) -> Tensor:
+    r"""Cholesky factors ``(…, D, D)`` of covariances :math:`\Sigma \succeq \operatorname{diag}(f)^2`.
 
-    Raising the eigenvalues that are smaller is the maximum of the likelihood under that constraint, so EM with it is
-    still monotone. A covariance that is singular in its dtype (collinear columns) has a higher floor,
-    :math:`\max(10, D)\,\epsilon` times `spread`; one that stays the same from step to step keeps EM monotone.
+    Raising the eigenvalues of :math:`F^{-1} \Sigma F^{-1}` that are below one is the maximum of the likelihood under
+    that constraint, so EM with it is still monotone; with floors that follow the columns it is the same in all their
+    units. A covariance whose correlations are singular in its dtype (collinear columns) has a higher floor, if it is
+    so large that rounding is above this one: :math:`\max(10, D) \epsilon` times `total`, which stays the same from
+    step to step, so that EM stays monotone.
 
     Args:
-        covariance: ``(…, D, D)``.
-        smallest: in units of a standard deviation.
-        spread: a variance of the data, ``()``; None takes the largest eigenvalue of all the covariances.
+        covariance: :math:`\Sigma`, ``(…, D, D)``.
+        floor: f, under the standard deviations, ``(D,)``.
+        total: the :func:`total_variance` in units of f; None takes the largest eigenvalue of all the covariances.
     """
-    values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
-    rounding = max(10, values.shape[-1]) * torch.finfo(values.dtype).eps
+    scaled = covariance / (floor * floor.unsqueeze(-1))
+    scaled = 0.5 * (scaled + scaled.mT)
+    features = scaled.shape[-1]
+    rounding = max(10, features) * torch.finfo(scaled.dtype).eps
+    variances = scaled.diagonal(dim1=-2, dim2=-1)
+    deviations = variances.clamp_min(1.0).sqrt()
+    correlation = scaled / (deviations.unsqueeze(-1) * deviations.unsqueeze(-2))
+    least = torch.linalg.eigvalsh(correlation)[..., :1]
+    # the smallest eigenvalue of what is scaled is at least this one times the smallest variance
+    singular = least < rounding
+    if not bool((singular | (least * variances.amin(-1, keepdim=True) < 1.0)).any()):
+        return (floor * deviations).unsqueeze(-1) * torch.linalg.cholesky(correlation)
+    values, vectors = torch.linalg.eigh(scaled)
     largest = values[..., -1:]
-    singular = values[..., :1] < rounding * largest
-    floor = torch.where(singular, rounding * torch.maximum(largest.amax() if spread is None else spread, largest), 0.0)
-    floor = floor.clamp_min(smallest**2)
-    low = values < floor
-    if not bool(low.any()):
-        return torch.linalg.cholesky(covariance)
+    singular = singular & (rounding * largest > 1.0)
+    largest = torch.maximum(largest.amax() if total is None else total, largest)
+    lowest = torch.where(singular, rounding * largest, 1.0)
+    low = values < lowest
     # Of the root, not of the product, which may be singular in this dtype.
-    root = torch.linalg.qr(torch.maximum(values, floor).sqrt().unsqueeze(-1) * vectors.mT, mode="r").R
+    root = torch.linalg.qr(torch.maximum(values, lowest).sqrt().unsqueeze(-1) * vectors.mT, mode="r").R
     lifted = root.mT * root.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     low = low.any(-1)[..., None, None]
-    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    return torch.where(low, lifted.tril(), torch.linalg.cholesky(torch.where(low, eye, covariance)))
+    eye = torch.eye(features, dtype=covariance.dtype, device=covariance.device)
+    healthy = deviations.unsqueeze(-1) * torch.linalg.cholesky(torch.where(low, eye, correlation))
+    return floor.unsqueeze(-1) * torch.where(low, lifted.tril(), healthy)

@@ -17,7 +17,9 @@ from torch.distributions import constraints
 from .base import LatentVariableModel
 from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
+from .column_spread import column_spread
 from .covariances import from_scale, precision_from_scale
+from .floors import AboveFloor, follow
 from .gaussian_moments import floored, maximise, total_variance
 from .given import as_tensor, given
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
@@ -27,6 +29,7 @@ from .hmm.counts import HiddenMarkovStatistics, shares
 from .hmm.padding import blank, real_steps
 from .hmm.start import categorical_start, gaussian_start, segment_start
 from .information_criteria import InformationCriteria
+from .precision import wide
 from .takes_data import takes_data
 
 
@@ -87,6 +90,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     scale: Any
     scale_tril: Any
     probs: Any
+    floor: Tensor  # under the standard deviations, in the units of the data, (D,)
     _known: frozenset[str] = frozenset()
 
     def __init__(
@@ -95,7 +99,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         num_features: int | None = None,
         num_categories: int | None = None,
         covariance: str = "diagonal",
-        min_scale: float = 1e-3,
+        min_scale: float = 1e-6,
         num_steps: int = 100,
     ) -> None:
         super().__init__()
@@ -119,13 +123,14 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
             self.probs = PyroParam(rough / rough.sum(-1, keepdim=True), constraints.simplex)
             return
         self.means = nn.Parameter(torch.randn(num_states, num_features))  # type: ignore[arg-type]
+        self.register_buffer("floor", torch.full((num_features,), min_scale))  # type: ignore[arg-type]
         start = 1.0 + min_scale
         if covariance == "full":
             eye = start * torch.eye(num_features)  # type: ignore[arg-type]
-            self.scale_tril = PyroParam(eye.repeat(num_states, 1, 1), FlooredCholesky(min_scale))
+            self.scale_tril = PyroParam(eye.repeat(num_states, 1, 1), FlooredCholesky(self))
         else:
             each = torch.full((num_states, num_features), start)  # type: ignore[arg-type]
-            self.scale = PyroParam(each, constraints.greater_than(min_scale))
+            self.scale = PyroParam(each, AboveFloor(self))
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -192,8 +197,13 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     def prepare(self, batch: Mapping[str, Tensor]) -> None:
         """See whether the recursions must go in logarithms: a fit's steps cannot branch on a tensor's value.
 
-        Probabilities that zeros leave no freedom, such as a first state that is known, are constants of the fit.
+        Probabilities that zeros leave no freedom, such as a first state that is known, are constants of the fit. The
+        features' spreads, of which `min_scale` is a fraction, come from the data.
         """
+        if self.num_features is not None:
+            x, lengths = batch["x"], batch.get("lengths")
+            frames = x.flatten(0, 1) if lengths is None else x[real_steps(lengths, x.shape[1])]
+            follow(self, frames, column_spread(frames))
         self._in_logs = needs_logs(self.transition)
         known = {name for name in ("initial", "transition") if are_known(getattr(self, name))}
         for name in known ^ self._known:
@@ -203,34 +213,34 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
         check_sequences(x, lengths, self.num_features, self.num_categories)
 
-    def _given(self, data: Mapping[str, Any], check: bool = True) -> tuple[Tensor, Tensor | None]:
-        """The sequences and their lengths, of any kind of data."""
-        batch = given(data, self.initial, self.check_data if check else lambda **_: None, whole=("lengths",))
-        return batch["x"], batch.get("lengths")
+    def _given(self, data: Mapping[str, Any]) -> tuple[HiddenMarkov, Tensor]:
+        """The density in float64, and the sequences, of any kind of data."""
+        batch = given(data, wide(self.initial), self.check_data, whole=("lengths",))
+        return self.marginal(batch["x"], batch.get("lengths")).wide(), batch["x"]
 
-    def _prepare(self, data: Mapping[str, Any], check: bool = True) -> tuple[HiddenMarkov, Tensor, Tensor | None]:
-        """The density, and the frames and which of them are data, time first."""
-        x, lengths = self._given(data, check)
-        marginal = self.marginal(x, lengths)
+    def _frames(self, marginal: HiddenMarkov, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The frames and which of them are data, time first."""
         inside = marginal.inside(x.shape[:1])
-        return marginal, blank(x.transpose(0, 1).contiguous(), inside), inside
+        return blank(x.transpose(0, 1).contiguous(), inside), inside
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
-        r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        x, lengths = self._given(data)
-        return self.marginal(x, lengths).log_prob(x)
+        r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``, in float64."""
+        marginal, x = self._given(data)
+        return marginal.log_prob(x)
 
     @torch.no_grad()
     def smooth(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`p(s_t = k \mid x_n)` given the whole sequence, ``(N, T, C)``; zero in the padding."""
-        marginal, frames, inside = self._prepare(data)
+        marginal, x = self._given(data)
+        frames, inside = self._frames(marginal, x)
         log_density = marginal.emission.log_prob(frames)
         return expectations(marginal.initial, marginal.transition, log_density, inside).states.transpose(0, 1)
 
     @torch.no_grad()
     def viterbi(self, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         r"""The most probable path, ``(N, T)``, -1 in the padding, and :math:`\max_s \log p(s, x_n)`, ``(N,)``."""
-        marginal, frames, inside = self._prepare(data)
+        marginal, x = self._given(data)
+        frames, inside = self._frames(marginal, x)
         log_density = marginal.emission.log_prob(frames)
         path, log_p = best_path(marginal.initial, marginal.transition, log_density, inside)
         return path.mT, log_p
@@ -277,7 +287,9 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkovStatistics, Tensor]:
         """Expected counts and moments, and the log likelihood of all sequences, ``()``."""
-        marginal, frames, inside = self._prepare(data, check=False)  # as a fit's every sweep would
+        batch = given(data, self.initial, lambda **_: None, whole=("lengths",))  # unchecked, as a fit's every step is
+        marginal = self.marginal(batch["x"], batch.get("lengths"))
+        frames, inside = self._frames(marginal, batch["x"])
         emission = marginal.emission
         found = expectations(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
         x, share = frames.flatten(0, 1), found.states.flatten(0, 1)
@@ -294,15 +306,15 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         if self.num_categories is not None:
             self.probs = shares(statistics.emission, self.probs)
             return
-        floor = 1.01 * self.min_scale
         full = self.covariance_type == "full"
         scale = self.scale_tril if full else self.scale
         weights, means, covariance = maximise(statistics.emission, self.means, scale)
         self.means.copy_(means)
         if full:
-            self.scale_tril = floored(covariance, floor, total_variance(weights, means, covariance))
+            floor = 1.01 * self.floor
+            self.scale_tril = floored(covariance, floor, total_variance(weights, means, covariance, floor))
         else:
-            self.scale = covariance.clamp_min(floor**2).sqrt()
+            self.scale = covariance.clamp_min((1.01 * self.floor) ** 2).sqrt()
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
@@ -311,6 +323,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         Zeros of `initial` and `transition` stay. Where these make the model go from left to right, the clusters are
         numbered by when they come, and codes start at the compositions of equal parts of the sequences.
         """
+        self.prepare(batch)
         x = batch["x"]
         given = batch.get("lengths")
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
@@ -323,14 +336,13 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
             self._start_chain(stay.mean(0), 0.8 * stay + 0.2 / self.num_states)
             return
         full = self.covariance_type == "full"
-        x, floor = x.to(self.means.dtype), 1.01 * self.min_scale
-        start = gaussian_start(x, lengths, self.num_states, seed, full, floor, in_time)
+        start = gaussian_start(x, lengths, self.num_states, seed, full, 1.01 * self.floor, in_time)
         self.means.copy_(start.means)
         self._start_chain(start.initial, start.transition)
         if full:
-            self.scale_tril = start.scale
+            self.scale_tril = start.scale.to(self.means.dtype)
         else:
-            self.scale = start.scale
+            self.scale = start.scale.to(self.means.dtype)
 
     def _start_chain(self, initial: Tensor, transition: Tensor) -> None:
         self.initial, self.transition = keep_zeros(initial, self.initial), keep_zeros(transition, self.transition)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from .coordinate_guide import CoordinateGuide
+from .precision import wide
 from .sparse_counts import SparseCounts
 from .topic_model import check_columns, read_documents, top_words
 
@@ -29,7 +30,7 @@ def document_factor(
     words: Tensor,
     alpha: float,
     iterations: int = 200,
-    tolerance: float | None = None,
+    tolerance: float = 1e-3,
     start: Tensor | None = None,
 ) -> Tensor:
     r"""The best :math:`q(\theta_n) = \mathrm{Dirichlet}(\gamma_n)` given the topics, ``(N, K)``, by the fixed point
@@ -43,12 +44,10 @@ def document_factor(
             word's may all be scaled alike.
         alpha: concentration of the prior.
         iterations: the most to make.
-        tolerance: stop when no document's :math:`\gamma` moves by more than this on average over topics; None for three
-            square roots of the type's resolution, 1e-3 in float32.
+        tolerance: stop when no document's :math:`\gamma` moves by more than this on average over topics, in words. The
+            bound falls short by the square of what is left.
         start: of :math:`\gamma`, ``(N, K)``; None for all topics alike.
     """
-    if tolerance is None:
-        tolerance = 3 * math.sqrt(torch.finfo(words.dtype).eps)
     num_topics = len(words)
     gamma = (alpha + counts.totals / num_topics)[:, None].expand(-1, num_topics) if start is None else start
     for step in range(iterations):
@@ -105,7 +104,7 @@ class LDACoordinates(CoordinateGuide):
         alpha: float,
         eta: float,
         iterations: int = 200,
-        tolerance: float | None = None,
+        tolerance: float = 1e-3,
     ) -> None:
         super().__init__()
         self.alpha, self.eta, self.iterations, self.tolerance = alpha, eta, iterations, tolerance
@@ -147,9 +146,8 @@ class LDACoordinates(CoordinateGuide):
         r""":math:`\gamma`, ``(N, K)``, of the documents ``(N, V)``."""
         check_columns("x", x, self.concentration.shape[1])
         # strided tensors only: as a guide, this runs inside transforms and counters that know no others
-        return document_factor(
-            SparseCounts(x, fast=False), self._words()[0], self.alpha, self.iterations, self.tolerance
-        )
+        counts = SparseCounts(x.to(self.concentration.dtype), fast=False)
+        return document_factor(counts, self._words()[0], self.alpha, self.iterations, self.tolerance)
 
     def forward(self, x: Tensor) -> None:  # type: ignore[override]
         # q(beta)
@@ -262,8 +260,8 @@ class LDACoordinates(CoordinateGuide):
 
         In single precision a sweep's rise soon drowns in the rounding of the bound, and the ascent would end on slopes.
         """
-        gamma = _double(gamma)
-        words, largest = self._words(_double(self.concentration))
+        gamma = wide(gamma)
+        words, largest = self._words(wide(self.concentration))
         logs = expected_log(gamma)
         mixed = counts.products(logs.exp(), words).clamp_min(torch.finfo(words.dtype).tiny).log()
         prior = dist.Dirichlet(torch.full_like(gamma, self.alpha), validate_args=False)
@@ -271,15 +269,10 @@ class LDACoordinates(CoordinateGuide):
         return (-divergence).index_add(0, counts.rows, counts.values * (mixed + largest[counts.columns]))
 
     def _global_divergence(self) -> Tensor:
-        concentration = _double(self.concentration)
+        concentration = wide(self.concentration)
         factor = dist.Dirichlet(concentration, validate_args=False)
         prior = dist.Dirichlet(torch.full_like(concentration, self.eta), validate_args=False)
         return kl_divergence(factor, prior).sum()
-
-
-def _double(value: Tensor) -> Tensor:
-    """In double precision, where the device has it."""
-    return value if value.device.type == "mps" else value.double()
 
 
 def _largest(values: Tensor, num: int) -> Tensor:
@@ -290,4 +283,4 @@ def _largest(values: Tensor, num: int) -> Tensor:
 
 def _ways(counts: SparseCounts) -> Tensor:
     """Sum over the documents of the log number of orders of their words."""
-    return (_double(counts.totals) + 1).lgamma().sum() - (_double(counts.values) + 1).lgamma().sum()
+    return (wide(counts.totals) + 1).lgamma().sum() - (wide(counts.values) + 1).lgamma().sum()

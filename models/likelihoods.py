@@ -14,6 +14,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from .checks import check_choice, check_positive, check_shape, check_size
+from .column_spread import or_one
 
 
 class Likelihood(nn.Module, abc.ABC):
@@ -110,7 +111,7 @@ class Gaussian(Likelihood):
         data_shape: event shape of one datum.
         scale: :math:`\sigma`, in the units of `x`; the start of a learned one.
         learn: whether each feature's scale is a parameter, or all are fixed at `scale`.
-        min_scale: floor under a learned scale.
+        min_scale: floor under a learned scale, as a fraction of the entry's own standard deviation in the data.
 
     Raises:
         ValueError: `scale` is not positive; `initialize` finds entries that are the same in all rows, where the density
@@ -126,11 +127,16 @@ class Gaussian(Likelihood):
         self.fixed_scale = None if learn else float(scale)
         if learn:
             self.log_scale = nn.Parameter(torch.full(self.data_shape, math.log(scale)))
+            self.register_buffer("spread", torch.ones(self.data_shape))
+
+    spread: Tensor
 
     @property
     def scale(self) -> Tensor | float:
         r""":math:`\sigma`: ``(*data_shape)`` if learned, else a number."""
-        return self.log_scale.exp() + self.min_scale if self.fixed_scale is None else self.fixed_scale
+        if self.fixed_scale is not None:
+            return self.fixed_scale
+        return self.log_scale.exp() + self.min_scale * self.spread
 
     def forward(self, output: Tensor) -> TorchDistributionMixin:
         scale = self.scale if self.fixed_scale is None else output.new_full((), self.fixed_scale)
@@ -144,7 +150,8 @@ class Gaussian(Likelihood):
         if self.fixed_scale is None:
             if len(x) > 1:
                 _refuse_constant(x)
-            self.log_scale.copy_(x.std(0, correction=0).clamp_min(self.min_scale).log())
+            self.spread.copy_(or_one(x.std(0, correction=0)))
+            self.log_scale.copy_(self.spread.log())
 
 
 def _refuse_constant(x: Tensor) -> None:

@@ -19,6 +19,7 @@ from .base import LatentVariableModel
 from .checks import check_choice, check_features, check_positive, check_size
 from .factor_algebra import condition, posterior_map
 from .given import given
+from .precision import wide
 
 
 class LinearGaussian(LatentVariableModel):
@@ -112,21 +113,22 @@ class LinearGaussian(LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        return condition(given(data, self.bias, self.check_data)["x"], self.weight, self.bias, self._noise).log_prob
+        x = given(data, wide(self.bias), self.check_data)["x"]
+        return condition(x, wide(self.weight), wide(self.bias), self._noise).log_prob
 
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
         r"""Exact :math:`p(z_n \mid x_n)`, batch shape ``(N,)``."""
         weight, bias, covariance = self._posterior_map()
-        return {"z": MultivariateNormal(given(data, self.bias, self.check_data)["x"] @ weight.mT + bias, covariance)}
+        return {"z": MultivariateNormal(given(data, weight, self.check_data)["x"] @ weight.mT + bias, covariance)}
 
     def _posterior_map(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A, c and S of the exact posterior."""
-        weight, covariance = posterior_map(self.weight, self._noise)
-        return weight, -weight @ self.bias, covariance
+        """A, c and S of the exact posterior, in float64."""
+        weight, covariance = posterior_map(wide(self.weight), self._noise)
+        return weight, -weight @ wide(self.bias), covariance
 
     @property
     def _noise(self) -> Tensor:
-        return self.scale.square().expand(self.num_features)  # type: ignore[no-any-return]
+        return wide(self.scale).square().expand(self.num_features)
 
     @torch.no_grad()
     def set_exact_guide(self) -> None:
@@ -135,6 +137,6 @@ class LinearGaussian(LatentVariableModel):
         self.guide_weight.copy_(weight)
         self.guide_bias.copy_(bias)
         if self.posterior == "full":
-            self.guide_scale = torch.linalg.cholesky(covariance)
+            self.guide_scale = torch.linalg.cholesky(covariance).to(self.guide_weight.dtype)
         else:
-            self.guide_scale = torch.linalg.inv(covariance).diagonal().rsqrt()
+            self.guide_scale = torch.linalg.inv(covariance).diagonal().rsqrt().to(self.guide_weight.dtype)

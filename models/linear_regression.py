@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .base import LatentVariableModel
 from .checks import check_features, check_positive, check_shape, check_size
+from .precision import wide
 from .takes_data import takes_data
 
 
@@ -72,8 +73,8 @@ class BayesianLinearRegression(LatentVariableModel):
 
     @takes_data
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.MultivariateNormal]:
-        """The exact posterior of ``w``, batch shape ``()``."""
-        x, y = data["x"], data["y"]
+        """The exact posterior of ``w``, batch shape ``()``, in float64."""
+        x, y = wide(data["x"]), wide(data["y"])
         precision = x.T @ x / self.noise_scale**2
         precision = precision + torch.eye(self.num_features, dtype=x.dtype, device=x.device) / self.prior_scale**2
         mean = torch.cholesky_solve((x.T @ y)[:, None], torch.linalg.cholesky(precision))[:, 0] / self.noise_scale**2
@@ -85,7 +86,7 @@ class BayesianLinearRegression(LatentVariableModel):
 
         By Bayes' rule at the posterior mean: :math:`\log p(y, m \mid x) - \log p(m \mid x, y)`.
         """
-        x, y = data["x"], data["y"]
+        x, y = wide(data["x"]), wide(data["y"])
         posterior = self.exact_posterior(data)["w"]
         mean = posterior.loc
         log_prior = torch.distributions.Normal(torch.zeros_like(mean), self.prior_scale).log_prob(mean).sum()

@@ -20,6 +20,7 @@ from .base import LatentVariableModel
 from .checks import check_size
 from .given import given
 from .information_criteria import InformationCriteria
+from .precision import wide
 
 
 class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
@@ -28,7 +29,8 @@ class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
     .. math:: c_n \sim \mathrm{Categorical}(\pi), \quad x_n \mid c_n = k \sim p_k, \qquad
         \log p(x_n) = \log \sum_k \pi_k \, p_k(x_n).
 
-    Subclasses give a component's distribution, and its log density for all data at once.
+    Subclasses give a component's distribution, and its log density for all data at once. What is exact computes in
+    float64 and answers in it, whatever the parameters' number type.
     """
 
     weights: Any
@@ -56,14 +58,14 @@ class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
 
     @abc.abstractmethod
     def component_log_prob(self, x: Tensor) -> Tensor:
-        r""":math:`\log p(x_n \mid c_n = k)`, ``(N, C)``."""
+        r""":math:`\log p(x_n \mid c_n = k)`, ``(N, C)``, in the number type of `x` or a wider one."""
 
     def log_joint(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`\log \pi_k + \log p(x_n \mid k)`, ``(N, C)``."""
-        return self._joint(given(data, self.weights, self.check_data)["x"])
+        return self._joint(given(data, wide(self.weights), self.check_data)["x"])
 
     def _joint(self, x: Tensor) -> Tensor:
-        return self.weights.log() + self.component_log_prob(x)  # type: ignore[no-any-return]
+        return self.weights.to(x.dtype).log() + self.component_log_prob(x)  # type: ignore[no-any-return]
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .checks import check_positive, check_size
+from .count_densities import log_orders
 from .count_mixture import CountMixture, CountMoments
+from .precision import wide
 from .row_multinomial import RowMultinomial
 from .takes_data import takes_data
 
@@ -70,10 +72,11 @@ class MultinomialMixture(CountMixture):
     def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
         return RowMultinomial(self.total_count, Vindex(self.probs)[c, :])
 
-    @takes_data
+    @takes_data(cast=False)
     def component_log_prob(self, x: Tensor) -> Tensor:
-        ways = (x.sum(-1) + 1).lgamma() - (x + 1).lgamma().sum(-1)
-        return x @ self.probs.log().mT + ways.unsqueeze(-1)  # type: ignore[no-any-return]
+        probs = wide(self.probs)
+        probs = probs / probs.sum(-1, keepdim=True)  # a simplex of float32 is short of one by a rounding, T times
+        return wide(x) @ probs.log().mT + log_orders(x).unsqueeze(-1)
 
     @property
     def num_free_parameters(self) -> int:
@@ -84,7 +87,7 @@ class MultinomialMixture(CountMixture):
         totals = moments.counts.sum(-1, keepdim=True)
         shares = moments.counts / totals.clamp_min(torch.finfo(totals.dtype).tiny)
         shares = torch.where(totals > 0, shares, self.probs).clamp_min(self.min_prob)
-        self.probs = shares / shares.sum(-1, keepdim=True)
+        self.probs = (shares / shares.sum(-1, keepdim=True)).to(self.probs.dtype)
 
     @takes_data(cast=False)
     def coordinates(self, x: Tensor) -> Tensor:

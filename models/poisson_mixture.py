@@ -6,7 +6,6 @@ __all__ = ["PoissonMixture"]
 
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
@@ -15,7 +14,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .checks import check_positive
+from .count_densities import CountPoisson
 from .count_mixture import CountMixture, CountMoments
+from .precision import wide
 from .takes_data import takes_data
 
 
@@ -67,12 +68,12 @@ class PoissonMixture(CountMixture):
 
     @takes_data(cast=False)
     def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
-        return dist.Poisson(Vindex(self.rates)[c, :]).to_event(1)
+        return CountPoisson(Vindex(self.rates)[c, :]).to_event(1)
 
-    @takes_data
+    @takes_data(cast=False)
     def component_log_prob(self, x: Tensor) -> Tensor:
-        rates = self.rates
-        return x @ rates.log().mT - rates.sum(-1) - (x + 1).lgamma().sum(-1, keepdim=True)  # type: ignore[no-any-return]
+        x, rates = wide(x), wide(self.rates)
+        return x @ rates.log().mT - rates.sum(-1) - (x + 1).lgamma().sum(-1, keepdim=True)
 
     @property
     def num_free_parameters(self) -> int:
@@ -82,7 +83,8 @@ class PoissonMixture(CountMixture):
     def set_components(self, moments: CountMoments) -> None:
         rows = moments.rows.unsqueeze(-1)
         rates = moments.counts / rows.clamp_min(torch.finfo(rows.dtype).tiny)
-        self.rates = torch.where(rows > 0, rates, self.rates).clamp_min(self.min_rate * 1.001)
+        rates = torch.where(rows > 0, rates, self.rates).clamp_min(self.min_rate * 1.001)
+        self.rates = rates.to(self.rates.dtype)
 
     @takes_data(cast=False)
     def coordinates(self, x: Tensor) -> Tensor:

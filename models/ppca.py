@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .factor_algebra import principal_axes
 from .factor_model import FactorModel
-from .given import given
+from .precision import wide
 
 
 class PPCA(FactorModel):
@@ -45,7 +45,7 @@ class PPCA(FactorModel):
     Args:
         num_features: D.
         latent_dim: L, less than D.
-        min_scale: floor under the noise scale, in the units of `x`.
+        min_scale: floor under the noise scale, as a fraction of the root mean variance of the data's columns.
 
     Raises:
         ValueError: a size or `min_scale` is not positive, or `latent_dim` is too large; `check_data` finds the wrong
@@ -62,7 +62,7 @@ class PPCA(FactorModel):
         True
     """
 
-    def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-3) -> None:
+    def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-6) -> None:
         super().__init__(num_features, latent_dim, min_scale, torch.ones(()), num_features - 1)
 
     @property
@@ -99,17 +99,18 @@ class PPCA(FactorModel):
         Raises:
             ValueError: `x` has missing values (use `EM`), the wrong columns, or too few rows.
         """
-        x = given(data, self.weight, self.check_data)["x"]
+        x = self._given(data)
         if len(x) <= max(self.latent_dim, correction):
             raise ValueError(
                 f"`x` must have more rows than `latent_dim` = {self.latent_dim}, got {len(x)}. Use fewer factors."
             )
         if bool(x.isnan().any()):
             raise ValueError("`x` has missing values, with which there is no closed form. Use EM().fit(model, data).")
+        self.prepare({"x": x})
         mean = x.mean(0)
         values, axes, rest = principal_axes(x - mean, self.latent_dim)
         stretch = len(x) / (len(x) - correction)
         self._set_noise(stretch * rest / (self.num_features - self.latent_dim))
-        self.weight.copy_(axes * (stretch * values - self.scale**2).clamp_min(0).sqrt())
+        self.weight.copy_(axes * (stretch * values - wide(self.scale) ** 2).clamp_min(0).sqrt())
         self.bias.copy_(mean)
         self.set_exact_guide()

@@ -8,13 +8,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from .count_densities import multinomial_log_mass
+from .precision import wide
+
 
 class RowMultinomial(dist.Multinomial):
     r"""As `Multinomial`, but `total_count` is only that of a draw: a row is scored with its own total.
 
     .. math:: \log p(x \mid T) = \log T! - \sum_d \log x_d! + \sum_d x_d \log \theta_d, \qquad T = \sum_d x_d.
 
-    Draws can be vectorised over particles, which torch's cannot.
+    Draws can be vectorised over particles, which torch's cannot. The log mass keeps its digits at any total, and clips
+    no probability.
     """
 
     def __init__(self, total_count: int, probs: Tensor) -> None:
@@ -22,6 +26,11 @@ class RowMultinomial(dist.Multinomial):
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> RowMultinomial:
         return RowMultinomial(self.total_count, self.probs.expand(*batch_shape, -1))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        probs = wide(self.probs)  # in float32 their sum is short of one by a rounding, which counts T times
+        log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log() - probs.sum(-1, keepdim=True).log()
+        return multinomial_log_mass(value, log_probs).to(self.probs.dtype)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WordCounts", "log_ways"]
+__all__ = ["WordCounts"]
 
 from typing import Any
 
@@ -11,12 +11,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from .count_densities import multinomial_log_mass
 from .row_multinomial import RowMultinomial
-
-
-def log_ways(x: Tensor) -> Tensor:
-    r"""Orders in which a document's words can stand: :math:`\log T! - \sum_v \log x_v!`, ``(..., V) -> (...)``."""
-    return (x.sum(-1) + 1).lgamma() - (x + 1).lgamma().sum(-1)
 
 
 class WordCounts(TorchDistribution):
@@ -43,7 +39,7 @@ class WordCounts(TorchDistribution):
         return WordCounts(self.total_count, self.log_probs.expand(*batch_shape, -1))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return log_ways(value) + (value * self.log_probs).sum(-1)
+        return multinomial_log_mass(value, self.log_probs)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         return RowMultinomial(self.total_count, self.log_probs.exp()).sample(sample_shape)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jensen.models.count_densities import log_orders
 from jensen.models.given import as_tensor
 from jensen.models.lda_coordinates import document_factor
 from jensen.models.sparse_counts import SparseCounts, dense
 from jensen.models.topic_model import read_documents
-from jensen.models.word_counts import log_ways
 
 from ..errors import ConfigurationError, DataError
 from .elbo_terms import elbo_terms
@@ -242,5 +242,5 @@ def bound_perplexity(fit: Any, data: Any = None, *, seed: int = 0, num_particles
     x = torch.as_tensor(dense(x), dtype=torch.get_default_dtype())
     _check_words(x)
     tokens = float(x.sum())
-    value = math.exp(-(bound.value - float(log_ways(x).sum())) / tokens)
+    value = math.exp(-(bound.value - float(log_orders(x).sum())) / tokens)
     return Estimate(value, value * bound.stderr / tokens, 1, {"bound": bound.value, "tokens": tokens})

@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ..precision import wide
 from .emissions import Emission
 from .evidence import log_evidence
 from .padding import blank, real_steps
@@ -61,6 +62,11 @@ class HiddenMarkov(TorchDistribution):
         )
         new._batch_shape = torch.Size(batch_shape)
         return new
+
+    def wide(self) -> HiddenMarkov:
+        """The same in float64."""
+        exact = wide(self.initial), wide(self.transition), self.emission.wide()
+        return HiddenMarkov(*exact, self.steps, self.lengths, self.in_logs).expand(self.batch_shape)
 
     def inside(self, shape: torch.Size) -> Tensor | None:
         """Which steps are data rather than padding, time first, ``(T, N)``, for a batch of this shape."""

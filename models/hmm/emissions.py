@@ -7,13 +7,14 @@ __all__ = ["CategoricalEmission", "Emission", "GaussianEmission"]
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..gaussian_moments import Moments
+from ..precision import wide
 
 
 class Emission(abc.ABC):
@@ -30,6 +31,10 @@ class Emission(abc.ABC):
     @abc.abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         r""":math:`\log p(x \mid k)`, ``(…, C)``, for frames ``(…, *frame_shape)``."""
+
+    @abc.abstractmethod
+    def wide(self) -> Self:
+        """The same in float64."""
 
     @abc.abstractmethod
     def draw(self, states: Tensor) -> Tensor:
@@ -76,6 +81,9 @@ class GaussianEmission(Emission):
             distances.append(y.square().sum(-1))
         return constant - 0.5 * torch.stack(distances, -1)
 
+    def wide(self) -> GaussianEmission:
+        return GaussianEmission(wide(self.means), wide(self.scale))
+
     def draw(self, states: Tensor) -> Tensor:
         noise = torch.randn(*states.shape, *self.frame_shape, dtype=self.means.dtype, device=self.means.device)
         if self.scale.dim() == 2:
@@ -119,6 +127,9 @@ class CategoricalEmission(Emission):
         possible = self.probs > 0
         logs = torch.where(possible, torch.where(possible, self.probs, 1.0).log(), -math.inf)
         return logs.mT[x.long()]
+
+    def wide(self) -> CategoricalEmission:
+        return CategoricalEmission(wide(self.probs))
 
     def draw(self, states: Tensor) -> Tensor:
         chosen = self.probs[states]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ..clustering import kmeans
+from ..column_spread import column_spread, or_one
 from ..gaussian_moments import floored
+from ..precision import wide
 from .padding import real_steps
 
 _WINDOWS, _WIDTH = 5_000, 15
@@ -27,9 +29,15 @@ class GaussianStart:
 
 
 def gaussian_start(
-    x: Tensor, lengths: Tensor, num_states: int, seed: int, full: bool, floor: float, in_time: bool = False
+    x: Tensor,
+    lengths: Tensor,
+    num_states: int,
+    seed: int,
+    full: bool,
+    floor: Tensor,
+    in_time: bool = False,
 ) -> GaussianStart:
-    r"""Clusters of the frames by k-means, and how often one follows another, plus one.
+    r"""Clusters of the frames by k-means in units of their spread, and how often one follows another, plus one.
 
     Each cluster's covariance is shrunk to the pooled one by D + 1 pseudo-frames.
 
@@ -38,18 +46,20 @@ def gaussian_start(
         num_states: C.
         seed: of the clustering.
         full: whether covariances are full.
-        floor: under every standard deviation.
+        floor: under every standard deviation, ``(D,)``.
         in_time: whether to number the clusters by when in a sequence their frames come, on average.
     """
     inside = real_steps(lengths, x.shape[1])
-    centres, rows, cluster = kmeans(x[inside], num_states, seed)
+    spread, floor = wide(or_one(column_spread(x[inside]))), wide(floor)
+    centres, rows, cluster = kmeans(x[inside], num_states, seed, unit=spread)
     if in_time:
-        when = _means(_place(lengths, x.shape[1])[inside].to(x.dtype), _nearest(x, centres)[inside], num_states)
+        place, cluster_of = _place(lengths, x.shape[1])[inside], _nearest(x, centres, spread)[inside]
+        when = _means(place.to(rows.dtype), cluster_of, num_states)
         order = when.argsort()
         centres, cluster = centres[order], order.argsort()[cluster]
-    counts = torch.bincount(cluster, minlength=num_states).to(x.dtype)
+    counts = torch.bincount(cluster, minlength=num_states).to(rows.dtype)
     residual = rows - centres[cluster]
-    pooled = residual.square().mean(0).clamp_min(1e-2 * rows.var(0, correction=0)).clamp_min(floor**2)
+    pooled = residual.square().mean(0).clamp_min(1e-2 * spread**2).clamp_min(floor**2)
     prior_rows = x.shape[-1] + 1
     total = (counts + prior_rows).unsqueeze(-1)
     if full:
@@ -58,16 +68,16 @@ def gaussian_start(
     else:
         squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
         scale = ((squares + prior_rows * pooled) / total).sqrt().clamp_min(floor)
-    label = _nearest(x, centres)
+    label = _nearest(x, centres, spread)
     pairs = (label[:, :-1] * num_states + label[:, 1:])[inside[:, 1:]]
-    follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(x.dtype) + 1
-    first = torch.bincount(label[:, 0][lengths > 0], minlength=num_states).to(x.dtype) + 1
+    follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(rows.dtype) + 1
+    first = torch.bincount(label[:, 0][lengths > 0], minlength=num_states).to(rows.dtype) + 1
     return GaussianStart(centres, scale, first / first.sum(), follows / follows.sum(-1, keepdim=True))
 
 
-def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+def _nearest(x: Tensor, centres: Tensor, spread: Tensor) -> Tensor:
     """The cluster of every frame, ``(N, T)``; any in the padding."""
-    distances = torch.stack([torch.linalg.vector_norm(x - centre, dim=-1) for centre in centres], -1)
+    distances = torch.stack([torch.linalg.vector_norm((x - centre) / spread, dim=-1) for centre in centres], -1)
     return distances.nan_to_num(0.0).argmin(-1)
 
 

@@ -281,12 +281,24 @@ def test_the_optimum_of_ppca_in_float32_has_the_small_eigenvalues() -> None:
         assert model.noise[0].item() == pytest.approx(spectrum[2:].sum().item() / 8, rel=5e-3)
 
 
-def test_factors_that_float32_cannot_tell_apart_are_named() -> None:
-    model = FactorAnalysis(3, 2, min_scale=1e-6)
+def test_factors_that_float32_cannot_tell_apart_are_answered_for_in_float64() -> None:
+    model = FactorAnalysis(3, 2)
     model.weight.data.copy_(1e3 * torch.ones(3, 2))
-    model.scale = torch.full((3,), 1e-4)
+    model.scale = torch.full((3,), 1e-2)
+    x = 1e3 * torch.randn(5, 1).expand(5, 3)
+    covariance = (model.weight @ model.weight.mT).detach().double() + 1e-4 * torch.eye(3).double()
+    expected = torch.distributions.MultivariateNormal(torch.zeros(3).double(), covariance).log_prob(x.double())
+    found = model.log_evidence({"x": x}).detach()
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-4)  # of noise that float32 rounds
+
+
+def test_factors_that_no_number_type_can_tell_apart_are_named() -> None:
+    model = FactorAnalysis(3, 2)
+    model.weight.data.copy_(1e7 * torch.ones(3, 2))
+    model.scale = torch.full((3,), 1e-5)
     for call in (model.log_evidence, model.predict):
-        with pytest.raises(ValueError, match=r"not positive definite .*in float32\. Standardise.*=torch\.float64"):
+        with pytest.raises(ValueError, match=r"not positive definite .*in float64\. Standardise.*use fewer factors"):
             call({"x": torch.randn(5, 3)})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
@@ -13,7 +15,7 @@ from jensen.models.clustering import kmeans
 
 def test_floored_cholesky_round_trip():
     torch.manual_seed(0)
-    constraint = FlooredCholesky(0.2)
+    constraint = FlooredCholesky(SimpleNamespace(floor=0.2))
     factor = transform_to(constraint)(torch.randn(3, 4, 4).double())
     assert constraint.check(factor).all()
     assert (factor.diagonal(dim1=-2, dim2=-1) > 0.2).all()

@@ -8,9 +8,11 @@ from .errors import ConfigurationError
 from .plain_state import GENERATORS, Place, restore
 from .progress import Callback, Progress
 from .step.engine import Engine
-from .step.tracing import python_state
+from .step.tracing import python_state, warn_set_by_hand
 
 __all__ = ["Callbacks"]
+
+_TRACED_AGAIN = 2  # times that what a callback changes is worth a new trace
 
 
 class Callbacks:
@@ -27,6 +29,7 @@ class Callbacks:
     def __init__(self, callbacks: tuple[Callback, ...], engine: Engine) -> None:
         self.callbacks, self.engine = callbacks, engine
         self._set: dict[str, Place] = {}
+        self._changes = 0
 
     def __call__(self, progress: Progress) -> bool:
         """Call all of them on the pair that holds the present parameters; whether one asks to stop.
@@ -41,7 +44,7 @@ class Callbacks:
         names = [name for name in after.changed(before, tensors=True) if name not in GENERATORS]
         self._set.update({name: after.places[name] for name in names if name in after.places})
         if names:
-            engine.changed_by_hand(names[0])
+            self._trace_again(names[0])
         changed = engine.function.changed_since(held)
         if engine.update.average is not None and (parameters := [n for n in changed if n in engine.function.names]):
             raise ConfigurationError(
@@ -53,6 +56,15 @@ class Callbacks:
             present = state.parameters if engine.update.average is not None else engine.function.initial()
             engine.state = state.with_tensors([*present, *state.optimizer, *state.average, *buffers]).clone()
         return any(answer is True for answer in answers)
+
+    def _trace_again(self, name: str) -> None:
+        """The program reads other values than its trace holds: trace it anew, or not at all if that happens often."""
+        self._changes += 1
+        if self.engine.backend == "eager" and self.engine.prepared:
+            return
+        self.engine.leave_traces(again=self._changes <= _TRACED_AGAIN)
+        if self._changes > _TRACED_AGAIN:
+            warn_set_by_hand(name)
 
     def values(self) -> dict[str, Any]:
         """Python values that runs or callbacks have changed, by path, as far as a checkpoint can hold them."""

@@ -53,6 +53,14 @@ class Place:
             setattr(self.owner, self.key, value)
 
 
+    def remove(self) -> None:
+        """There is no such value: what a class or a caller gives in its stead is seen again."""
+        if self.kind == "item":
+            del self.owner[self.key]
+        elif self.kind == "attribute":
+            delattr(self.owner, self.key)
+
+
 def restore(values: Iterable[tuple[Place, Any]]) -> None:
     """Put values back where they were."""
     for place, value in values:

@@ -212,7 +212,11 @@ class Program(nn.Module):
 
     def start_again(self) -> None:
         """Python values that each run changes are what they were before the first."""
-        restore([(place, self.at_start[name]) for name, place in self.restless.items() if name in self.at_start])
+        for name, place in self.restless.items():
+            if name in self.at_start:
+                place.set(self.at_start[name])
+            else:
+                place.remove()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

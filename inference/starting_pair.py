@@ -67,6 +67,7 @@ def starting_pair(
         guide.to(device=device, dtype=dtype)
         guide.train()
     program = Program(own, guide)
-    program.at_start = PlainState(program.roots).values | start  # before it is run
+    found = PlainState(program.roots).values  # before it is run
+    program.at_start = {name: found[name] for name in found if not name.startswith("model")} | start
     program.structure(first)  # creates the parameters of `pyro.param` statements
     return program, guide

@@ -18,10 +18,9 @@ from .callbacks import Callbacks
 from .data import Data
 from .distributed import agree, share, synchronise
 from .early_stopping import EarlyStopping, bound_on
-from .errors import ConfigurationError, NonFiniteError
+from .errors import NonFiniteError
 from .feeding import make_feed
 from .interrupts import deferred_interrupt
-from .lr_schedules import LearningRates
 from .non_finite import explain_non_finite, parameters_are_finite
 from .objectives.base import Objective
 from .observed_values import check_fed
@@ -33,16 +32,13 @@ from .progress import Callback, Progress, progress_bar
 from .recorder import Recorder
 from .run_state import RunFiles, RunState, load_state, run_identity, take_state
 from .starting_pair import as_one_batch, starting_pair
-from .step.engine import Engine
 from .step.feed import Stream
-from .step.function import StepFunction
-from .step.schedules import StepSchedules
 from .step.shard import Shard
 from .step.state import StepState
 from .step.tracing import find_restless, still_agrees
-from .step.update import Update, is_elementwise
 from .structure import kept_buffers
 from .svi import SVI
+from .svi_engine import build_engine
 from .tensorboard import tensorboard_writer
 
 __all__ = ["Outcome", "Run"]
@@ -96,35 +92,8 @@ class Run:
                 check_batch_shapes(self.program, data, first, seen, shown)
             check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
             check_fed(self.program, data, validation, feed, svi.transform, seed)
-        function = StepFunction(
-            self.program,
-            self.objective,
-            data_size=data.size,
-            transform=svi.transform,
-            precision=svi.precision,
-            flat=is_elementwise(svi.optimizer),
-            processes=1 if shard is None else shard.size,
-        )
-        if not function.names:
-            raise ConfigurationError(
-                "There is nothing to fit: neither the model nor the guide has a trainable parameter."
-            )
-        rates = LearningRates(svi.lr, svi.lr_schedule, svi.steps)
-        self.schedules = StepSchedules(self.objective, rates, svi.steps, device, dtype)
-        self.engine = Engine(
-            function,
-            Update(svi.build_optimizer, svi.lr, svi.clip_norm, svi.average),
-            feed,
-            seed=seed,
-            steps=svi.steps,
-            compile=svi.compile,
-            schedule=self.schedules,
-            scheduled_lr=rates.changes,
-            choose_threads=svi.threads is None and device.type == "cpu",
-            device=device,
-            dtype=dtype,
-            shard=shard,
-        )
+        self.engine = build_engine(svi, self.program, data, feed, seed, device, dtype, shard)
+        self.schedules = self.engine.schedule
         self.callbacks = Callbacks(callbacks, self.engine)
         self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
         self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * svi.steps))
@@ -187,7 +156,7 @@ class Run:
                 self._save(self.good, "running")
             answer = _INTERRUPT if pressed() else _STOP if self._call_back(row) else _ON
             answer = agree(self.shard, answer, self.device)
-            if logged.bit_length() != self.step.bit_length():  # seldom, for it takes a step of the program
+            if not last and logged.bit_length() != self.step.bit_length():  # seldom: it takes a step of the program
                 still_agrees(self.engine, self.step - 1)
             if not last and (answer or self.stopping.should_stop):
                 return "interrupted" if answer == _INTERRUPT else "stopped early"

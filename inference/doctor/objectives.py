@@ -129,6 +129,9 @@ def _vectorize(case: Case) -> bool | None:
     return False
 
 
+_EAGER = ", so the steps run eagerly"  # what a fit says of a program that its trace would not repeat
+
+
 def _reason(warning: Any) -> str:
     text = str(warning.message).partition("Reason: ")[2].strip()
     if any(words in text for words in ("tracing tensor", "data-dependent", "item()")):
@@ -159,6 +162,15 @@ def _trace(case: Case) -> bool | None:
             return None
     if fit.info["compile"] != "eager":
         return True
+    unfaithful = next((str(w.message) for w in caught if _EAGER in str(w.message)), None)
+    if unfaithful is not None:
+        case.warn(
+            "not-traced",
+            "",
+            f"No trace can stand for the program, so a fit runs eagerly. {unfaithful.partition(_EAGER)[0]}.",
+            "Keep what changes in a buffer (`register_buffer`), and draw with torch, without `generator=`.",
+        )
+        return False
     told = next((w for w in caught if "cannot be traced" in str(w.message)), None)
     where = str(told.message).partition("cannot be traced ")[2].partition(", so")[0] if told else ""
     case.warn(

@@ -20,13 +20,12 @@ from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
-from .tracing import trace_step, warn_set_by_hand, warn_uncompiled
+from .tracing import trace_step, warn_uncompiled
 from .update import OptimizerState, Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
-_TRACED_AGAIN = 2  # times that what a callback changes is worth a new trace
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 
 Tensors = list[torch.Tensor]
@@ -96,7 +95,6 @@ class Engine:
         self.update_graph: torch.fx.GraphModule | None = None
         self._untraceable_optimizer = False
         self.restless: list[str] = []  # paths of what a run changes in Python
-        self._set_by_hand = 0  # how often a callback has changed what the program reads
 
     @property
     def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
@@ -211,22 +209,11 @@ class Engine:
             self.backend, self.unroll = "trace", 1
         self.compile_seconds = time.perf_counter() - start
 
-    def run_eagerly(self) -> None:
-        """Leave all traces: from now on the program itself runs at every step."""
-        self.backend, self.unroll, self.prepared = "eager", 1, True
+    def leave_traces(self, again: bool = False) -> None:
+        """From now on the program itself runs at every step, or (`again`) a new trace of it, which is not compiled."""
+        self.backend, self.unroll, self.prepared = "eager", 1, not again
+        self.compile = "cudagraph" if self.device.type == "cuda" else "trace"
         self._graphs, self._block, self._captured = {}, None, None
-
-    def changed_by_hand(self, name: str) -> None:
-        """A callback has changed what the program reads: trace it anew, or run it eagerly if that happens often."""
-        self._set_by_hand += 1
-        if self.backend == "eager" and self.prepared:
-            return
-        self.run_eagerly()
-        if self._set_by_hand <= _TRACED_AGAIN:
-            self.prepared = False
-            self.compile = "cudagraph" if self.device.type == "cuda" else "trace"  # what may soon be of no use again
-        else:
-            warn_set_by_hand(name)
 
     def traced_step(self, step: int) -> tuple[StepGraph, Tensors] | None:
         """The trace that is in use for the batch size of `step`, and its inputs at the present state."""

@@ -207,6 +207,14 @@ class Untraceable(Mean):
         return super().observe(m + shift, x)
 
 
+class Counting(Mean):
+    calls = 0
+
+    def observe(self, m, x):
+        self.calls += 1
+        return super().observe(m / (1.0 + 0.01 * self.calls), x)
+
+
 class Counts(LatentVariableModel):
     def model(self, x=None):
         rate = pyro.sample("rate", dist.Gamma(2.0, 1.0))

@@ -60,6 +60,7 @@ WARNINGS = {
     "Dropout": ("hidden-noise", "x", "noise outside of `pyro.sample`", "sample it"),
     "PlainTensor": ("plain-tensor", "shift", "neither a parameter nor a buffer", "register_buffer"),
     "BuiltInSingle": ("dtype", "", "the model fails in float64", "PyroSample"),
+    "Counting": ("not-traced", "", "A run of the program changes `model.calls`", "register_buffer"),
     "Untraceable": ("not-traced", "", "reads a tensor's value", "torch.where"),
 }
 SEVERAL = {"ScaleOfZero", "LogOfNegative"}  # the same fault seen twice: the parameter, and the density

@@ -31,7 +31,7 @@ class Slope(LatentVariableModel):
     def __init__(self, kind: str = "attribute") -> None:
         super().__init__()
         self.a = nn.Parameter(torch.tensor(0.3))
-        self.kind, self.tau, self.calls = kind, 1.0, 0
+        self.kind, self.tau = kind, 1.0
         self.counts, self.counter = {"calls": 0}, itertools.count()
         self.register_buffer("steps", torch.tensor(0.0))
         self.register_buffer("floor", torch.tensor(0.0))
@@ -64,7 +64,7 @@ class Slope(LatentVariableModel):
             return 1.0 + 0.1 * self.calls
         return self.tau
 
-    total = 0
+    calls = total = 0
 
     def model(self, x: torch.Tensor | None = None) -> None:
         scale = self.scale() + self.floor

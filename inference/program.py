@@ -215,7 +215,7 @@ class Program(nn.Module):
         for name, place in self.restless.items():
             if name in self.at_start:
                 place.set(self.at_start[name])
-            else:
+            elif name.startswith(("model.", "guide.")):
                 place.remove()
 
     @contextmanager

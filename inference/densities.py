@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from pyro.distributions import Delta, MaskedDistribution
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from .double_precision import cancels, in_double
+from .findings.membership import inside
+
 __all__ = ["analytic_kl", "dimensions", "log_prob_of", "reduce_to_data"]
 
 
 def log_prob_of(node: Any, masked: bool = True) -> torch.Tensor:
-    """The unscaled log density of a trace node, over its batch shape; ``node["scored"]`` keeps the masked if known."""
+    """The unscaled log density of a trace node, over its batch shape.
+
+    Args:
+        node: the message of a sample statement. With ``node["scored"]`` its (masked) value is known; with
+            ``node["guarded"]`` the value may lie outside the support, where many a distribution returns a number of its
+            own, and the density is zero; with ``node["precise"]`` a density whose terms cancel is taken in float64.
+        masked: whether masked entries are zero.
+    """
     if masked and "scored" in node:
         known: torch.Tensor = node["scored"]
         return known
-    log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    log_prob = _precisely(node) if node.get("precise") else None
+    if log_prob is None:
+        log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    if node.get("guarded"):
+        log_prob = _inside_only(node["fn"], node["value"], log_prob)
     mask = node["mask"]
     if mask is None or mask is True or not masked:
         return log_prob
     if mask is False:
         return torch.zeros_like(log_prob)
     return torch.where(mask, log_prob, log_prob.new_zeros(()))
+
+
+def _precisely(node: Any) -> torch.Tensor | None:
+    """The log density by way of float64, in the value's own number type; None where nothing can cancel."""
+    fn, value = node["fn"], node["value"]
+    if not cancels(fn):
+        return None
+    kind = value.dtype if value.is_floating_point() else torch.get_default_dtype()
+    value = value.double() if value.is_floating_point() else value
+    log_prob: torch.Tensor = in_double(fn).log_prob(value, *node["args"], **node["kwargs"])
+    return log_prob.to(kind)
+
+
+def _inside_only(fn: Any, value: torch.Tensor, log_prob: torch.Tensor) -> torch.Tensor:
+    known = inside(fn, value)
+    if known is None:
+        return log_prob
+    good, joint = known
+    entries = max(fn.event_dim - joint, 0)
+    if entries:
+        good = good.flatten(good.dim() - entries).all(-1)
+    return torch.where(good, log_prob, log_prob.new_full((), -math.inf))
 
 
 def analytic_kl(guide_node: Any, node: Any) -> torch.Tensor | None:
@@ -36,6 +73,8 @@ def analytic_kl(guide_node: Any, node: Any) -> torch.Tensor | None:
     if _has(q, MaskedDistribution) or _has(p, MaskedDistribution):
         return None
     try:
+        if node.get("precise") and cancels(q) and cancels(p):
+            return kl_divergence(in_double(q), in_double(p)).to(guide_node["value"].dtype)
         return kl_divergence(q, p)
     except NotImplementedError:
         return None

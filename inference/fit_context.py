@@ -20,6 +20,8 @@ from .program_errors import explained
 def ready(program: Program, seed: int) -> Iterator[torch.device]:
     """Run what is inside with the pair as it was fitted, drawing from `seed`; leave everything as it was.
 
+    Densities whose terms cancel are evaluated in float64.
+
     Yields:
         The device of the pair's parameters (the default device if it has none).
     """
@@ -27,6 +29,7 @@ def ready(program: Program, seed: int) -> Iterator[torch.device]:
     floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     device = tensors[0].device if tensors else torch.get_default_device()
     modes = {module: module.training for module in program.modules()}
+    exacting = program.exacting
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
         devices = [device.index or 0] if device.type == "cuda" else []
@@ -36,11 +39,13 @@ def ready(program: Program, seed: int) -> Iterator[torch.device]:
         stack.enter_context(torch.device(device))
         try:
             program.eval()
+            program.exacting = True
             if floating:
                 torch.set_default_dtype(floating[0])
             with explained():
                 yield device
         finally:
+            program.exacting = exacting
             torch.set_default_dtype(dtype)
             for module, training in modes.items():
                 module.training = training

@@ -6,21 +6,23 @@ __all__ = ["check_fed", "check_values"]
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .data import Data, MemoryData
+from .eager_run import run_pair
 from .errors import DataError
-from .findings import PairSites, raise_first
+from .findings import Moving, PairSites, raise_first
+from .findings.finding import Use
 from .findings.membership import belongs
 from .findings.observed import check_observed, is_checked
 from .findings.support_sets import support_of, unwrapped
 from .presentation import presented
 from .program import Program
 from .step.feed import Feed, Stream
-from .structure import run_pair
 
 Batch = Mapping[str, Tensor]
 
@@ -28,7 +30,9 @@ _ROWS = 256  # looked at to learn which argument each site observes
 _CHUNK = 4096  # rows of one run, where the program itself must say what it observes
 
 
-def check_values(program: Program, data: Batch, rows: int = _ROWS, device: torch.device | None = None) -> None:
+def check_values(
+    program: Program, data: Batch, rows: int = _ROWS, *, use: Use = "fit", device: torch.device | None = None
+) -> None:
     """Check every observed value of data in memory against its support.
 
     Where a site observes an argument as it is (or a view of it) and its support is one for all rows, the argument is
@@ -38,6 +42,7 @@ def check_values(program: Program, data: Batch, rows: int = _ROWS, device: torch
         program: the bound pair.
         data: tensors keyed by the model's argument names.
         rows: as many as the pair runs on; all of them are used where it runs on no part of the data.
+        use: what the data are for.
         device: where the pair is, if the data may lie elsewhere.
 
     Raises:
@@ -47,12 +52,14 @@ def check_values(program: Program, data: Batch, rows: int = _ROWS, device: torch
     rows = min(rows, size)
     head = _rows(data, 0, rows, device)
     try:
-        nodes = _check(program, head)
+        look = _Look(program, program.structure(head).moving, use)
+        nodes = look(head)
     except DataError:
         raise
     except Exception:  # a guide with parameters for every datum, a plate of a fixed size: all or nothing
         rows, head = size, _rows(data, 0, size, device)
-        nodes = _check(program, head)
+        look = _Look(program, program.structure(head).moving, use)
+        nodes = look(head)
     if rows == size:
         return
     begin = _doubtful(nodes, head, data)
@@ -60,7 +67,7 @@ def check_values(program: Program, data: Batch, rows: int = _ROWS, device: torch
         return
     step = max(rows, _CHUNK)
     for start in _starts(size, step, begin):
-        _check(program, _rows(data, start, start + step, device), start)
+        look(_rows(data, start, start + step, device), start)
 
 
 def check_fed(program: Program, data: Data, validation: Batch | None, feed: Feed, transform: Any, seed: int) -> None:
@@ -74,31 +81,33 @@ def check_fed(program: Program, data: Data, validation: Batch | None, feed: Feed
     if isinstance(feed, Stream):
         left = data.size
 
-        def look(batch: dict[str, Tensor], step: int) -> None:
+        def see(batch: dict[str, Tensor], step: int) -> None:
             nonlocal left
             if left > 0:
                 left -= _size(batch)
                 shown = presented(transform, program.model_owner, batch, seed)
-                _check(program, shown, part=f" of batch {step}")
+                _Look(program, program.structure(shown).moving, "fit")(shown, part=f" of batch {step}")
 
-        feed.look = look
+        feed.look = see
     elif isinstance(data, MemoryData) and feed.shared is None:  # else the first batch was all there is
         check_values(program, presented(transform, program.model_owner, data.tensors, seed), feed.size(0))
     if validation is not None:
         check_values(program, validation, feed.size(0))
 
 
-def _check(program: Program, batch: Batch, first_row: int = 0, part: str = "") -> dict[str, Any]:
-    """Run the pair on a batch, raise what its observed values show, and return the observed sites."""
-    nodes = _observed_nodes(program, batch)
-    raise_first(check_observed(PairSites(nodes, {}, batch, first_row=first_row, part=part)), "fit")
-    return nodes
+@dataclass(frozen=True)
+class _Look:
+    """Run the pair on a batch, raise what its observed values show for this use, and return the observed sites."""
 
+    program: Program
+    moving: Mapping[str, Moving]
+    use: Use
 
-def _observed_nodes(program: Program, batch: Batch) -> dict[str, Any]:
-    """Pyro's messages of the model's observed sites, from one eager run at a draw of the guide."""
-    run = run_pair(program, batch)
-    return {name: node for name, node in run.model.items() if node["is_observed"]}
+    def __call__(self, batch: Batch, first_row: int = 0, part: str = "") -> dict[str, Any]:
+        nodes = {name: node for name, node in run_pair(self.program, batch).model.items() if node["is_observed"]}
+        sites = PairSites(nodes, {}, batch, moving=self.moving, first_row=first_row, part=part)
+        raise_first(check_observed(sites), self.use)
+        return nodes
 
 
 def _size(data: Batch) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .coupling import examine_coupling, few_rows
 from .errors import DataError, ModelError
-from .findings import Finding, PairSites
+from .findings import Finding, PairSites, raise_first
 from .findings.rows import check_rows
 from .findings.runs import run
 from .minibatch import DATA_PLATE
@@ -31,6 +31,7 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
         parallel: whether several processes share each batch.
     """
     structure = program.structure(batch)
+    raise_first(structure.findings, "fit")
     if not structure.select("observed"):
         raise _nothing_observed(program.model_owner, batch)
     objective.check(structure)

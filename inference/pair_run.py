@@ -15,6 +15,7 @@ from . import enumeration
 from .densities import analytic_kl as closed_form_kl
 from .densities import dimensions, log_prob_of, reduce_to_data
 from .draws import NORMAL, UNIFORM, present_draws
+from .eager_run import Substitute
 from .errors import ModelError
 from .findings.masks import mask_tensor
 from .findings.pair_sites import is_ignored
@@ -41,19 +42,6 @@ class _Annotate(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self.names and not msg["is_observed"]:
             msg["infer"] = {**msg["infer"], "enumerate": "parallel"}
-
-
-class Substitute(Messenger):
-    """Give latent sites known values; they stay latent."""
-
-    def __init__(self, values: Tensors) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"] = self.values[msg["name"]]
-            msg["done"] = True
 
 
 class PairRun:
@@ -98,7 +86,8 @@ class PairRun:
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum(first_available_dim=-1 - self.structure.max_plate_nesting))
                 stack.enter_context(_Annotate(self.guide_enumerated))
-            return poutine.trace(self.program.guide).get_trace(*self.args, **self.batch)
+            trace = poutine.trace(self.program.guide).get_trace(*self.args, **self.batch)
+        return self._marked(trace, guarded=False)
 
     def _model(self, guide_trace: Any, given: Tensors) -> Any:
         with ExitStack() as stack:
@@ -107,7 +96,16 @@ class PairRun:
             if self.model_enumerated or self.guide_enumerated:
                 stack.enter_context(poutine.enum())  # goes on after the dimensions that the guide took
                 stack.enter_context(_Annotate(self.model_enumerated))
-            return poutine.trace(self.program.model).get_trace(*self.args, **self.batch)
+            trace = poutine.trace(self.program.model).get_trace(*self.args, **self.batch)
+        return self._marked(trace, guarded=True)
+
+    def _marked(self, trace: Any, guarded: bool) -> Any:
+        """The trace, each site of it with how its density is to be evaluated; see `log_prob_of`."""
+        for name, node in trace.nodes.items():
+            if (site := self.structure.sites.get(name)) is not None:
+                node["guarded"] = guarded and site.guarded
+                node["precise"] = site.precise or self.program.exacting
+        return trace
 
     def sample(self, given: Tensors) -> Tensors:
         """Only the guide's draws: those of its sites, and what it drew outside of them (``"tape/…"``)."""
@@ -294,4 +292,7 @@ def enumerated_model(program: Program, batch: Batch, given: Tensors, names: froz
         stack.enter_context(Substitute(given))
         stack.enter_context(poutine.enum(first_available_dim=-1 - nesting))
         stack.enter_context(_EnumerateOnly(names))
-        return poutine.trace(program.model).get_trace(**batch)
+        trace = poutine.trace(program.model).get_trace(**batch)
+    for node in trace.nodes.values():
+        node["guarded"] = node["precise"] = True
+    return trace

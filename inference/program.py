@@ -16,7 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
 
-from .findings import ALL_USES, Finding, raise_first
+from .findings import ALL_USES, Finding, Moving, raise_first
 from .function_program import FunctionProgram
 from .plain_state import Place, restore
 from .program_errors import explained
@@ -46,6 +46,9 @@ class Site:
         reparameterized: whether the guide's draw carries a pathwise gradient.
         distribution, guide_distribution: class names, for reports.
         scaled: whether the program itself scales the site (`poutine.scale` or a subsampling plate).
+        guarded: whether a value may lie outside the support, which moves or is not known to hold the guide's: the
+            density is then asked for, and is zero there.
+        precise: whether its density is evaluated in float64, for its terms are large and cancel.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Site:
     distribution: str
     guide_distribution: str | None
     scaled: bool
+    guarded: bool = False
+    precise: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Structure:
         max_plate_nesting: how many batch dimensions, from the right, plates occupy.
         batch_size: size of the plate ``"data"``, or None when there is none.
         findings: what is wrong with the pair; none of them stops every use of it.
+        moving: the model's sites whose support depends on latents or parameters, and on which.
     """
 
     sites: dict[str, Site]
@@ -81,6 +87,7 @@ class Structure:
     max_plate_nesting: int
     batch_size: int | None
     findings: tuple[Finding, ...] = ()
+    moving: Mapping[str, Moving] = field(default_factory=dict)
 
     def select(self, kind: str | None = None, local: bool | None = None) -> list[Site]:
         return [
@@ -184,6 +191,7 @@ class Program(nn.Module):
         self.drawn_again = False  # whether the guide was seen to draw the same in a second run
         self.at_start: dict[str, Any] = {}  # Python values before the first run, by path
         self.restless: dict[str, Place] = {}  # Python values that each run changes, by path
+        self.exacting = False  # whether every density whose terms may cancel is evaluated in float64: in scores
 
     @property
     def model(self) -> Callable[..., Any]:

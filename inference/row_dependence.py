@@ -39,7 +39,7 @@ def given_rows(fit: Fit, data: Any) -> tuple[Tensors, bool]:
     own = data is None or is_training_data(fit, batch)
     if not own and fit.draws is None:
         fit.program.structure(batch)
-        check_values(fit.program, batch)
+        check_values(fit.program, batch, use="draw")
     return batch, own
 
 

@@ -10,6 +10,7 @@ import pyro
 import torch
 
 from .data import Data, MemoryData
+from .eager_run import kept_buffers
 from .function_program import FunctionProgram, counterparts, own_copy, with_modules
 from .guides import build_guide
 from .model_start import start_model
@@ -18,7 +19,6 @@ from .presentation import presented
 from .program import Program
 from .program_errors import explained
 from .seeding import derive_seed
-from .structure import kept_buffers
 from .svi import SVI
 
 __all__ = ["as_one_batch", "starting_pair"]

@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.subsample_messenger import _Subsample
-from torch import nn
 from torch.distributions import constraints
 
+from .double_precision import cancels, is_large
+from .eager_run import run_pair
 from .findings import PairSites, class_name, data_frames, find
-from .findings.masks import masked_and_used
-from .findings.pair_sites import is_ignored, still_points
+from .findings.supports import is_known_to_fit
+from .moving_supports import find_moving
 from .program import Batch, Program, Site, Structure
 
-__all__ = ["EagerRun", "examine_structure", "kept_buffers", "run_pair"]
-
-
-@dataclass(frozen=True)
-class EagerRun:
-    """What one eager run of a pair recorded: both programs' sites with a density, the rows of each plate in both, the
-    latents that the guide puts at the same point in every run, and those of which masked values are used."""
-
-    model: dict[str, Any]
-    guide: dict[str, Any]
-    model_rows: dict[str, torch.Tensor]
-    guide_rows: dict[str, torch.Tensor]
-    still: frozenset[str] = frozenset()
-    used_masked: tuple[str, ...] = ()
-
-
-def run_pair(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> EagerRun:
-    """Run guide and model once, eagerly and with Pyro's validation on; nothing of the pair is changed."""
-    cuda = {v.device for v in [*batch.values(), *args] if isinstance(v, torch.Tensor) and v.is_cuda}
-    validated, given = pyro.validation_enabled(True), _GivenRows()
-    with torch.random.fork_rng(devices=list(cuda)), program.environment(), validated, torch.no_grad():
-        torch.manual_seed(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            with poutine.block(hide_fn=lambda msg: msg["type"] == "sample"), kept_buffers(program):
-                guide_trace = poutine.trace(program.guide).get_trace(*args, **batch)
-                replayed = poutine.replay(given(program.model), trace=guide_trace)
-                model_trace = poutine.trace(replayed).get_trace(*args, **batch)
-                used_masked = masked_and_used(program.model, model_trace, args, batch)
-                still: frozenset[str] = frozenset()
-                if any(not is_ignored(n) and class_name(n["fn"]) == "Delta" for n in guide_trace.nodes.values()):
-                    torch.manual_seed(1)
-                    again = poutine.trace(program.guide).get_trace(*args, **batch)
-                    still = still_points(_with_density(guide_trace), _with_density(again))
-    chosen = {name: torch.as_tensor(guide_trace.nodes[name]["value"]) for name in given.rows if name in guide_trace}
-    sites = _with_density(model_trace), _with_density(guide_trace)
-    return EagerRun(*sites, given.rows, chosen, still, tuple(used_masked))
+__all__ = ["examine_structure"]
 
 
 def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
     """Run guide and model once, with Pyro's validation on, and describe their sites and what is wrong with them."""
     run = run_pair(program, batch, args)
     model_nodes, guide_nodes = run.model, run.guide
+    moving, elsewhere = find_moving(program, run, batch, args)
     pair = PairSites(
         run.model,
         run.guide,
@@ -73,6 +31,8 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
         run.guide_rows,
         still=run.still,
         used_masked=run.used_masked,
+        moving=moving,
+        elsewhere=elsewhere,
     )
     findings = find(pair)
     nodes = [*model_nodes.values(), *guide_nodes.values()]
@@ -80,44 +40,18 @@ def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()
     sites: dict[str, Site] = {}
     for name, node in model_nodes.items():
         kind = "observed" if node["is_observed"] else "latent"
-        sites[name] = _site(name, kind, node, guide_nodes.get(name))
+        guarded = name in moving or not is_known_to_fit(node, guide_nodes.get(name))
+        sites[name] = _site(name, kind, node, guide_nodes.get(name), guarded)
     for name, node in guide_nodes.items():
         if name not in model_nodes and not node["is_observed"]:
-            sites[name] = _site(name, "auxiliary", node, node)
+            sites[name] = _site(name, "auxiliary", node, node, False)
     dims = [frame.dim for node in nodes for frame in node["cond_indep_stack"] if frame.vectorized]
     order = tuple(name for name in guide_nodes if name in sites)
     nesting = -min(dims) if dims else 0
-    return Structure(sites, order, nesting, sizes.pop() if sizes else None, tuple(findings))
+    return Structure(sites, order, nesting, sizes.pop() if sizes else None, tuple(findings), moving)
 
 
-def _with_density(trace: Any) -> dict[str, Any]:
-    return {name: site for name, site in trace.nodes.items() if not is_ignored(site)}
-
-
-class _GivenRows(Messenger):
-    """Note the rows that a program gives to its plates, before a replay puts the guide's in their place."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: dict[str, torch.Tensor] = {}
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if isinstance(msg["fn"], _Subsample) and msg["value"] is not None:
-            self.rows[msg["name"]] = torch.as_tensor(msg["value"])
-
-
-@contextmanager
-def kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Running statistics of the networks are afterwards what they were."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
-
-
-def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any] | None) -> Site:
+def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any] | None, guarded: bool) -> Site:
     fn: TorchDistributionMixin = node["fn"]
     frames = node["cond_indep_stack"]
     data = data_frames(node)
@@ -149,4 +83,6 @@ def _site(name: str, kind: str, node: dict[str, Any], guide_node: dict[str, Any]
         distribution=class_name(fn),
         guide_distribution=class_name(guide_fn) if guide_fn is not None else None,
         scaled=scaled,
+        guarded=guarded,
+        precise=any(cancels(n["fn"]) and is_large(n["fn"], n["value"]) for n in (node, guide_node) if n is not None),
     )

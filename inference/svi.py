@@ -172,7 +172,8 @@ class SVI:
             The fit. After Ctrl-C (noted between two steps) it is the fit so far, with status ``"interrupted"``.
 
         Raises:
-            DataError: if the data cannot be used (empty, not finite, of the wrong kind, shape or name).
+            DataError: if the data cannot be used (empty, not finite, of the wrong kind, shape or name, or outside the
+                support of what observes them, which is looked at in all data before the first step).
             ModelError: if model and guide do not go together, or with this objective.
             ConfigurationError: if the options do not go together (a batch larger than the data, …).
             NonFiniteError: if the bound or a parameter stops being finite; the last good state is kept in `checkpoint`.

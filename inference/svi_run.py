@@ -17,6 +17,7 @@ from .batch_shapes import check_batch_shapes
 from .callbacks import Callbacks
 from .data import Data
 from .distributed import agree, share, synchronise
+from .eager_run import kept_buffers
 from .early_stopping import EarlyStopping, bound_on
 from .errors import NonFiniteError
 from .feeding import make_feed
@@ -30,13 +31,13 @@ from .program import Program
 from .program_errors import explained
 from .progress import Callback, Progress, progress_bar
 from .recorder import Recorder
+from .rounding import warn_of_rounding
 from .run_state import RunFiles, RunState, load_state, run_identity, take_state
 from .starting_pair import as_one_batch, starting_pair
 from .step.feed import Stream
 from .step.shard import Shard
 from .step.state import StepState
 from .step.tracing import find_restless, still_agrees
-from .structure import kept_buffers
 from .svi import SVI
 from .svi_engine import build_engine
 from .tensorboard import tensorboard_writer
@@ -92,6 +93,7 @@ class Run:
                 check_batch_shapes(self.program, data, first, seen, shown)
             check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
             check_fed(self.program, data, validation, feed, svi.transform, seed)
+            warn_of_rounding(self.program, self.objective, seen)
         self.engine = build_engine(svi, self.program, data, feed, seed, device, dtype, shard)
         self.schedules = self.engine.schedule
         self.callbacks = Callbacks(callbacks, self.engine)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .findings.masses import above_zero
 from .noise import Noise, NoiseLayout
 from .particles import map_particles
 from .program import Batch, Program, Structure
@@ -185,9 +186,22 @@ def evaluate(
                 noise = noise.after(*run.noise_used)
         out = map_particles(program, run.score, num_particles, noise, given)
     sites, draws = run.unpack(out, num_particles)
+    if program.exacting:
+        _check_masses(sites, structure)
     weight = batch.get(getattr(program.model_owner, "row_weight", None) or "")
     return Terms(sites, draws, structure, num_particles, run.scale, share, hooks, weight)
 
 
 def _cuda_devices(batch: Batch) -> list[int]:
     return sorted({v.device.index or 0 for v in batch.values() if isinstance(v, torch.Tensor) and v.is_cuda})
+
+
+def _check_masses(sites: dict[str, SiteTerms], structure: Structure) -> None:
+    """Raise a ModelError if a discrete observed site has a log mass above 0."""
+    for name, terms in sites.items():
+        site = structure.sites.get(name)
+        if terms.kind != "observed" or terms.log_p is None or site is None or not site.support.is_discrete:
+            continue
+        finding = above_zero(name, site.distribution, terms.log_p)
+        if finding is not None:
+            raise finding.error()

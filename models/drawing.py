@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -32,7 +33,11 @@ def ambient(batch: Mapping[str, Any], parameters: Iterable[Tensor] = ()) -> Iter
 
 
 class _DataSize(Messenger):
-    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asked for."""
+    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asked for.
+
+    Raises:
+        ValueError: a latent has an improper prior, from which nothing can be drawn.
+    """
 
     def __init__(self, num: int) -> None:
         super().__init__()
@@ -42,6 +47,11 @@ class _DataSize(Messenger):
         if msg["name"] == "data" and site_is_subsample(msg):
             msg["value"] = torch.arange(self.num)
             msg["done"] = True
+        elif isinstance(msg["fn"], ImproperUniform) and msg["value"] is None:
+            raise ValueError(
+                f"`{msg['name']}` has an improper prior (ImproperUniform), from which nothing can be drawn. Give it a "
+                f"proper one, or draw from a fit."
+            )
 
 
 def draw_data(

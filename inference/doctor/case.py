@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from ..findings import Finding, PairSites, in_data_plate
+from ..eager_run import EagerRun, run_pair
+from ..findings import Finding, Moving, PairSites, in_data_plate
 from ..findings.pair_sites import still_points
 from ..findings.runs import Run
 from ..minibatch import DATA_PLATE
+from ..moving_supports import find_moving
 from ..program import Program, Structure
 
 Batch = dict[str, torch.Tensor]
@@ -76,15 +78,26 @@ class Case:
     @property
     def sites(self) -> PairSites:
         """The two runs of all the data, as the checks that fits make take them."""
+        moving, elsewhere = self._moving()
         return PairSites(
             self.model_run.sites,
             self.guide_run.sites,
             self.batch,
+            moving=moving,
+            elsewhere=elsewhere,
             model_complete=self.model_run.complete,
             guide_complete=self.guide_run.complete,
             has_guide=self.guide is not None,
             still=still_points(self.guide_run.sites, self.guide_again.sites),
         )
+
+    def _moving(self) -> tuple[dict[str, Moving], tuple[EagerRun, ...]]:
+        if not (self.model_run.complete and self.guide_run.complete):
+            return {}, ()
+        try:
+            return find_moving(self.program, run_pair(self.program, self.batch), self.batch)
+        except Exception:  # what the program raises under Pyro's checks was reported by its own run
+            return {}, ()
 
     @property
     def shared(self) -> dict[str, tuple[Any, Any]]:

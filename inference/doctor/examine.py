@@ -18,7 +18,9 @@ from ..findings import Finding, find
 from ..findings.runs import run
 from ..function_program import own_copy
 from ..model_start import start_model
+from ..objectives import TraceMeanField_ELBO
 from ..program import Program
+from ..rounding import compare_precisions
 from ..signature import Signature, read_signature
 from .amortisation import check_amortisation
 from .case import Case
@@ -186,6 +188,9 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
     check_densities(case)
     if case.guide is not None:
         case.structure = _structure(case)
+    if case.structure is not None and not case.faults:
+        for finding in compare_precisions(program, TraceMeanField_ELBO(), case.batch):
+            case.add(finding)
     check_places(case)
     parameters = examine_parameters(case)
     terms = start_terms(case)

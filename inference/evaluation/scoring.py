@@ -69,7 +69,7 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
     batch = _data(fit, data)
     with ready(program, seed=0) as device:
         if data is not None:
-            check_values(program, batch, device=device)
+            check_values(program, batch, use="score", device=device)
         yield Scored(drawing(program) if draw_discrete else program, batch, device)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .checks import find
 from .finding import ALL_USES, Finding, raise_first
-from .pair_sites import PairSites, class_name, data_frames, in_data_plate
+from .pair_sites import Moving, PairSites, class_name, data_frames, in_data_plate
 
 __all__ = [
     "ALL_USES",
     "Finding",
+    "Moving",
     "PairSites",
     "class_name",
     "data_frames",

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from .auxiliary import check_auxiliary
 from .counting import check_counting
 from .finding import Finding
+from .improper import check_improper
 from .masks import check_masks
+from .masses import check_masses
 from .names import check_names
 from .observed import check_observed
 from .pair_sites import PairSites
@@ -26,6 +28,8 @@ CHECKS: tuple[Callable[[PairSites], Iterator[Finding]], ...] = (
     check_observed,
     check_supports,
     check_masks,
+    check_improper,
+    check_masses,
     check_scales,
     check_counting,
     check_auxiliary,

@@ -30,7 +30,8 @@ def check_observed(pair: PairSites) -> Iterator[Finding]:
     """A value that its distribution cannot take has no density, whatever number `log_prob` returns for it.
 
     Masked entries are not looked at, nor is a distribution that was made with ``validate_args=False``: this is how a
-    model says that it means values outside the support, such as the cross-entropy of grey values under a Bernoulli.
+    model says that it means values outside the support, such as the cross-entropy of grey values under a Bernoulli. A
+    support that depends on discrete latents is left to the sum over these.
     """
     for name, site in pair.model.items():
         if not is_checked(site):
@@ -41,7 +42,8 @@ def check_observed(pair: PairSites) -> Iterator[Finding]:
         good, joint = known
         entries = max(site["fn"].event_dim - joint, 0)
         good = _or_masked(site, good, entries)
-        if not bool(good.all()):
+        moving = pair.moving.get(name)
+        if not bool(good.all()) and not (moving is not None and moving.discrete):
             yield _outside(pair, name, site, good, entries, joint)
 
 
@@ -81,12 +83,28 @@ def _outside(pair: PairSites, name: str, site: Any, good: Tensor, entries: int, 
     number = int((~good).sum())
     more = f" and {number - 1} more such value{'s' if number > 2 else ''}" if number > 1 else ""
     kind, support = class_name(fn), support_of(fn)
+    words = support_text(fn.support if support is None else support)
+    what = f"The observed `{name}` holds {_text(bad)}{place}{more}, outside the support of its {kind} ({words})"
+    moving = pair.moving.get(name)
+    if moving is None:
+        return Finding("data", name, f"{what}.", _cure(kind, bad), about_data=True)
+    what = f"{what}, which depends on {moving}."
+    if moving.latents:
+        held = ", ".join(f"`{latent}`" for latent in moving.latents)
+        return Finding(
+            "moving-support",
+            name,
+            f"{what} At such a draw of the guide the data have no density, and the bound is -inf.",
+            f"Write a guide that draws {held} only where all data have one, such as a LogNormal or a Gamma shifted by "
+            f"the largest or the smallest of them.",
+            stops=frozenset({"fit"}),
+        )
     return Finding(
         "data",
         name,
-        f"The observed `{name}` holds {_text(bad)}{place}{more}, outside the support of its {kind} "
-        f"({support_text(fn.support if support is None else support)}).",
-        _cure(kind, bad),
+        what,
+        "Start the parameters where all data are inside, and constrain them to stay there: a bound that is to be "
+        "fitted to the data themselves ends at the largest or the smallest of them, without any fit.",
         about_data=True,
     )
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["PairSites", "class_name", "data_frames", "in_data_plate", "is_ignored", "plate_cure", "still_points"]
+__all__ = [
+    "Moving",
+    "PairSites",
+    "class_name",
+    "data_frames",
+    "in_data_plate",
+    "is_ignored",
+    "plate_cure",
+    "still_points",
+]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +23,22 @@ from pyro.poutine.subsample_messenger import _Subsample
 
 from ..minibatch import DATA_PLATE
 from .support_sets import base_of
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What the support of a site depends on: continuous latents, parameters, discrete latents."""
+
+    latents: tuple[str, ...]
+    parameters: bool
+    discrete: bool
+
+    def __str__(self) -> str:
+        names = ", ".join(f"`{name}`" for name in self.latents)
+        parts = [f"the latent{'s' if len(self.latents) > 1 else ''} {names}"] if names else []
+        parts += ["discrete latents"] if self.discrete else []
+        parts += ["parameters of the model"] if self.parameters else []
+        return " and on ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,8 @@ class PairSites:
         has_guide: whether there is a guide to compare with.
         used_masked: latents that are masked in the model, and of which masked values change other densities.
         still: latents whose guide is a `Delta` at the same place in every run.
+        moving: the model's sites whose support depends on latents or parameters.
+        elsewhere: further runs of the pair, where these have moved; each has a `model` and a `guide`.
         first_row: where in all the data the batch begins; `part` says of what else it is a part, such as a stream.
     """
 
@@ -40,6 +67,8 @@ class PairSites:
     guide_complete: bool = True
     has_guide: bool = True
     still: frozenset[str] = frozenset()
+    moving: Mapping[str, Moving] = field(default_factory=dict)
+    elsewhere: Sequence[Any] = ()
     first_row: int = 0
     part: str = ""
     used_masked: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
 from ..program import Program
+from .improper import FeasibleValue
 from .pair_sites import is_ignored
 
 _LIBRARIES = ("site-packages", "<string>", "/contextlib.py", "/functools.py")
@@ -139,6 +140,7 @@ def run(
         warnings.catch_warnings(),
         hide,
         _Record(record),
+        FeasibleValue(),
         Give(values or {}, force),
         handler if handler is not None else Messenger(),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["base_of", "covers", "elementary", "support_of", "support_text", "unwrapped"]
+__all__ = ["base_of", "bounds_of", "covers", "elementary", "prior_support", "support_of", "support_text", "unwrapped"]
 
 import copy
 import math
@@ -85,7 +85,20 @@ def support_of(fn: Any) -> Any:
         return None
     if bool((high == math.inf).all()):
         return constraints.real if bool((low == -math.inf).all()) else constraints.greater_than(low)
-    return constraints.interval(low, high)
+    return constraints.less_than(high) if bool((low == -math.inf).all()) else constraints.interval(low, high)
+
+
+def prior_support(fn: Any) -> Any:
+    """The support that a latent's guide must be on: the true one where it is known, around all of a mixture."""
+    support = support_of(fn)
+    support = fn.support if support is None else support
+    return _base(support) if type(unwrapped(support)).__name__ == "MixtureSameFamilyConstraint" else support
+
+
+def bounds_of(fn: Any) -> tuple[Any, Any] | None:
+    """Lower and upper bound of a distribution's support, where it is a product of intervals."""
+    support = support_of(fn)
+    return None if support is None else _bounds(_base(support))
 
 
 def elementary(steps: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from jensen.inference.errors import ConfigurationError, ModelError
+from jensen.inference.findings.improper import FeasibleValue
 from jensen.models.drawing import ambient
 from jensen.models.modes import local_parameters, make_local
 
@@ -22,7 +23,10 @@ from .prototype import Latents
 
 def visible_program(program: Callable[..., Any], latents: Latents) -> Callable[..., Any]:
     """The program without its discrete latents, which the objective sums out: what an autoguide may see."""
-    return poutine.block(program, hide=list(latents.discrete)) if latents.discrete else program
+    if latents.discrete:
+        program = poutine.block(program, hide=list(latents.discrete))
+    improper = any(site.improper for site in latents.continuous)
+    return FeasibleValue()(program) if improper else program  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

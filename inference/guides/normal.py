@@ -19,6 +19,7 @@ from jensen.inference.errors import ModelError
 from jensen.models.modes import local_parameters, own_parameters
 
 from .prototype import Latents, LatentSite
+from .wrapped_normal import WrappedNormal, wrapped
 
 
 class NormalGuide(PyroModule):
@@ -29,7 +30,8 @@ class NormalGuide(PyroModule):
         \left| \det \frac{\partial T_i^{-1}}{\partial z_i} \right|
 
     with :math:`T_i` the bijection from the reals to the support of latent :math:`i`. A real latent is a plain `Normal`
-    under its own name (no auxiliary site, no `Delta`), so its KL divergence from a normal prior stays analytic.
+    under its own name (no auxiliary site, no `Delta`), so its KL divergence from a normal prior stays analytic. An
+    angle (VonMises) gets a normal wrapped around the circle.
 
     Args:
         latents: what `examine_latents` found in the model.
@@ -78,6 +80,8 @@ class NormalGuide(PyroModule):
         r"""The distribution :math:`q(z_i)`, in the support of the latent."""
         loc = getattr(self, "loc_" + _key(site.name))
         scale = getattr(self, "log_scale_" + _key(site.name)).exp()
+        if site.circular:
+            return WrappedNormal(loc, scale).to_event(site.event_dim)
         if site.is_real:
             return dist.Normal(loc, scale).to_event(site.event_dim)
         transform = biject_to(site.support)
@@ -87,7 +91,10 @@ class NormalGuide(PyroModule):
     @torch.no_grad()
     def median(self) -> dict[str, Tensor]:
         """The median of every latent (of the unconstrained value, mapped to its support)."""
-        return {s.name: biject_to(s.support)(getattr(self, "loc_" + _key(s.name))) for s in self.sites}
+        places = {s.name: getattr(self, "loc_" + _key(s.name)) for s in self.sites}
+        return {
+            s.name: wrapped(places[s.name]) if s.circular else biject_to(s.support)(places[s.name]) for s in self.sites
+        }
 
 
 def _key(name: str) -> str:

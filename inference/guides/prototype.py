@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from jensen.inference.errors import ModelError
+from jensen.inference.findings.circles import is_circular
+from jensen.inference.findings.improper import FeasibleValue, is_improper
 from jensen.inference.findings.masks import mask_tensor, masked_and_used
+from jensen.inference.findings.support_sets import prior_support
 from jensen.inference.supported import check_has_evidence
 from jensen.models.drawing import ambient
 from jensen.models.modes import local_parameters
@@ -34,6 +37,8 @@ class LatentSite:
         start: a typical value under the prior, in the site's full shape.
         mask: which entries count in the model, over the batch shape; None if all do.
         loose: whether masked entries are used by other sites, although they have no prior.
+        circular: whether it is an angle.
+        improper: whether nothing can be drawn from its prior.
     """
 
     name: str
@@ -43,6 +48,8 @@ class LatentSite:
     start: Tensor
     mask: Tensor | None = None
     loose: bool = False
+    circular: bool = False
+    improper: bool = False
 
     @property
     def local(self) -> bool:
@@ -86,7 +93,13 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
     """
     check_has_evidence(program)
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
-    with local_parameters(), ambient(batch, parameters), poutine.block(), InitMessenger(init_to_median):
+    with (
+        local_parameters(),
+        ambient(batch, parameters),
+        poutine.block(),
+        InitMessenger(_median),
+        FeasibleValue(),
+    ):
         trace = poutine.trace(program).get_trace(**batch)
         loose = masked_and_used(program, trace, (), batch)
     continuous, discrete = [], []
@@ -106,6 +119,14 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
     return Latents(tuple(continuous), tuple(discrete))
 
 
+def _median(site: Any) -> Tensor:
+    """A value near the prior's median, or a draw from it where its support has no bijection that could tell."""
+    try:
+        return init_to_median(site)  # type: ignore[no-any-return]
+    except NotImplementedError:
+        return site["fn"].sample().detach()  # type: ignore[no-any-return]
+
+
 def _latent_site(name: str, site: Any, loose: bool) -> LatentSite:
     frames = sorted((frame for frame in site["cond_indep_stack"]), key=lambda frame: frame.dim or 0)
     for frame in frames:
@@ -114,7 +135,7 @@ def _latent_site(name: str, site: Any, loose: bool) -> LatentSite:
                 f"`{name}` is inside the sequential plate `{frame.name}`, which default guides cannot follow. Use "
                 "`with pyro.plate(...)` instead of iterating over it, or write a `guide`."
             )
-    support = site["fn"].support
+    support = prior_support(site["fn"])
     try:
         biject_to(support)
     except NotImplementedError:
@@ -122,5 +143,15 @@ def _latent_site(name: str, site: Any, loose: bool) -> LatentSite:
             f"`{name}` has support {support}, which has no bijection from the reals. Write a `guide` for this model."
         ) from None
     plates = tuple((frame.name, frame.size, frame.dim) for frame in frames)
-    value = site["value"].detach()
-    return LatentSite(name, plates, site["fn"].event_dim, support, value, mask_tensor(site), loose)
+    fn, start = site["fn"], site["value"].detach()
+    return LatentSite(
+        name,
+        plates,
+        fn.event_dim,
+        support,
+        start,
+        mask=mask_tensor(site),
+        loose=loose,
+        circular=is_circular(fn),
+        improper=is_improper(fn),
+    )

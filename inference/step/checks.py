@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from pyro.distributions.constraints import unit_lower_cholesky
 from torch.distributions import constraints
 
 from ..errors import ModelError, NonFiniteError
@@ -19,6 +20,7 @@ __all__ = ["check_first_step", "first_bad_site", "shown"]
 
 _PERTURBATION = 1e-2
 _BATCHES = 16  # how many batches a parameter that no term reaches gets: a program may branch on its data
+_WITHOUT_FREEDOM = (type(constraints.simplex), type(unit_lower_cholesky))  # if they are of one number
 _MOST = 1024  # how many batches of an epoch one that a term does reach gets: rows that teach it may be rare
 
 
@@ -115,13 +117,13 @@ def _owner(name: str) -> str:
 
 
 def _constants(function: StepFunction) -> set[str]:
-    """Parameters that their constraint leaves no freedom: the proportions of a mixture of one component."""
+    """Parameters that their constraint leaves no freedom: the proportions of one component, the factor of a number."""
     names = set()
     for path, module in function.program.named_modules():
         for key, (constraint, _) in getattr(module, "_pyro_params", {}).items():
             name = ".".join(filter(None, (path, f"{key}_unconstrained")))
             free = function.parameters.get(name)  # None if it is frozen
-            if free is not None and isinstance(constraint, type(constraints.simplex)) and free.shape[-1] == 1:
+            if free is not None and isinstance(constraint, _WITHOUT_FREEDOM) and free.shape[-1] == 1:
                 names.add(name)
     return names
 
@@ -157,6 +159,8 @@ def first_bad_site(engine: Engine, step: int) -> str:
                 bad = int((~torch.isfinite(term)).sum())
                 draw = terms.values.get(site.name)
                 hint = "" if draw is None or bool(torch.isfinite(draw).all()) else " (its draw is not finite)"
+                if site.name in terms.structure.moving:
+                    hint += f"; its support depends on {terms.structure.moving[site.name]}"
                 return (
                     f"`{part}` of the site `{site.name}` is the first that is not finite ({bad} of {term.numel()} "
                     f"terms){hint}. Check its scale and support, and the learning rate."

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .bernoulli_terms import bernoulli_terms
+from .masked_assignment import masked_assignment
 from .noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noise
 from .program import Program
 from .simplex_draws import simplex_draws
@@ -50,7 +51,7 @@ def map_particles(
         return {name: value.unsqueeze(0) for name, value in row.items()}
     if not program.loop_over_particles:
         try:
-            with _quiet_fallbacks(), simplex_draws(), bernoulli_terms():
+            with _quiet_fallbacks(), simplex_draws(), bernoulli_terms(), masked_assignment():
                 return torch.vmap(one, randomness="different")(noise.normal, noise.uniform, given)
         except (RuntimeError, NotImplementedError) as error:
             if not any(word in str(error) for word in ("vmap", "functorch", "batching", "data-dependent")):

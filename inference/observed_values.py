@@ -36,7 +36,8 @@ def check_values(
     """Check every observed value of data in memory against its support.
 
     Where a site observes an argument as it is (or a view of it) and its support is one for all rows, the argument is
-    checked by itself; otherwise the program is run once over all the data, in parts, without gradients.
+    checked by itself; where it is all real numbers, nothing is left to check; otherwise the program is run once over
+    all the data, in parts, without gradients.
 
     Args:
         program: the bound pair.
@@ -86,7 +87,9 @@ def check_fed(program: Program, data: Data, validation: Batch | None, feed: Feed
             if left > 0:
                 left -= _size(batch)
                 shown = presented(transform, program.model_owner, batch, seed)
-                _Look(program, program.structure(shown).moving, "fit")(shown, part=f" of batch {step}")
+                nodes = _Look(program, program.structure(shown).moving, "fit")(shown, part=f" of batch {step}")
+                if all(_is_real(_constraint(node)) for node in nodes.values()):
+                    left = 0
 
         feed.look = see
     elif isinstance(data, MemoryData) and feed.shared is None:  # else the first batch was all there is
@@ -131,7 +134,10 @@ def _doubtful(nodes: Mapping[str, Any], head: Batch, data: Batch) -> int | None:
     for node in nodes.values():
         if not is_checked(node):
             continue
-        full, constraint = _observes(node, head, data), _constraint(node)
+        constraint = _constraint(node)
+        if _is_real(constraint):
+            continue  # what is not finite shows as such
+        full = _observes(node, head, data)
         if full is None or constraint is None:
             return 0
         good = belongs(constraint, full[0])
@@ -164,6 +170,10 @@ def _same_numbers(value: Tensor, part: Tensor) -> bool:
     if value.dim() == 0 or value.shape[0] != part.shape[0] or value.numel() != part.numel():
         return False
     return bool(torch.eq(value.reshape(-1), part.reshape(-1)).all())
+
+
+def _is_real(constraint: Any) -> bool:
+    return type(constraint).__name__ == "_Real"
 
 
 def _constraint(node: Any) -> Any:

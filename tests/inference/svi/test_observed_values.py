@@ -208,3 +208,21 @@ def test_shipped_likelihoods_say_what_they_mean():
     fit(VAE(6, 2, hidden=(4,), likelihood="bernoulli_grey"), grey, batch_size=5)
     with pytest.raises(DataError, match="bernoulli_grey"):
         fit(VAE(6, 2, hidden=(4,)), grey, batch_size=5)
+
+
+def test_the_program_is_run_over_all_data_only_where_it_must(monkeypatch):
+    from jensen.inference import observed_values
+
+    rows = []
+    plain = observed_values.run_pair
+    monkeypatch.setattr(observed_values, "run_pair", lambda p, b: rows.append(len(b["x"])) or plain(p, b))
+
+    def scaled(x):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(m, 1.0), obs=x / 255)
+
+    for model, runs in ((_as_it_is, [8]), (_cast, [8]), (scaled, [8]), (_computed, [8, 600])):
+        rows.clear()
+        fit(model, LABELS.clamp(max=1.0) + (model is _computed), batch_size=8)
+        assert rows == runs

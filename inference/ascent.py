@@ -145,7 +145,7 @@ class Ascent(abc.ABC):
         run = AscentRun(
             updates,
             name=f"{type(self).__name__}{label}",
-            data_size=train.size,
+            data_size=train.effective_size(getattr(model, "row_weight", None)),
             steps=self.steps,
             tolerance=self.tolerance,
             checkpoint_every=self.checkpoint_every,

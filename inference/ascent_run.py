@@ -71,7 +71,7 @@ class AscentRun:
         updates: Updates,
         *,
         name: str,
-        data_size: int,
+        data_size: float,
         steps: int,
         tolerance: float,
         checkpoint_every: int,

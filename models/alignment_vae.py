@@ -12,6 +12,7 @@ from torch import Tensor
 from jensen.datasets.alphabets import letters_of, same_letters
 
 from .checks import check_size
+from .row_weights import check_weight
 from .takes_data import takes_data
 from .vae import VAE
 
@@ -133,12 +134,4 @@ class AlignmentVAE(VAE):
 
     def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         super().check_data(x)
-        if weight is None:
-            return
-        if weight.ndim != 1:
-            raise ValueError(f"`weight` must be a vector (N,), one for each sequence, got shape {tuple(weight.shape)}.")
-        if bool((weight < 0).any()) or not bool((weight > 0).any()):
-            raise ValueError(
-                f"`weight` must not be negative, nor 0 for all sequences, got {weight.min().item():g} as the smallest. "
-                "Drop the sequences that should not count."
-            )
+        check_weight(weight, "sequence")

@@ -23,6 +23,8 @@ from .gaussian_mixture_coordinates import GaussianMixtureCoordinates
 from .given import given
 from .mixture_priors import checked_prior, empirical_covariance
 from .normal_wishart import NormalWishart, gaussian
+from .precision import wide
+from .row_weights import check_weight, counted, weights_in
 from .takes_data import takes_data
 from .wishart import TriangularProduct
 
@@ -42,6 +44,7 @@ class BayesianGaussianMixture(LatentVariableModel):
     symbol            meaning                               argument or site
     ================  ====================================  ====================================================
     :math:`x`         data, ``(N, D)``                      ``x`` (drawn if None)
+    :math:`w`         how often each row counts             ``weight``, ``(N,)`` (once if None)
     :math:`\pi`       proportions, ``(C,)``, global         site ``weights``
     :math:`\Lambda`   precisions, global                    site ``precision_tril``, their Cholesky factors:
                                                             ``(C, D, D)`` full, ``(D, D)`` tied; or site
@@ -126,7 +129,9 @@ class BayesianGaussianMixture(LatentVariableModel):
         self.register_buffer("start_spread", self._deviations())
         self.register_buffer("start_precision", prior.expected_precision().clone())
 
-    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    row_weight = "weight"
+
+    def model(self, x: Tensor | None = None, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
         prior = self.prior()
         # p(pi)
         alpha = self.location.new_full((self.num_components,), self.concentration)
@@ -163,9 +168,10 @@ class BayesianGaussianMixture(LatentVariableModel):
         variance = found.reciprocal() if found.dim() == 3 else found.reciprocal().unsqueeze(-1)
         return torch.diag_embed(variance.expand_as(means))
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
             check_features("x", x, self.num_features)
+        check_weight(weight)
 
     @takes_data(cast=False)
     def log_joint(self, x: Tensor, weights: Tensor, means: Tensor, **precision: Tensor) -> Tensor:
@@ -218,13 +224,14 @@ class BayesianGaussianMixture(LatentVariableModel):
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Set the priors that were left to the data, and start default guides and samplers at a k-means clustering."""
-        x = batch["x"].to(self.location)
+        x, times = counted(batch)["x"].to(self.location), weights_in(batch, self.location)
+        times = x.new_ones(len(x)) if times is None else times[times > 0]
         if len(x) < self.num_components:
             raise ValueError(f"`num_components` = {self.num_components} needs as many rows of data, got {len(x)}.")
         if not self.has_prior_mean:
-            self.location.copy_(x.mean(0))
+            self.location.copy_(wide(times) @ wide(x) / wide(times).sum())
         if not self.has_prior_covariance:
-            self.scatter.copy_(empirical_covariance(x, self.covariance_type))
+            self.scatter.copy_(empirical_covariance(x, self.covariance_type, times))
         _, start = self._clustered(x, seed)
         self.start_means.copy_(start.means)
         self.start_spread.copy_(self._deviations())
@@ -232,7 +239,8 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> GaussianMixtureCoordinates:
         """The factors that `CAVI` updates, from the responsibilities of a k-means clustering."""
-        rows, factor = self._clustered(given(data, self.location, self.check_data)["x"], seed)
+        x, times = given(data, self.location, self.check_data)["x"], weights_in(data, self.location)
+        rows, factor = self._clustered(x if times is None else x[times > 0], seed)
         return GaussianMixtureCoordinates(
             self.location.new_full(rows.shape, self.concentration), self.prior(), rows, factor
         )

@@ -17,6 +17,7 @@ from .clustering import kmeans
 from .given import given
 from .mixture import Mixture
 from .precision import wide
+from .row_weights import check_weight, counted, weights_in
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class CountMixture(Mixture):
     def set_components(self, moments: CountMoments) -> None:
         """Set the components' parameters to their maximiser; one without rows keeps its own."""
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
+        check_weight(weight)
         if x is None:
             return
         check_features("x", x, self.num_features)
@@ -57,20 +59,23 @@ class CountMixture(Mixture):
         x = given(data, wide(self.weights), lambda x: check_features("x", x, self.num_features))["x"]
         joint = self._joint(x)
         evidence = joint.logsumexp(-1, keepdim=True)
-        share = (joint - evidence).exp()
+        share, times = (joint - evidence).exp(), weights_in(data, joint)
+        if times is not None:
+            share, evidence = share * times.unsqueeze(-1), evidence.squeeze(-1) * times
         return CountMoments(share.sum(0), share.mT @ x), evidence.sum()
 
     @torch.no_grad()
     def m_step(self, statistics: CountMoments) -> None:
         """Set proportions and components to the maximiser."""
-        rows = statistics.rows.clamp_min(torch.finfo(statistics.rows.dtype).eps)
+        least = torch.finfo(statistics.rows.dtype).eps * statistics.rows.sum().clamp_max(1.0)
+        rows = statistics.rows.clamp_min(least)
         self.weights = (rows / rows.sum()).to(self.weights.dtype)
         self.set_components(statistics)
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start at a k-means clustering of :meth:`coordinates`, shrunk towards all rows by one pseudo-row."""
-        x = wide(batch["x"])
+        x = wide(counted(batch)["x"])
         centres, _, _ = kmeans(self.coordinates(x), self.num_components, seed)
         nearest = torch.cdist(self.coordinates(x), centres).argmin(1)
         share = torch.nn.functional.one_hot(nearest, self.num_components).to(x.dtype)

@@ -134,12 +134,14 @@ class FactorMoments(NamedTuple):
         return best, (self.squares - (best * self.cross).sum(-1)).clamp_min(0)
 
 
-def collect(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> tuple[FactorMoments, Tensor]:
+def collect(
+    x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, times: Tensor | None = None
+) -> tuple[FactorMoments, Tensor]:
     """The moments of all rows, and their log evidence, ``()``; in float64, a group of rows at a time.
 
     The M step takes small noise from the difference of large sums, which float32 does not hold. Rows with nothing
     missing cost O(N D L) time and add O(D L) memory to the data; the others O(N (D L^2 + L^3)) time and O(D L^2)
-    memory, with a bounded working space for both.
+    memory, with a bounded working space for both. A row counts as often as `times` ``(N,)`` says, once if that is None.
     """
     weight, bias, noise = wide(weight), wide(bias), wide(noise)
     features, latents = weight.shape
@@ -148,26 +150,30 @@ def collect(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> tuple[Fac
     shared = torch.zeros_like(latent)
     cross = weight.new_zeros(features, latents + 1)
     squares, counts, total = torch.zeros_like(bias), torch.zeros_like(bias), weight.new_zeros(())
-    for _, rows, observed in row_groups(x, latents):
+    for index, rows, observed in row_groups(x, latents):
         found = condition(wide(rows), weight, bias, noise, observed)
         extended = torch.nn.functional.pad(found.loc, (0, 1), value=1.0)
-        total = total + found.log_prob.sum()
-        cross += found.residual.mT @ extended
-        squares += found.residual.square().sum(0)
+        often = None if times is None else times[index].unsqueeze(-1)
+        counted, residual = (extended, found.residual) if often is None else (extended * often, found.residual * often)
+        total = total + (found.log_prob if often is None else found.log_prob * often.squeeze(-1)).sum()
+        cross += found.residual.mT @ counted
+        squares += (residual * found.residual).sum(0)
         covariance = torch.cholesky_inverse(found.tril)
         if observed is None:
-            moment = extended.mT @ extended
-            moment[:-1, :-1] += len(rows) * covariance
+            moment = counted.mT @ extended
+            moment[:-1, :-1] += moment[-1, -1] * covariance
             shared += moment
-            counts += len(rows)
+            counts += moment[-1, -1]
         else:
             each = extended.unsqueeze(-1) * extended.unsqueeze(-2)
             each[:, :-1, :-1] += covariance
-            moment = each.sum(0)
             here = observed.to(weight.dtype)
+            if often is not None:
+                each = each * often.unsqueeze(-1)
+            moment = each.sum(0)
             own = (here.mT @ each.flatten(1)).unflatten(-1, latent.shape)
             design = own if design is None else design + own
-            counts += here.sum(0)
+            counts += (here if often is None else here * often).sum(0)
         latent += moment
     if design is not None:
         design = design + shared

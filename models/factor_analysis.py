@@ -24,6 +24,7 @@ class FactorAnalysis(FactorModel):
     symbol              meaning                     argument, site or attribute
     ==================  ==========================  ===============================================
     :math:`x`           data, ``(N, D)``            ``x`` (drawn if None); NaN is a missing value
+    :math:`w`           weights, ``(N,)``           ``weight``: how often each row counts
     :math:`z`           factors, ``(N, L)``, local  site ``z``
     :math:`W, \mu`      loadings ``(D, L)``, mean   ``weight``, ``bias``
     :math:`\psi^{1/2}`  noise scales, ``(D,)``      ``scale``; ``noise`` is :math:`\psi`
@@ -60,4 +61,4 @@ class FactorAnalysis(FactorModel):
         super().__init__(num_features, latent_dim, min_scale, torch.ones(max(num_features, 0)), num_features)
 
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
-        return squares / counts.clamp_min(1)
+        return squares / torch.where(counts > 0, counts, 1.0)

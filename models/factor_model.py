@@ -33,6 +33,7 @@ from .given import as_tensor, given
 from .information_criteria import InformationCriteria
 from .precision import wide
 from .rotation import principal, varimax
+from .row_weights import check_weight, counted, weights_in
 
 
 class FactorModel(InformationCriteria, LatentVariableModel):
@@ -48,6 +49,7 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     """
 
     nan_allowed = ("x",)
+    row_weight = "weight"
 
     floor: Tensor  # under the noise scales, in the units of the data, of the shape of `scale`
     scale: Any  # PyroParams, which read as their constrained values
@@ -74,7 +76,7 @@ class FactorModel(InformationCriteria, LatentVariableModel):
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("eye", torch.eye(latent_dim), persistent=False)
 
-    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def model(self, x: Tensor | None = None, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z), in the family of the guide so that their KL divergence is analytic
             z = pyro.sample("z", dist.MultivariateNormal(self.zeros, scale_tril=self.eye))
@@ -84,16 +86,17 @@ class FactorModel(InformationCriteria, LatentVariableModel):
                 return pyro.sample("x", noisy.to_event(1))
             return pyro.sample("x", noisy.mask(~x.isnan()).to_event(1), obs=x.nan_to_num())
 
-    def guide(self, x: Tensor) -> Tensor:
+    def guide(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         with pyro.plate("data", len(x)):
             # q(z | x): the exact posterior's family; a missing entry counts as the mean
             centred = (x - self.bias.detach()).nan_to_num()
             loc = centred @ self.guide_weight.mT + self.guide_bias
             return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.guide_scale))
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
             check_features("x", x, self.num_features)
+        check_weight(weight)
 
     @property
     def noise(self) -> Tensor:
@@ -183,8 +186,9 @@ class FactorModel(InformationCriteria, LatentVariableModel):
 
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[FactorMoments, Tensor]:
-        """The factors' expected moments, and the log evidence of all observed entries, ``()``."""
-        return collect(given(data, self.bias, self.check_data)["x"], self.weight, self.bias, self.noise)
+        """The factors' expected moments, and the log evidence of all observed entries, ``()``, with rows' weights."""
+        x, times = given(data, self.bias, self.check_data)["x"], weights_in(data, wide(self.bias))
+        return collect(x, self.weight, self.bias, self.noise, times)
 
     @torch.no_grad()
     def m_step(self, statistics: FactorMoments) -> None:
@@ -211,7 +215,7 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def prepare(self, batch: Mapping[str, Tensor]) -> None:
         """Take the floor from the data: `min_scale` of their spread, by column or of all, as the noise has it."""
-        x = batch["x"]
+        x = counted(batch)["x"]
         counts = (~x.isnan()).sum(0)
         follow(self, x, self.pooled(column_spread(x).square() * counts, counts).sqrt())
 
@@ -219,7 +223,7 @@ class FactorModel(InformationCriteria, LatentVariableModel):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start near the principal axes of the data (in units of :meth:`pooled` noise), with the exact guide."""
         self.prepare(batch)
-        x = wide(batch["x"])
+        x = wide(counted(batch)["x"])
         observed = ~x.isnan()
         counts = observed.sum(0).to(x.dtype)
         if empty := (counts == 0).nonzero().flatten().tolist():

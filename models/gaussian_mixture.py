@@ -24,6 +24,7 @@ from .gaussian_moments import Moments, collect, floored, log_densities, maximise
 from .given import given
 from .mixture import Mixture
 from .precision import wide
+from .row_weights import check_weight, counted, weights_in
 from .takes_data import takes_data
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
@@ -40,6 +41,7 @@ class GaussianMixture(Mixture):
     symbol            meaning                          argument, site or attribute
     ================  ===============================  ===================================================
     :math:`x`         data, ``(N, D)``                 ``x`` (drawn if None)
+    :math:`w`         how often each row counts        ``weight``, ``(N,)`` (once if None)
     :math:`c`         assignment, ``(N,)``, local      site ``assignment``, enumerated
     :math:`\pi`       proportions, ``(C,)``            ``weights``
     :math:`\mu`       means, ``(C, D)``                ``means``
@@ -106,17 +108,19 @@ class GaussianMixture(Mixture):
             return dist.Normal(means, Vindex(self.scale)[c, :]).to_event(1)
         return dist.Normal(means, self.scale[c].unsqueeze(-1)).to_event(1)
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:
             check_features("x", x, self.num_features)
+        check_weight(weight)
 
     @takes_data(cast=False)
     def component_log_prob(self, x: Tensor) -> Tensor:
         return log_densities(x, self.means.to(x.dtype), self._scales().to(x.dtype))
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
-        """The components' expected moments, and the log likelihood of all the data, ``()``."""
-        return collect(given(data, self.means, self.check_data)["x"], self.weights, self.means, self._scales())
+        """The components' expected moments, and the log likelihood of all the data, ``()``, with their weights."""
+        x, times = given(data, self.means, self.check_data)["x"], weights_in(data, self.means)
+        return collect(x, self.weights, self.means, self._scales(), times)
 
     @torch.no_grad()
     def m_step(self, statistics: Moments) -> None:
@@ -135,7 +139,8 @@ class GaussianMixture(Mixture):
     @torch.no_grad()
     def prepare(self, batch: Mapping[str, Tensor]) -> None:
         """Take the floor from the data: `min_scale` of each column's spread, or of that of all, if spherical."""
-        follow(self, batch["x"], self._spread(batch["x"]))
+        x = counted(batch)["x"]
+        follow(self, x, self._spread(x))
 
     def _spread(self, x: Tensor) -> Tensor:
         spread = column_spread(x)
@@ -170,8 +175,9 @@ class GaussianMixture(Mixture):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start at a k-means clustering of the data in units of their spread, with each cluster's covariance."""
         self.prepare(batch)
-        unit = or_one(self._spread(batch["x"]))
-        centres, rows, cluster = kmeans(batch["x"], self.num_components, seed, unit=unit)
+        x = counted(batch)["x"]
+        unit = or_one(self._spread(x))
+        centres, rows, cluster = kmeans(x, self.num_components, seed, unit=unit)
         counts = torch.bincount(cluster, minlength=self.num_components).to(rows.dtype)
         self.means.copy_(centres)
         self.weights = ((counts + 1) / (counts + 1).sum()).to(self.weights.dtype)

@@ -19,6 +19,7 @@ from .covariances import from_scale, precision_from_scale
 from .gaussian_moments import collect
 from .given import given
 from .normal_wishart import NormalWishart, outer
+from .row_weights import weights_in
 
 _CHUNK = 1 << 20  # numbers of one temporary
 
@@ -60,7 +61,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
             self.register_buffer(f"prior_{name}", getattr(prior, name).clone())
             self.register_buffer(name, getattr(factor, name).clone())
 
-    def forward(self, x: Tensor | None = None) -> None:  # type: ignore[override]
+    def forward(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:  # type: ignore[override]
         # q(pi)
         pyro.sample("weights", dist.Dirichlet(self.concentration))
         # q(Lambda)
@@ -98,11 +99,11 @@ class GaussianMixtureCoordinates(CoordinateGuide):
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
         x = self._given(data)
-        return self._step(x, len(x), 1.0)
+        return self._step(x, weights_in(data, self.means), len(x), 1.0)
 
     @torch.no_grad()
     def stochastic_update(self, batch: Mapping[str, Tensor], data_size: int, rate: float) -> Tensor:
-        return self._step(self._given(batch), data_size, rate)
+        return self._step(self._given(batch), weights_in(batch, self.means), data_size, rate)
 
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         """Responsibilities :math:`r_{nk}`, ``(N, C)``; their `argmax(-1)` is the hard label."""
@@ -123,12 +124,13 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         factor, log_weights = self.factor, self.weights.log()
         return torch.cat([(log_weights + factor.log_predictive(part)).logsumexp(-1) for part in self._parts(data)])
 
-    def _step(self, x: Tensor, data_size: int, rate: float) -> Tensor:
+    def _step(self, x: Tensor, weight: Tensor | None, data_size: int, rate: float) -> Tensor:
         old, old_weights = self.factor, self._log_weights()
         scale, times = old.scale(), data_size / len(x)
         # The largest of the unnormalised weights is shifted to one, so that none of those that matter underflows.
         shift = old_weights.max()
-        moments, likelihood = collect(x, (old_weights - shift).exp(), old.means, scale)
+        moments, likelihood = collect(x, (old_weights - shift).exp(), old.means, scale, weight)
+        total = len(x) if weight is None else weight.sum()
         rows = moments.counts
         average = moments.first / rows.clamp_min(torch.finfo(rows.dtype).tiny).unsqueeze(-1)
         centred = moments.second - outer(average, rows, scale.dim())
@@ -151,7 +153,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         new_scale, new_weights = new.scale(), self._log_weights()
         distances = new.quadratic(spread + outer(averages - new.means, rows, scale.dim()))
         change = rows * (new_weights - _log_det(new_scale) - old_weights + _log_det(scale))
-        expected = likelihood + len(x) * shift + (change - 0.5 * (distances - squares)).sum()
+        expected = likelihood + total * shift + (change - 0.5 * (distances - squares)).sum()
         proportions = kl_divergence(dist.Dirichlet(self.concentration), dist.Dirichlet(self.prior_concentration))
         return times * expected - proportions - new.divergence(self.prior)
 

@@ -29,7 +29,9 @@ class Moments:
     second: Tensor
 
 
-def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[Moments, Tensor]:
+def collect(
+    x: Tensor, weights: Tensor, means: Tensor, scale: Tensor, times: Tensor | None = None
+) -> tuple[Moments, Tensor]:
     r"""The E step: responsibilities are used as they are made, so memory is ``O(N + C D^2)`` beside the data.
 
     In the components' own coordinates the statistics are sums of numbers of order one, whatever the data's origin and
@@ -39,6 +41,7 @@ def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[M
         x: ``(N, D)``.
         weights: ``(C,)``; means: ``(C, D)``.
         scale: Cholesky factors ``(C, D, D)``, or standard deviations ``(C, D)``.
+        times: how often each row counts, ``(N,)``; None for once.
 
     Returns:
         The moments, and the log likelihood of all the data, ``()``.
@@ -46,13 +49,16 @@ def collect(x: Tensor, weights: Tensor, means: Tensor, scale: Tensor) -> tuple[M
     full = scale.dim() == 3
     constant = weights.log() + _constant(scale)
     counts, first = torch.zeros_like(weights), torch.zeros_like(means)
-    second, likelihood = torch.zeros_like(scale), x.new_zeros(())
+    second, likelihood, start = torch.zeros_like(scale), x.new_zeros(()), 0
     for y in _whitened(x, means, scale):
         squares = y.square()
         distance = squares.sum(-1)
         joint = torch.add(constant.unsqueeze(-1), distance, alpha=-0.5)  # (C, n)
         log_p = joint.logsumexp(0)
         share = (joint - log_p).exp_()
+        if times is not None:
+            part = times[start : start + len(log_p)]
+            share, log_p, start = share * part, log_p * part, start + len(log_p)
         likelihood += log_p.sum()
         counts += share.sum(1)
         first += torch.bmm(share.unsqueeze(1), y).squeeze(1)
@@ -99,7 +105,7 @@ def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Te
 
     A component to which no datum belongs keeps its place and shape, and a weight of almost nothing.
     """
-    tiny = torch.finfo(means.dtype).eps
+    tiny = torch.finfo(means.dtype).eps * moments.counts.sum().clamp_max(1.0)  # rows may have little weight
     empty = moments.counts <= 10 * tiny
     total = moments.counts.clamp_min(10 * tiny)
     average = (moments.first / total.unsqueeze(-1)).masked_fill(empty.unsqueeze(-1), 0.0)

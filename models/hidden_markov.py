@@ -30,6 +30,7 @@ from .hmm.padding import blank, real_steps
 from .hmm.start import categorical_start, gaussian_start, segment_start
 from .information_criteria import InformationCriteria
 from .precision import wide
+from .row_weights import check_weight, counted, weights_in
 from .takes_data import takes_data
 
 
@@ -46,6 +47,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
     ================  ==============================  =========================================================
     :math:`x`         sequences, padded to T          ``x`` (drawn if None): ``(N, T, D)``, or codes ``(N, T)``
     :math:`T_n`       their lengths, ``(N,)``         ``lengths`` (all T if None)
+    :math:`w`         how often each counts           ``weight``, ``(N,)`` (once if None)
     :math:`s`         states, ``(N, T)``, local       summed out in the density of ``x``
     :math:`\pi`       first state, ``(C,)``           ``initial``
     :math:`A`         transitions, ``(C, C)``         ``transition``; row: from, column: to
@@ -84,6 +86,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         torch.Size([4, 8])
     """
 
+    row_weight = "weight"
     nan_allowed = ("x",)  # a NaN may stand in the padding; check_data refuses it elsewhere
     initial: Any  # PyroParams, which read as their constrained values
     transition: Any
@@ -137,7 +140,9 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         """``x``: the lengths are given, never drawn."""
         return ("x",)
 
-    def model(self, x: Tensor | None = None, lengths: torch.LongTensor | None = None) -> Tensor:  # type: ignore[override]
+    def model(  # type: ignore[override]
+        self, x: Tensor | None = None, lengths: torch.LongTensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
         given = x if x is not None else lengths
         with pyro.plate("data", 1 if given is None else len(given)):
             # p(x), summed over the states
@@ -146,7 +151,9 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
                 x = blank(x, real_steps(lengths, x.shape[1]))
             return pyro.sample("x", marginal, obs=x)  # type: ignore[no-any-return]
 
-    def guide(self, x: Tensor | None = None, lengths: torch.LongTensor | None = None) -> None:
+    def guide(
+        self, x: Tensor | None = None, lengths: torch.LongTensor | None = None, weight: Tensor | None = None
+    ) -> None:
         """Nothing to sample: the states are summed out."""
 
     @property
@@ -201,7 +208,8 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         features' spreads, of which `min_scale` is a fraction, come from the data.
         """
         if self.num_features is not None:
-            x, lengths = batch["x"], batch.get("lengths")
+            rows = counted(batch)
+            x, lengths = rows["x"], rows.get("lengths")
             frames = x.flatten(0, 1) if lengths is None else x[real_steps(lengths, x.shape[1])]
             follow(self, frames, column_spread(frames))
         self._in_logs = needs_logs(self.transition)
@@ -210,8 +218,11 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
             getattr(self, f"{name}_unconstrained").requires_grad_(name not in known)
         self._known = frozenset(known)
 
-    def check_data(self, x: Tensor | None = None, lengths: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(  # type: ignore[override]
+        self, x: Tensor | None = None, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
         check_sequences(x, lengths, self.num_features, self.num_categories)
+        check_weight(weight, "sequence")
 
     def _given(self, data: Mapping[str, Any]) -> tuple[HiddenMarkov, Tensor]:
         """The density in float64, and the sequences, of any kind of data."""
@@ -278,25 +289,27 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         return free + self.num_states * (features + shape)
 
     @takes_data
-    def _num_rows(self, data: Mapping[str, Tensor]) -> int:
-        """Steps of all sequences."""
-        return data["x"].shape[:2].numel() if data.get("lengths") is None else int(data["lengths"].sum())
+    def _num_rows(self, data: Mapping[str, Tensor]) -> float:
+        """Steps of all sequences, as often as they count."""
+        each = data.get("lengths", torch.full(data["x"].shape[:1], data["x"].shape[1], device=data["x"].device))
+        return float((each if data.get("weight") is None else each * data["weight"]).sum())
 
     # Baum-Welch.
 
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkovStatistics, Tensor]:
-        """Expected counts and moments, and the log likelihood of all sequences, ``()``."""
+        """Expected counts and moments, and the log likelihood of all sequences, ``()``, with their weights."""
         batch = given(data, self.initial, lambda **_: None, whole=("lengths",))  # unchecked, as a fit's every step is
         marginal = self.marginal(batch["x"], batch.get("lengths"))
         frames, inside = self._frames(marginal, batch["x"])
         emission = marginal.emission
-        found = expectations(marginal.initial, marginal.transition, emission.log_prob(frames), inside)
+        times = weights_in(data, self.initial)
+        found = expectations(marginal.initial, marginal.transition, emission.log_prob(frames), inside, times)
         x, share = frames.flatten(0, 1), found.states.flatten(0, 1)
         if inside is not None:
             x, share = frames[inside], found.states[inside]
         counts = HiddenMarkovStatistics(found.states[0].sum(0), found.transitions, emission.statistics(x, share))
-        return counts, found.log_evidence.sum()
+        return counts, (found.log_evidence if times is None else found.log_evidence * times).sum()
 
     @torch.no_grad()
     def m_step(self, statistics: HiddenMarkovStatistics) -> None:
@@ -324,8 +337,8 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         numbered by when they come, and codes start at the compositions of equal parts of the sequences.
         """
         self.prepare(batch)
-        x = batch["x"]
-        given = batch.get("lengths")
+        rows = counted(batch)
+        x, given = rows["x"], rows.get("lengths")
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
         check_enough(lengths, self.num_states)
         in_time = go_forward(self.transition)

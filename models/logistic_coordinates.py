@@ -17,6 +17,7 @@ from .checks import check_features, check_shape
 from .coordinate_guide import CoordinateGuide
 from .definite import definite_cholesky
 from .given import given
+from .row_weights import weights_in
 
 
 class LogisticCoordinates(CoordinateGuide):
@@ -49,7 +50,9 @@ class LogisticCoordinates(CoordinateGuide):
         self.register_buffer("loc", torch.zeros_like(prior_scales))
         self.register_buffer("covariance", prior_scales.square().diag())
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> None:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, y: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
         size = len(self.loc) - self.has_intercept
         block = self.covariance[:size, :size]
         # q(w)
@@ -67,17 +70,19 @@ class LogisticCoordinates(CoordinateGuide):
         x = batch["x"]
         if self.has_intercept:
             x = torch.cat([x, x.new_ones(len(x), 1)], -1)
+        times = weights_in(data, self.loc)
+        times = x.new_ones(len(x)) if times is None else times
         half = batch["y"] - 0.5
         xi = self._xi(x)
         precision = self.prior_scales.square().reciprocal().diag() + x.mT @ (
-            x * (torch.tanh(xi / 2) / (2 * xi))[:, None]
+            x * (times * torch.tanh(xi / 2) / (2 * xi))[:, None]
         )
         trouble = "The weights' precision is singular (a column far from zero repeats the intercept or another column)"
         factor = definite_cholesky(precision, trouble, "or fit by SVI", margin=30.0)
         self.covariance.copy_(torch.cholesky_inverse(factor))
-        self.loc.copy_(self.covariance @ (x.mT @ half))
+        self.loc.copy_(self.covariance @ (x.mT @ (times * half)))
         xi = self._xi(x)
-        likelihood = (functional.logsigmoid(xi) - xi / 2 + half * (x @ self.loc)).sum()
+        likelihood = times @ (functional.logsigmoid(xi) - xi / 2 + half * (x @ self.loc))
         variances = self.prior_scales.square()
         moments = ((self.covariance.diagonal() + self.loc.square()) / variances).sum()
         divergence = 0.5 * (moments - len(self.loc) + variances.log().sum()) + factor.diagonal().log().sum()

@@ -16,6 +16,7 @@ from .base import LatentVariableModel
 from .checks import check_features, check_labels, check_positive, check_size
 from .given import given
 from .logistic_coordinates import LogisticCoordinates
+from .row_weights import check_weight
 from .takes_data import takes_data
 
 
@@ -36,6 +37,7 @@ class BayesianLogisticRegression(LatentVariableModel):
     ================  =========================================  =========================
     :math:`x`         features, ``(N, D)``                       ``x``
     :math:`y`         labels 0, ..., C - 1, ``(N,)``             ``y`` (drawn if None)
+    :math:`v`         how often each row counts, ``(N,)``        ``weight`` (once if None)
     :math:`w`         weights, ``(D,)`` or ``(C, D)``, global    site ``w``
     :math:`b`         intercept, ``()`` or ``(C,)``, global      site ``intercept``
     :math:`\sigma_w`  scale of the weights                       ``prior_scale``, or site
@@ -88,7 +90,9 @@ class BayesianLogisticRegression(LatentVariableModel):
         self.hierarchical = hierarchical
         self.rows = () if num_classes == 2 else (num_classes,)
 
-    def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    row_weight = "weight"
+
+    def model(self, x: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
         scale = x.new_full((), self.prior_scale)
         if self.hierarchical:
             # p(sigma_w)
@@ -132,8 +136,11 @@ class BayesianLogisticRegression(LatentVariableModel):
         logits = w @ x.mT
         return (logits if intercept is None else logits + intercept[:, None]).sigmoid()
 
-    def check_data(self, x: Tensor, y: Tensor | None = None) -> None:  # type: ignore[override]
+    def check_data(  # type: ignore[override]
+        self, x: Tensor, y: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
         check_features("x", x, self.num_features)
+        check_weight(weight)
         if y is not None:
             check_labels("y", y, self.num_classes)
 

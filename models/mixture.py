@@ -42,14 +42,16 @@ class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
         self.num_components, self.num_features = num_components, num_features
         self.weights = PyroParam(torch.full((num_components,), 1.0 / num_components), constraints.simplex)
 
-    def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    row_weight = "weight"
+
+    def model(self, x: Tensor | None = None, weight: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(c)
             c = pyro.sample("assignment", dist.Categorical(self.weights), infer={"enumerate": "parallel"})
             # p(x | c)
             return pyro.sample("x", self.component(c), obs=x)
 
-    def guide(self, x: Tensor | None = None) -> None:
+    def guide(self, x: Tensor | None = None, weight: Tensor | None = None) -> None:
         """Nothing to sample: the assignment is summed out."""
 
     @abc.abstractmethod

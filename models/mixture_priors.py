@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .precision import wide
+
 _ADVICE = "Drop or change columns, or give `prior_covariance`."
 
 
@@ -35,25 +37,31 @@ def checked_prior(name: str, value: Any, default: Tensor) -> Tensor:
     return found
 
 
-def empirical_covariance(x: Tensor, covariance: str) -> Tensor:
+def empirical_covariance(x: Tensor, covariance: str, times: Tensor) -> Tensor:
     """The covariance of the data ``(N, D)``: ``(D, D)``, its diagonal ``(D,)``, or their mean ``()`` (spherical).
+
+    Each row counts as often as `times` ``(N,)`` says.
 
     Raises:
         ValueError: it is not positive definite.
     """
-    variance = x.var(0) if len(x) > 1 else torch.zeros_like(x[0])
+    eps, x, times = torch.finfo(x.dtype).eps, wide(x), wide(times)
+    total = times.sum()
+    centred = x - times @ x / total
+    total = torch.maximum(total - 1, total / 2)  # the latter for weights whose sum is no number of rows
+    variance = times @ centred.square() / total
     if covariance == "spherical":
         if not variance.mean() > 0:
             raise ValueError(f"`x` is the same in all rows, which sets no scale for the prior. {_ADVICE}")
         return variance.mean()
-    floor = (10 * torch.finfo(x.dtype).eps) ** 2 * x.square().mean(0)  # what rounding leaves of a constant
+    floor = (10 * eps) ** 2 * x.square().mean(0)  # what rounding leaves of a constant
     if constant := (variance <= floor).nonzero()[:, 0].tolist():
         raise ValueError(f"`x` is constant in column {constant[0]}, which sets no scale for the prior. {_ADVICE}")
     if covariance == "diagonal":
         return variance
-    centred = (x - x.mean(0)) / variance.sqrt()
-    correlation = centred.mT @ centred / (len(x) - 1)
-    if torch.linalg.eigvalsh(correlation)[0] < 100 * torch.finfo(x.dtype).eps:
+    centred = centred / variance.sqrt()
+    correlation = (centred * times.unsqueeze(-1)).mT @ centred / total
+    if torch.linalg.eigvalsh(correlation)[0] < 100 * eps:
         raise ValueError(
             f"`x` has a singular covariance: with {len(x)} rows, or columns that are linear functions of others, it "
             f'sets no prior. {_ADVICE} Or build the model with covariance="diagonal".'

@@ -32,6 +32,7 @@ class MultinomialMixture(CountMixture):
     symbol              meaning                         argument, site or attribute
     ==================  ==============================  =========================================
     :math:`x`           counts, ``(N, D)``              ``x`` (drawn if None)
+    :math:`w`           how often each row counts       ``weight``, ``(N,)`` (once if None)
     :math:`T`           a row's total                   the row's own; ``total_count`` where drawn
     :math:`c`           assignment, ``(N,)``, local     site ``assignment``, enumerated
     :math:`\pi`         proportions, ``(C,)``           ``weights``

@@ -31,6 +31,7 @@ class PoissonMixture(CountMixture):
     symbol              meaning                         argument, site or attribute
     ==================  ==============================  =========================================
     :math:`x`           counts, ``(N, D)``              ``x`` (drawn if None)
+    :math:`w`           how often each row counts       ``weight``, ``(N,)`` (once if None)
     :math:`c`           assignment, ``(N,)``, local     site ``assignment``, enumerated
     :math:`\pi`         proportions, ``(C,)``           ``weights``
     :math:`\lambda`     expected counts, ``(C, D)``     ``rates``

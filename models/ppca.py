@@ -12,6 +12,7 @@ from torch import Tensor
 from .factor_algebra import principal_axes
 from .factor_model import FactorModel
 from .precision import wide
+from .row_weights import check_weight, weights_in
 
 
 class PPCA(FactorModel):
@@ -32,6 +33,7 @@ class PPCA(FactorModel):
     symbol          meaning                     argument, site or attribute
     ==============  ==========================  ===============================================
     :math:`x`       data, ``(N, D)``            ``x`` (drawn if None); NaN is a missing value
+    :math:`w`       weights, ``(N,)``           ``weight``: how often each row counts
     :math:`z`       factors, ``(N, L)``, local  site ``z``
     :math:`W, \mu`  loadings ``(D, L)``, mean   ``weight``, ``bias``
     :math:`\sigma`  noise scale, ``()``         ``scale``; ``noise`` is :math:`\sigma^2` ``(D,)``
@@ -86,30 +88,35 @@ class PPCA(FactorModel):
         return self.explained_variance / total
 
     def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
-        return squares.sum() / counts.sum().clamp_min(1)
+        return squares.sum() / counts.sum()
 
     @torch.no_grad()
     def set_optimum(self, data: Mapping[str, Tensor], correction: int = 0) -> None:
         r"""Set the parameters to the likelihood's maximum, on principal axes, and the guide to the exact posterior.
 
         Args:
-            data: ``x`` of shape ``(N, D)`` with nothing missing, N > L.
+            data: ``x`` of shape ``(N, D)`` with nothing missing, N > L; ``weight`` ``(N,)`` if rows do not count once.
             correction: 0 for maximum likelihood; 1 for the covariance over N - 1, as scikit-learn's ``PCA`` has it.
 
         Raises:
             ValueError: `x` has missing values (use `EM`), the wrong columns, or too few rows.
         """
-        x = self._given(data)
+        x, times = self._given(data), weights_in(data, wide(self.weight))
+        check_weight(times)
         if len(x) <= max(self.latent_dim, correction):
             raise ValueError(
                 f"`x` must have more rows than `latent_dim` = {self.latent_dim}, got {len(x)}. Use fewer factors."
             )
         if bool(x.isnan().any()):
             raise ValueError("`x` has missing values, with which there is no closed form. Use EM().fit(model, data).")
-        self.prepare({"x": x})
-        mean = x.mean(0)
-        values, axes, rest = principal_axes(x - mean, self.latent_dim)
-        stretch = len(x) / (len(x) - correction)
+        self.prepare({"x": x} if times is None else {"x": x, "weight": times})
+        times = x.new_ones(len(x)) if times is None else times
+        total = times.sum()
+        mean = times @ x / total
+        # as many rows again, each as long as its weight says
+        centred = (x - mean) * (times * len(x) / total).sqrt().unsqueeze(-1)
+        values, axes, rest = principal_axes(centred, self.latent_dim)
+        stretch = total / (total - correction)
         self._set_noise(stretch * rest / (self.num_features - self.latent_dim))
         self.weight.copy_(axes * (stretch * values - wide(self.scale) ** 2).clamp_min(0).sqrt())
         self.bias.copy_(mean)

@@ -24,7 +24,7 @@ def shares(counts: Tensor, present: Tensor) -> Tensor:
     """Each row of counts by its sum. A row without counts stays as it is at present, and so does a zero."""
     total = counts.sum(-1, keepdim=True)
     tiny = torch.finfo(counts.dtype).tiny
-    empty = total <= 10 * torch.finfo(counts.dtype).eps
+    empty = total <= 10 * torch.finfo(counts.dtype).eps * counts.sum().clamp_max(1.0)  # rows may have little weight
     new = torch.where(empty, present, counts / total.clamp_min(tiny))
     new = torch.where(present > 0, new.clamp_min(tiny), 0.0)
     return new / new.sum(-1, keepdim=True)

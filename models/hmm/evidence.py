@@ -50,8 +50,10 @@ def _of_steps(log_p: Tensor, mask: Tensor | None) -> Tensor:
     return log_p if mask is None else torch.where(mask[0], log_p, 0.0)
 
 
-def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Smoothed:
-    r"""Posteriors of states and transitions, by the same rule.
+def expectations(
+    initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None, times: Tensor | None = None
+) -> Smoothed:
+    r"""Posteriors of states and transitions, by the same rule; each sequence's `times` its own ``(N,)``, if given.
 
     The scan's backward recursion is its own derivative:
 
@@ -60,13 +62,14 @@ def expectations(initial: Tensor, transition: Tensor, emission: Tensor, mask: Te
     """
     in_logs = needs_logs(transition)
     if not _by_scan(emission, in_logs):
-        found = (smooth_in_logs if in_logs else smooth)(initial, transition, emission, mask)
+        found = (smooth_in_logs if in_logs else smooth)(initial, transition, emission, mask, times)
         return replace(found, log_evidence=_of_steps(found.log_evidence, mask))
     scan = scan_in_logs if in_logs else log_evidence_scan
     with torch.enable_grad():
         change, logs = transition.detach().requires_grad_(), emission.detach().requires_grad_()
         log_p = scan(initial.detach(), change, logs, mask)
-        to_change, states = torch.autograd.grad(log_p.sum(), (change, logs))
+        total = log_p.sum() if times is None else (log_p * times).sum()
+        to_change, states = torch.autograd.grad(total, (change, logs))
     if mask is not None:
         states = torch.where(mask.unsqueeze(-1), states, 0.0)
     return Smoothed(_of_steps(log_p.detach(), mask), states, change.detach() * to_change)

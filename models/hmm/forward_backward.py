@@ -79,7 +79,9 @@ def log_evidence_sequential(initial: Tensor, transition: Tensor, emission: Tenso
 
 
 @torch.no_grad()
-def smooth(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Smoothed:
+def smooth(
+    initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None, times: Tensor | None = None
+) -> Smoothed:
     r"""Posteriors of states and of transitions.
 
     .. math:: r_t(j) = \gamma_t(j) / \hat\alpha_t(j), \qquad
@@ -87,7 +89,8 @@ def smooth(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor |
        \sum_t p(s_{t-1} = i, s_t = j \mid x) = A_{ij} \sum_t \alpha_{t-1}(i) \, r_t(j).
 
     In this form of the backward recursion every :math:`\gamma` is a probability: nothing in it can overflow. The counts
-    are one product of ``(C, T N)`` by ``(T N, C)``; no ``(T, N, C, C)`` tensor is made.
+    are one product of ``(C, T N)`` by ``(T N, C)``; no ``(T, N, C, C)`` tensor is made. With `times` ``(N,)`` each
+    sequence's states and counts are so many times its own.
     """
     log_p, filtered, predictions = forward(initial, transition, emission, mask)
     alphas = torch.stack(filtered)
@@ -109,9 +112,12 @@ def smooth(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor |
     states = torch.stack(gammas[::-1])
     if mask is not None:
         states = torch.where(mask.unsqueeze(-1), states, 0.0)
+    if times is not None:
+        states = states * times.unsqueeze(-1)
     counts = torch.zeros_like(transition)
     if ratios:
         num_states = len(transition)
-        following = torch.stack(ratios[::-1]).reshape(-1, num_states)
+        following = torch.stack(ratios[::-1])
+        following = (following if times is None else following * times.unsqueeze(-1)).reshape(-1, num_states)
         counts = transition * (alphas[:-1].reshape(-1, num_states).mT @ following)
     return Smoothed(log_p, states, counts)

@@ -39,7 +39,9 @@ def sequential_in_logs(initial: Tensor, transition: Tensor, emission: Tensor, ma
 
 
 @torch.no_grad()
-def smooth_in_logs(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Smoothed:
+def smooth_in_logs(
+    initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None, times: Tensor | None = None
+) -> Smoothed:
     r"""Posteriors of states and of transitions.
 
     .. math:: \log \beta_{t-1}(i) = \log \sum_j A_{ij} e^{\ell_t(j)} \beta_t(j), \qquad
@@ -57,13 +59,13 @@ def smooth_in_logs(initial: Tensor, transition: Tensor, emission: Tensor, mask: 
         if mask is not None:
             inside = mask[step].unsqueeze(-1)
             before, pairs = torch.where(inside, before, after), torch.where(inside.unsqueeze(-1), pairs, 0.0)
-        counts += pairs.sum(0)
+        counts += pairs.sum(0) if times is None else torch.tensordot(times, pairs, 1)
         after = before
         states.append(_shares(filtered[step - 1] + after))
     found = torch.stack(states[::-1])
     if mask is not None:
         found = torch.where(mask.unsqueeze(-1), found, 0.0)
-    return Smoothed(log_p, found, counts)
+    return Smoothed(log_p, found if times is None else found * times.unsqueeze(-1), counts)
 
 
 def scan_in_logs(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor | None) -> Tensor:

@@ -207,7 +207,7 @@ class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
         Probabilities that zeros leave no freedom, such as a first state that is known, are constants of the fit. The
         features' spreads, of which `min_scale` is a fraction, come from the data.
         """
-        if self.num_features is not None:
+        if self.num_features is not None and batch.get("x") is not None:
             rows = counted(batch)
             x, lengths = rows["x"], rows.get("lengths")
             frames = x.flatten(0, 1) if lengths is None else x[real_steps(lengths, x.shape[1])]

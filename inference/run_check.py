@@ -36,11 +36,16 @@ def check_progress(found: Checkpoint, steps: int, *numbers: str) -> None:
 
 
 def check_tensors(found: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
-    """Raise a `CheckpointError` unless the tensors have the names, shapes and number types of the run's own."""
+    """Raise a `CheckpointError` unless the tensors have the names, shapes and number types of the run's own.
+
+    One without rows at the start may have any number of them later.
+    """
     if names := sorted(found.keys() ^ own.keys()):
         raise CheckpointError(f"`{names[0]}` is {'not in it' if names[0] in own else 'not in this run'}")
     for name, value in own.items():
-        if (found[name].shape, found[name].dtype) != (value.shape, value.dtype):
+        grows = value.dim() > 0 and len(value) == 0  # a row a datum, as of the documents that a run has found so far
+        shapes = (found[name].shape[1:], value.shape[1:]) if grows else (found[name].shape, value.shape)
+        if shapes[0] != shapes[1] or found[name].dtype != value.dtype:
             there, here = ((tuple(tensor.shape), str(tensor.dtype)) for tensor in (found[name], value))
             raise CheckpointError(f"`{name}` is {there} there, {here} here")
 

@@ -30,6 +30,7 @@ from jensen.models import (
     MultinomialMixture,
     ProdLDA,
 )
+from jensen.models.lda_coordinates import LDACoordinates
 
 
 @pytest.fixture
@@ -46,7 +47,9 @@ EMPTY = torch.tensor([0, 6, 14])
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
-def test_empty_documents_leave_coordinate_ascent_as_it_is(documents, batch_size):
+def test_empty_documents_leave_coordinate_ascent_as_it_is(documents, batch_size, monkeypatch):
+    exactly = property(lambda guide: 1e-9, lambda guide, value: None)  # documents are found to the end
+    monkeypatch.setattr(LDACoordinates, "tolerance", exactly, raising=False)
     x, more = documents
     model = LatentDirichletAllocation(3, 6, alpha=0.4)
     fit = CAVI(steps=30, progress=False, batch_size=batch_size).fit(model, more, seed=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import random
 import warnings
 
@@ -98,6 +99,8 @@ def test_forged_states_are_passed_over(run):
         if turn < len(body["state"]) + 3:  # every key once, taken away
             place = [*(("state", key) for key in body["state"]), ("step",), ("history",), ("finished",)][turn]
         junk = put if turn < len(body["state"]) + 3 else draw.choice((*JUNK, put))
+        if place[0] == "history" and isinstance(junk, float) and math.isfinite(junk):
+            continue  # another number in the place of a row's: none can tell
         forge(newest, lambda body, place=place, junk=junk: put(body, place, junk))
         try:
             found, said = resume()

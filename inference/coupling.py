@@ -73,6 +73,13 @@ def examine_coupling(program: Program, batch: Batch) -> Coupling:
     size = structure.batch_size
     if size is None or not structure.select(local=True):
         return Coupling()
+    try:
+        return _by_probe(program, batch, structure, size)
+    except NotImplementedError:  # a guide that scores its own draws only, as a planar flow
+        return _by_order(structure)
+
+
+def _by_probe(program: Program, batch: Batch, structure: Structure, size: int) -> Coupling:
     with ready(program, seed=0):
         first = evaluate(program, batch, seed=1)
         held = _drawn(first)

@@ -151,7 +151,8 @@ class Gaussian(Likelihood):
             if len(x) > 1:
                 _refuse_constant(x)
             self.spread.copy_(or_one(x.std(0, correction=0)))
-            self.log_scale.copy_(self.spread.log())
+            above = max(1.0 - self.min_scale, self.min_scale)  # what is left for it above the floor
+            self.log_scale.copy_((above * self.spread).log())
 
 
 def _refuse_constant(x: Tensor) -> None:

@@ -22,7 +22,7 @@ def _float64(float64):
 
 
 class Pair(nn.Module):
-    """A global mean, local effects in two plates, and an auxiliary site."""
+    """A global mean, local effects in two plates, and an auxiliary site with its image."""
 
     def __init__(self):
         super().__init__()
@@ -30,12 +30,14 @@ class Pair(nn.Module):
 
     def model(self, x):
         mean = pyro.sample("mean", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("image", dist.Normal(torch.zeros(()), 1.0))
         with pyro.plate("data", len(x), dim=-2), pyro.plate("parts", x.shape[1], dim=-1):
             z = pyro.sample("z", dist.Normal(mean.sum(), 1.0))
             pyro.sample("x", dist.Normal(z, 0.5), obs=x)
 
     def guide(self, x):
         hint = pyro.sample("hint", dist.Normal(torch.zeros(()), 1.0), infer={"is_auxiliary": True})
+        pyro.sample("image", dist.Delta(hint))
         pyro.sample("mean", dist.Normal(hint * torch.ones(2), 0.7).to_event(1))
         with pyro.plate("data", len(x), dim=-2), pyro.plate("parts", x.shape[1], dim=-1):
             pyro.sample("z", dist.Normal(self.weight * x, 0.6))
@@ -52,11 +54,13 @@ def test_shapes_and_values(pair, count):
     program, batch = pair
     terms = evaluate(program, batch, num_particles=count)
     x, values = batch["x"], terms.values
-    assert {k: tuple(v.shape) for k, v in values.items()} == {"hint": (count,), "mean": (count, 2), "z": (count, 4, 3)}
+    shapes = {"hint": (count,), "image": (count,), "mean": (count, 2), "z": (count, 4, 3)}
+    assert {k: tuple(v.shape) for k, v in values.items()} == shapes
     mean, z, hint = values["mean"], values["z"], values["hint"]
     sites = terms.sites
     assert {n: s.kind for n, s in sites.items()} == {
         "mean": "latent",
+        "image": "latent",
         "z": "latent",
         "x": "observed",
         "hint": "auxiliary",
@@ -68,7 +72,8 @@ def test_shapes_and_values(pair, count):
     torch.testing.assert_close(sites["z"].log_q, dist.Normal(0.4 * x, 0.6).log_prob(z).sum(-1))
     torch.testing.assert_close(terms.log_likelihood, dist.Normal(z, 0.5).log_prob(x).sum(-1))
     torch.testing.assert_close(terms.log_weight_local, sites["z"].log_ratio + sites["x"].log_p)
-    torch.testing.assert_close(terms.log_weight_global, sites["mean"].log_ratio - sites["hint"].log_q)
+    shared = sites["mean"].log_ratio + sites["image"].log_ratio - sites["hint"].log_q
+    torch.testing.assert_close(terms.log_weight_global, shared)
     assert terms.log_weight_local.shape == (count, 4) and terms.log_weight_global.shape == (count,)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EagerRun", "Substitute", "kept_buffers", "prior_values", "run_pair"]
+__all__ = ["EagerRun", "kept_buffers", "prior_values", "run_pair"]
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .findings.masks import masked_and_used
 from .findings.pair_sites import class_name, is_ignored, still_points
 from .program import Batch, Program
+from .substitute import Substitute
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,6 @@ def _quietly(program: Program, batch: Batch, args: tuple[Any, ...], seed: int, g
         stack.enter_context(poutine.block(hide_fn=lambda msg: msg["type"] == "sample"))
         stack.enter_context(kept_buffers(program))
         yield
-
-
-class Substitute(Messenger):
-    """Give latent sites known values; they stay latent."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"], msg["done"] = self.values[msg["name"]], True
 
 
 class _GivenRows(Messenger):

@@ -14,9 +14,10 @@ from torch import Tensor
 from .conditionals import Conditional
 from .errors import DataError
 from .model_outline import Outline, outline
-from .pair_run import Substitute, enumerated_model
+from .pair_run import enumerated_model
 from .particles import map_particles
 from .row_dependence import depends_on_rows, generator_aside
+from .substitute import Substitute
 
 if TYPE_CHECKING:
     from .fit import Fit

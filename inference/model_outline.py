@@ -14,8 +14,8 @@ from torch import Tensor
 from .findings import PairSites, raise_first
 from .findings.observed import check_observed
 from .findings.pair_sites import class_name, in_data_plate, is_ignored
-from .pair_run import Substitute
 from .program import Batch, Program
+from .substitute import Substitute
 
 _OBSERVED, _UNOBSERVED = "_observed", "_unobserved"
 

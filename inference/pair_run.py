@@ -15,17 +15,17 @@ from . import enumeration
 from .densities import analytic_kl as closed_form_kl
 from .densities import dimensions, log_prob_of, reduce_to_data
 from .draws import NORMAL, UNIFORM, present_draws
-from .eager_run import Substitute
 from .errors import ModelError
 from .findings.masks import mask_tensor
 from .findings.pair_sites import is_ignored
 from .program import Batch, Program, Structure
 from .second_run import Moment, detached
+from .substitute import Substitute
 from .tape import Tape
 from .terms import SiteTerms
 from .witness import Witness
 
-__all__ = ["PairRun", "Substitute", "enumerated_model"]
+__all__ = ["PairRun", "enumerated_model"]
 
 Tensors = dict[str, torch.Tensor]
 

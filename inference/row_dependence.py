@@ -16,7 +16,7 @@ from .densities import log_prob_of
 from .errors import ConfigurationError, ModelError
 from .findings.pair_sites import in_data_plate, is_ignored
 from .model_outline import Outline, outline
-from .pair_run import Substitute
+from .substitute import Substitute
 
 if TYPE_CHECKING:
     from .fit import Fit

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import MaskedDistribution
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..densities import log_prob_of
+from ..substitute import Substitute
 from .finding import Finding
 from .pair_sites import PairSites, is_ignored
 from .shapes import same_place
@@ -76,16 +76,6 @@ def _mismatch(name: str, here: Tensor | None, there: Tensor | None) -> Finding:
     )
 
 
-class _Give(Messenger):
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"], msg["done"] = self.values[msg["name"]], True
-
-
 def masked_and_used(
     model: Callable[..., Any], trace: Any, args: tuple[Any, ...], batch: Mapping[str, Any]
 ) -> list[str]:
@@ -114,7 +104,7 @@ def masked_and_used(
 
 def _given(model: Callable[..., Any], values: Mapping[str, Tensor]) -> Callable[..., Any]:
     def program(*args: Any, **batch: Any) -> Any:
-        with _Give(values):
+        with Substitute(values):
             return model(*args, **batch)
 
     return program

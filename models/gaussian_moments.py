@@ -52,8 +52,7 @@ def collect(
     second, likelihood, start = torch.zeros_like(scale), x.new_zeros(()), 0
     for y in _whitened(x, means, scale):
         squares = y.square()
-        distance = squares.sum(-1)
-        joint = torch.add(constant.unsqueeze(-1), distance, alpha=-0.5)  # (C, n)
+        joint = torch.add(constant.unsqueeze(-1), squares.sum(1), alpha=-0.5)  # (C, n)
         log_p = joint.logsumexp(0)
         share = (joint - log_p).exp_()
         if times is not None:
@@ -61,11 +60,11 @@ def collect(
             share, log_p, start = share * part, log_p * part, start + len(log_p)
         likelihood += log_p.sum()
         counts += share.sum(1)
-        first += torch.bmm(share.unsqueeze(1), y).squeeze(1)
+        first += torch.bmm(share.unsqueeze(1), y.mT).squeeze(1)
         if full:
-            second.baddbmm_((y * share.unsqueeze(-1)).mT, y)
+            second.baddbmm_(torch.mul(y, share.unsqueeze(1), out=squares), y.mT)
         else:
-            second += torch.bmm(share.unsqueeze(1), squares).squeeze(1)
+            second += torch.bmm(share.unsqueeze(1), squares.mT).squeeze(1)
     return Moments(counts, first, second), likelihood
 
 
@@ -73,7 +72,7 @@ def log_densities(x: Tensor, means: Tensor, scale: Tensor) -> Tensor:
     r""":math:`\log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``, arguments as in :func:`collect`. Nothing of size
     ``N C D`` is held, unless a gradient is asked for."""
     constant = _constant(scale).unsqueeze(-1)
-    parts = [torch.add(constant, y.square().sum(-1), alpha=-0.5).mT for y in _whitened(x, means, scale)]
+    parts = [torch.add(constant, y.square().sum(1), alpha=-0.5).mT for y in _whitened(x, means, scale)]
     return torch.cat(parts)
 
 
@@ -84,16 +83,24 @@ def _constant(scale: Tensor) -> Tensor:
 
 
 def _whitened(x: Tensor, means: Tensor, scale: Tensor) -> Iterator[Tensor]:
-    r""":math:`y_{nk} = L_k^{-1} (x_n - \mu_k)` of some rows at a time, ``(C, n, D)``."""
+    r""":math:`y_{nk} = L_k^{-1} (x_n - \mu_k)` of some rows at a time, ``(C, D, n)``."""
     num_components, num_features = means.shape
-    if scale.dim() == 3:
-        eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
-        whiten = torch.linalg.solve_triangular(scale, eye, upper=False).mT
-    else:
-        whiten = scale.reciprocal().unsqueeze(1)
-    for part in x.split(max(256, _CHUNK // (num_components * num_features))):
-        centred = part - means.unsqueeze(1)
-        yield torch.bmm(centred, whiten) if scale.dim() == 3 else centred * whiten
+    parts = (part.mT.contiguous() for part in x.split(max(256, _CHUNK // (num_components * num_features))))
+    if scale.dim() == 2:
+        whiten = scale.reciprocal().unsqueeze(-1)
+        yield from ((part - means.unsqueeze(-1)) * whiten for part in parts)
+        return
+    eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
+    whiten = torch.linalg.solve_triangular(scale, eye, upper=False)
+    if x.dtype != torch.float64:  # components may be 1e-4 of their distances
+        yield from (torch.bmm(whiten, part - means.unsqueeze(-1)) for part in parts)
+        return
+    # One product for all, of deviations from one origin: what cancels are distances in units of a component.
+    origin = means.mean(0).unsqueeze(-1)
+    rows = whiten.flatten(0, 1)
+    places = (whiten @ (means - origin.mT).unsqueeze(-1)).flatten(0, 1)
+    for part in parts:
+        yield torch.addmm(places, rows, part - origin, beta=-1).view(num_components, num_features, -1)
 
 
 def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:

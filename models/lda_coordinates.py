@@ -44,19 +44,27 @@ def document_factor(
             word's may all be scaled alike.
         alpha: concentration of the prior.
         iterations: the most to make.
-        tolerance: stop when no document's :math:`\gamma` moves by more than this on average over topics, in words. The
-            bound falls short by the square of what is left.
+        tolerance: a document is at rest when its :math:`\gamma` moves by less than this on average over topics, in
+            words. The bound falls short by the square of what is left.
         start: of :math:`\gamma`, ``(N, K)``; None for all topics alike.
     """
     num_topics = len(words)
     gamma = (alpha + counts.totals / num_topics)[:, None].expand(-1, num_topics) if start is None else start
+    words = words.mT.contiguous().mT  # the layout of the products
+    result, rows = gamma, torch.arange(len(gamma), device=gamma.device)  # of all, and which are not at rest
     for step in range(iterations):
         weights = expected_log(gamma).exp()
         shares = counts.values / counts.products(weights, words).clamp_min(torch.finfo(words.dtype).tiny)
         before, gamma = gamma, alpha + weights * counts.rows_sum(shares, words)
-        if step % 4 == 3 and (gamma - before).abs().mean(-1).max() < tolerance:
-            break
-    return gamma
+        if step % 4 == 3:
+            moving = (gamma - before).abs().mean(-1) >= tolerance
+            left = int(moving.sum())
+            if left == 0:
+                break
+            if left <= len(rows) // 2:
+                result = result.index_copy(0, rows, gamma)
+                rows, gamma, counts = rows[moving], gamma[moving], counts.of_rows(moving)
+    return result.index_copy(0, rows, gamma)
 
 
 class LDACoordinates(CoordinateGuide):

@@ -34,12 +34,26 @@ class SparseCounts:
     """
 
     def __init__(self, x: Tensor, fast: bool = True) -> None:
-        self.shape = x.shape
-        self.rows, self.columns = x.nonzero(as_tuple=True)
-        self.values = x[self.rows, self.columns]
-        ends = torch.bincount(self.rows, minlength=len(x)).cumsum(0)
+        rows, columns = x.nonzero(as_tuple=True)
+        self._set(x.shape, rows, columns, x[rows, columns], fast and (x.is_cuda or torch.backends.mkl.is_available()))
+
+    def _set(self, shape: tuple[int, ...], rows: Tensor, columns: Tensor, values: Tensor, fast: bool) -> None:
+        self.shape, self.rows, self.columns, self.values, self.fast = shape, rows, columns, values, fast
+        ends = torch.bincount(rows, minlength=shape[0]).cumsum(0)
         self.starts = torch.cat([ends.new_zeros(1), ends])
-        self.fast = fast and (x.is_cuda or torch.backends.mkl.is_available())
+
+    def of_rows(self, chosen: Tensor) -> SparseCounts:
+        """The entries of some rows.
+
+        Args:
+            chosen: which, booleans ``(N,)``.
+        """
+        kept = chosen[self.rows]
+        numbers = chosen.cumsum(0) - 1
+        some = SparseCounts.__new__(SparseCounts)
+        shape = (int(numbers[-1]) + 1, self.shape[1])
+        some._set(shape, numbers[self.rows[kept]], self.columns[kept], self.values[kept], self.fast)
+        return some
 
     @functools.cached_property
     def totals(self) -> Tensor:

@@ -10,6 +10,11 @@ import pytest
 import torch
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Data that a test file draws at its top are the same in every process, whatever was imported before."""
+    torch.manual_seed(0)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

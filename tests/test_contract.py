@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,32 +68,40 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
-def pair(request: pytest.FixtureRequest, float64: None) -> tuple[Any, LatentVariableModel, Batch]:
-    name, method = request.param
-    return METHODS[method], *build(name)
-
-
-@pytest.fixture
-def fit(pair: tuple[Any, LatentVariableModel, Batch]) -> Fit:
-    method, model, data = pair
+@functools.cache
+def fitted(name: str, method: str) -> Fit:
+    """A fit for all tests of the pair: none of them may change it."""
+    model, data = build(name)
     before = values(model)
-    fit = method.fit(model, data, seed=3)
+    fit = METHODS[method].fit(model, data, seed=3)
     assert same(values(model), before), "the model that was passed in changed"
     return fit
 
 
-def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[Any, LatentVariableModel, Batch], fit: Fit) -> None:
-    method, model, data = pair
+@pytest.fixture(params=PAIRS, ids="-".join)
+def pair(request: pytest.FixtureRequest, float64: None) -> tuple[str, str]:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def fit(pair: tuple[str, str]) -> Iterator[Fit]:
+    fit = fitted(*pair)
+    before = values(fit.program)
+    yield fit
+    assert same(values(fit.program), before), "the fit changed"
+
+
+def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[str, str], fit: Fit) -> None:
+    method, (model, data) = METHODS[pair[1]], build(pair[0])
     assert fit.status == "finished"
     scored = fit.history.loss if getattr(model, "scored_by_loss", False) else fit.history.bound
     assert torch.isfinite(torch.tensor(scored.to_numpy())).all()
     again = method.fit(model, data, seed=3)
     assert same(values(again.program), values(fit.program))
-    if isinstance(method, SVI | LossMinimization):
+    if pair[1] in ("Trace_ELBO", "LossMinimization"):  # no objective knows of the seed
         other = method.fit(model, data, seed=4)
         assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
-    else:
+    elif not isinstance(method, SVI):
         assert (fit.history.bound.diff().dropna() > -1e-9).all()
 
 

@@ -26,9 +26,12 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
         Exception: whatever the function raises when it depends on tensor *values* (a branch, an `.item()`); the caller
             decides how to go on.
     """
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    with torch.no_grad():
+    # `make_fx` notes the shape of each node by a fake tensor, for which it would make a mode each: half of its time.
+    with torch.no_grad(), tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
         module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
     _drop(module)
     _forget_fills(module.graph)

@@ -16,7 +16,7 @@ def test_a_killed_fit_resumes_bit_for_bit(tmp_path: Path) -> None:
     program = Path(__file__).with_name("killed_fits.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), "20", "7"],
+        [sys.executable, str(program), str(tmp_path), "8", "7"],
         capture_output=True,
         text=True,
         env=environment,
@@ -24,6 +24,6 @@ def test_a_killed_fit_resumes_bit_for_bit(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["killed"] == 20
+    assert report["killed"] == 8
     assert not report["different"]
-    assert len(set(report["resumed_from"])) > 5, "the kills should strike at different steps"
+    assert len(set(report["resumed_from"])) > 3, "the kills should strike at different steps"

@@ -20,6 +20,8 @@ from jensen.inference.program import Program
 from jensen.inference.rounding import compare_precisions
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 COUNTS = torch.poisson(torch.full((300,), 50.0), generator=torch.Generator().manual_seed(0))
 
 

@@ -10,6 +10,8 @@ import torch
 from jensen.inference import SVI, DataError
 from jensen.models import BayesianLogisticRegression, GaussianMixture, LatentVariableModel
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 
 class BayesianMixture(LatentVariableModel):
     """Two latents in one plate, a simplex, and assignments that are summed out."""

@@ -16,6 +16,8 @@ from jensen.inference.doctor import examine
 from jensen.inference.guides.wrapped_normal import WrappedNormal
 from jensen.models import LatentVariableModel
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 X = torch.tensor([0.5, 1.0, 2.0])
 
 

@@ -17,6 +17,8 @@ from jensen.inference.errors import ModelError
 from jensen.inference.guides import build_guide
 from jensen.inference.program import Program
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 X = torch.tensor([0.4, -1.0, 0.3, 2.0])
 
 

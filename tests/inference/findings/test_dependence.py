@@ -18,6 +18,8 @@ from jensen.inference.errors import ModelError
 from jensen.inference.program import Program
 from jensen.models import LatentVariableModel
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 X = torch.tensor([0.5, -0.3, 1.2], dtype=torch.float64)
 TOTAL = 2.0
 

@@ -16,6 +16,8 @@ from jensen.inference.errors import ModelError
 from jensen.inference.program import Program
 from jensen.inference.terms import evaluate
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 X = torch.tensor([0.3, 1.7, -0.4], dtype=torch.float64)
 MEANS = torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64)
 CHANCES = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)

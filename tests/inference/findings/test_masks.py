@@ -17,6 +17,8 @@ from jensen.inference.errors import ModelError
 from jensen.inference.program import Program
 from jensen.models import LatentVariableModel
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 X = torch.tensor([0.5, -1.7, 0.0], dtype=torch.float64)
 SEEN = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
 GUIDES = ["normal", "multivariate_normal", "lowrank", "iaf", "flow"]

@@ -24,6 +24,8 @@ from jensen.inference import (
 )
 from jensen.models import VAE, GaussianMixture, InpaintingVAE, LatentVariableModel, SemiSupervisedVAE
 
+pytestmark = pytest.mark.usefixtures("doctor_agrees")
+
 OPTIONS: dict[str, Any] = {"steps": 4, "lr": 0.01, "device": "cpu", "compile": False}
 
 

@@ -73,7 +73,7 @@ def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tenso
         for start, count in pieces(num, particles_at_once(latents.num_numbers())):
             drawn = latents.draw(start, count)
             parts.append(drawn | run_model(fit.program, latents.batch, drawn, count, computed))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]).detach() for name in parts[0]}  # a point is a parameter
 
 
 def _rows(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:

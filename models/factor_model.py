@@ -28,7 +28,7 @@ from .factor_algebra import (
     principal_axes,
     row_groups,
 )
-from .floors import AboveFloor, follow
+from .floors import AboveFloor, Floored, follow
 from .given import as_tensor, given
 from .information_criteria import InformationCriteria
 from .precision import wide
@@ -36,7 +36,7 @@ from .rotation import principal, varimax
 from .row_weights import check_weight, counted, weights_in
 
 
-class FactorModel(InformationCriteria, LatentVariableModel):
+class FactorModel(Floored, InformationCriteria, LatentVariableModel):
     r"""Abstract: :math:`z \sim \mathcal N(0, I_L), \; x \mid z \sim \mathcal N(W z + \mu, \Psi)`, diagonal
     :math:`\Psi`.
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["AboveFloor", "follow"]
+__all__ = ["AboveFloor", "Floored", "follow"]
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 from torch.distributions.transforms import Transform
 
 from .cholesky import FlooredCholesky
 from .column_spread import or_one
+
+_DEFAULT, _IN_UNITS = 1e-6, 1e-3  # `min_scale` where none is given: a fraction now, in the data's units before
+
+
+class Floored(nn.Module):
+    """A model whose buffer `floor` follows the data. Files from before it had one held `min_scale` itself for it."""
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if "floor" in self._buffers:
+            fixed = _IN_UNITS if self.min_scale == _DEFAULT else self.min_scale
+            state.setdefault(f"{prefix}floor", torch.full_like(self.floor, fixed))  # type: ignore[arg-type]
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 class AboveFloor(constraints.Constraint):

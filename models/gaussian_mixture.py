@@ -19,7 +19,7 @@ from .cholesky import FlooredCholesky
 from .clustering import kmeans
 from .column_spread import column_spread, or_one
 from .covariances import from_scale, precision_from_scale
-from .floors import AboveFloor, follow
+from .floors import AboveFloor, Floored, follow
 from .gaussian_moments import Moments, collect, floored, log_densities, maximise, total_variance
 from .given import given
 from .mixture import Mixture
@@ -30,7 +30,7 @@ from .takes_data import takes_data
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
 
-class GaussianMixture(Mixture):
+class GaussianMixture(Floored, Mixture):
     r"""Clusters of Gaussian shape.
 
     .. math::

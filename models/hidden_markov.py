@@ -19,7 +19,7 @@ from .checks import check_choice, check_positive
 from .cholesky import FlooredCholesky
 from .column_spread import column_spread
 from .covariances import from_scale, precision_from_scale
-from .floors import AboveFloor, follow
+from .floors import AboveFloor, Floored, follow
 from .gaussian_moments import floored, maximise, total_variance
 from .given import as_tensor, given
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
@@ -34,7 +34,7 @@ from .row_weights import check_weight, counted, weights_in
 from .takes_data import takes_data
 
 
-class HiddenMarkovModel(InformationCriteria, LatentVariableModel):
+class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
     r"""Sequences driven by a state that cannot be seen. One datum is a sequence.
 
     .. math::

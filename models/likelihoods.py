@@ -7,6 +7,7 @@ __all__ = ["Bernoulli", "Categorical", "Gaussian", "Likelihood", "make_likelihoo
 import abc
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -130,6 +131,11 @@ class Gaussian(Likelihood):
             self.register_buffer("spread", torch.ones(self.data_shape))
 
     spread: Tensor
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.fixed_scale is None:  # a file from before had its floor in the units of `x`
+            state.setdefault(f"{prefix}spread", torch.ones_like(self.spread))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     @property
     def scale(self) -> Tensor | float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jensen.inference.errors import DataError, JensenError
+from jensen.inference.signature import read_signature
 
 from .labels import label_name
 
@@ -56,14 +57,15 @@ def predict_rows(
         DataError: the data lack what the model needs, or do not fit it.
     """
     model, num, names = fit.model, particles or 1_000, classes or {}
-    outcomes = [name for name in model.observed if name != argument]
-    if argument in model.required and outcomes:
-        held = fit.batch({name: batch[name] for name in model.required if name in batch}, observed=False)
+    takes = read_signature(model)
+    outcomes = [name for name in takes.observed if name != argument]
+    if argument in takes.required and outcomes:
+        held = fit.batch({name: batch[name] for name in takes.required if name in batch}, observed=False)
         found = Predictions(_outcome(fit, held, argument, outcomes[0], names, num, seed))
         _compare(found, batch.get(outcomes[0]), outcomes[0], names)
         return found
-    left_out = set(names) - set(model.required)  # labels, which are to be predicted
-    held = fit.batch({name: x for name, x in batch.items() if name in model.arguments and name not in left_out})
+    left_out = set(names) - set(takes.required)  # labels, which are to be predicted
+    held = fit.batch({name: x for name, x in batch.items() if name in takes.names and name not in left_out})
     with torch.no_grad():
         found = Predictions(_of_rows(fit, held, argument, names, num, seed))
         if particles and not getattr(model, "scored_by_loss", False):
@@ -127,8 +129,10 @@ def _latents(fit: Any, held: Mapping[str, Tensor], num: int, seed: int) -> Colum
     means: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     for start in range(0, size, step):
         draws = fit.posterior(num, {name: x[start : start + step] for name, x in held.items()}, seed)
-        for name, parts in means.items():
-            parts.append(draws[name].double().mean(0))
+        for site in sites:
+            mean = draws[site.name].double().mean(0)
+            rows = mean.dim() - len(site.event_shape) + site.data_dim
+            means[site.name].append(mean.movedim(rows, 0))
     for name, parts in means.items():
         columns |= _vector(torch.cat(parts), name)
     return columns

@@ -233,6 +233,8 @@ class StepFunction:
         given = None if noise is None else Noise(noise.normal, noise.uniform)
         with torch.enable_grad(), self._swapped(unpack(leaves), own):
             bound = self._bound(self.transformed(batch, noise), given, weight)
+            if not bound.surrogate.requires_grad:  # no parameter reaches it: the first step's check says so
+                return bound, tuple(None for _ in leaves)
             return bound, torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
 
     def transformed(self, batch: Batch, noise: StepNoise | None) -> Batch:

@@ -28,7 +28,8 @@ def doctor_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
                 report = examine(model, self.guide, data)
             finally:
                 examining = False
-            assert _objects(report, error, self), f"the doctor finds nothing wrong where a fit says: {error}\n{report}"
+            if not _objects(report, error, self):
+                pytest.fail(f"the doctor finds nothing wrong where a fit says: {error}\n{report}")
             raise
 
     monkeypatch.setattr(SVI, "fit", checked)

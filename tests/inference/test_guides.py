@@ -9,7 +9,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import SVI as PyroSVI
+from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
@@ -17,6 +18,7 @@ from torch.distributions import LogNormal, Normal, biject_to, constraints
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from jensen.inference import SVI
 from jensen.inference.errors import ConfigurationError, JensenError, ModelError
 from jensen.inference.guides import GUIDES, AutoFlow, NormalGuide, build_guide
 from jensen.inference.guides.flow import FlowDistribution
@@ -247,7 +249,7 @@ def test_every_guide_works_in_plain_pyro_svi(name, plain):
     model, batch = plain
     guide = build_guide(name, model, batch)
     before = [p.detach().clone() for p in guide.parameters()]
-    svi = SVI(model.model, guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO())
+    svi = PyroSVI(model.model, guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO())
     for _ in range(3):
         svi.step(**batch)
     assert any(not torch.equal(a, b) for a, b in zip(before, guide.parameters(), strict=True))
@@ -365,6 +367,16 @@ def test_a_module_or_a_function_of_the_model(plain):
     assert set(trace_of(build_guide(lambda m: Own(), model, batch), batch)) == {"loc", "scale"}
     delta = build_guide(AutoDelta, model, batch)
     assert set(trace_of(delta, batch)) == {"loc", "scale"}
+
+
+def test_draws_of_a_point_are_numbers_and_no_parameters():
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(torch.zeros(()), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    fit = SVI(steps=2, guide=AutoDelta, progress=False).fit(model, torch.zeros(3))
+    assert not fit.posterior(2)["loc"].requires_grad
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy
 import pandas
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
-from jensen.inference import load, log_evidence
+from jensen.inference import SVI, load, log_evidence
 from jensen.models import LatentVariableModel
 from jensen.studies.cli import main
+from jensen.studies.predictions import predict_rows
 from jensen.studies.resolve import find_class
 
 OWN = """
@@ -275,6 +278,20 @@ def test_latents_of_rows_where_there_is_no_prediction(folder):
     numpy.testing.assert_allclose(found[["z[0]", "z[1]"]], x / 2, atol=5 * error)
     exact = torch.distributions.Normal(0.0, 2**0.5).log_prob(torch.tensor(x)).sum(-1)
     numpy.testing.assert_allclose(found["log evidence"], exact.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("data_dim", [-1, -2])
+def test_latents_of_rows_wherever_the_data_plate_is(data_dim):
+    def model(x):
+        groups = pyro.plate("groups", 3, dim=-3 - data_dim)
+        with groups, pyro.plate("data", len(x), dim=data_dim):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.mT if data_dim == -1 else x)
+
+    x = torch.arange(15.0).reshape(5, 3)
+    found = predict_rows(SVI(steps=400, lr=0.1, progress=False).fit(model, x), {"x": x}, particles=500).columns
+    rows = numpy.stack([found[f"z[{group}]"] for group in range(3)], 1)
+    numpy.testing.assert_allclose(rows, x / 2, atol=0.5)
 
 
 def test_discrete_latents_of_rows_have_their_probabilities(folder):

@@ -220,3 +220,21 @@ def test_frozen_proportions_are_left_alone() -> None:
     fit = SVI(steps=20, progress=False).fit(model, {"x": x})
     torch.testing.assert_close(fit.model.weights, torch.tensor([0.2, 0.8]))
     assert not torch.equal(fit.model.means, model.means)
+
+
+def test_a_parameter_alone_that_nothing_uses_is_named() -> None:
+    class Idle(LatentVariableModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.forgotten = nn.Parameter(torch.zeros(()))
+
+        def model(self, x: torch.Tensor) -> None:
+            a = pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(a, 1.0), obs=x)
+
+        def guide(self, x: torch.Tensor) -> None:
+            pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
+
+    with pytest.raises(ModelError, match="`forgotten` receives no gradient"):
+        SVI(steps=3, progress=False).fit(Idle(), torch.zeros(4))

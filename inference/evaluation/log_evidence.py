@@ -38,7 +38,7 @@ def log_evidence(
     drawn from it; without any other latent the value is exact and its standard error 0. The estimate is a lower bound
     in expectation: it lies below the evidence by about half its variance, which grows with ``N`` while the standard
     error grows with its root. ``details["bias"]`` says how much, and a k-hat above the threshold that neither number
-    can be relied on.
+    can be relied on. Each row counts once, whatever weight a fit gave it.
 
     Args:
         fit: the fit to score.

@@ -62,7 +62,7 @@ def collect(
         counts += share.sum(1)
         first += torch.bmm(share.unsqueeze(1), y.mT).squeeze(1)
         if full:
-            second.baddbmm_(torch.mul(y, share.unsqueeze(1), out=squares), y.mT)
+            second.baddbmm_(y * share.unsqueeze(1), y.mT)
         else:
             second += torch.bmm(share.unsqueeze(1), squares.mT).squeeze(1)
     return Moments(counts, first, second), likelihood

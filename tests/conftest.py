@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited of a shell that runs the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

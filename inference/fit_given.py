@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError
 from .fit_names import NotPlainError, encode
-from .fit_rebuild import class_path
 from .json_values import differences
+from .recorded_names import stable_name
 
 
 def check_given(model: Any, description: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ def check_given(model: Any, description: Mapping[str, Any]) -> None:
         raise CheckpointError(f"`model=` is the class `{model.__name__}`. Pass an object: `model={model.__name__}(…)`.")
     if not callable(model):
         raise CheckpointError(f"`model=` must be a model of the fitted kind, got {type(model).__name__}.")
-    paths = description["class"], class_path(type(model))
+    paths = description["class"], stable_name(type(model))
     there, here = (path.rpartition(":")[2].rpartition(".")[2] for path in paths)
     if there != here:
         raise CheckpointError(

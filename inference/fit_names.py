@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __all__ = ["NUMBER_TYPES", "NotPlainError", "decode", "encode", "find_class", "name_of", "named"]
 
-import sys
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from .errors import CheckpointError
+from .recorded_names import find_named, stable_name
 
 NUMBER_TYPES: dict[str, torch.dtype] = {
     str(kind).removeprefix("torch."): kind
@@ -49,7 +48,7 @@ _NAMED_FUNCTIONS: dict[str, Any] = dict(_functions())
 def name_of(value: Any) -> str | None:
     """``"module:qualified name"`` of a class or function that :func:`named` finds again; None for any other."""
     if isinstance(value, type):
-        path = f"{value.__module__}:{value.__qualname__}"
+        path = stable_name(value)
         try:
             return path if find_class(path, _PARTS, _PART_PACKAGES) is value else None
         except LookupError:
@@ -90,18 +89,12 @@ def find_class(path: Any, kinds: type | tuple[type, ...], packages: tuple[str, .
     module, _, name = path.partition(":")
     if packages is not None and not f"{module}.".startswith(packages):
         raise LookupError("a file may not name what is in that module")
-    found: Any = sys.modules.get(module)
-    if not isinstance(found, ModuleType):
-        raise LookupError("its module is not imported")
-    for part in name.split("."):
-        found = vars(found).get(part)
-        if not isinstance(found, type):
-            raise LookupError("there is no class of that name")
-    if (found.__module__, found.__qualname__) != (module, name):
-        raise LookupError(f"the class found is {found.__module__}:{found.__qualname__}")
+    found, reason = find_named(module, name)
+    if found is None:
+        raise LookupError(reason)
     if not issubclass(found, kinds):
         raise LookupError(f"it is not a {_listed(kinds)}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _listed(kinds: type | tuple[type, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_guide_from", "build_model_from", "class_path", "describe_guide", "describe_model"]
+__all__ = ["build_guide_from", "build_model_from", "describe_guide", "describe_model"]
 
 import copy
 import importlib
@@ -19,15 +19,16 @@ from jensen.models import CAVIModel, CoordinateGuide, LatentVariableModel
 from .errors import CheckpointError
 from .fit_names import NotPlainError, decode, encode, find_class
 from .function_program import FunctionProgram, counterparts, with_modules
+from .recorded_names import stable_name
 from .signature import name_of
 
-_GUIDE_PACKAGES = ("pyro.infer.autoguide.", "jensen.inference.guides.")
+_GUIDE_PACKAGES = ("pyro.infer.autoguide.", "jensen.inference.")
 _MANY = 100_000  # an integer above it, among a model's arguments, may be a size that the file does not back
 
 
 def describe_model(model: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The model's class and constructor arguments as JSON; tensors among them go to `tensors`."""
-    description: dict[str, Any] = {"class": class_path(type(model)), "init_arguments": None, "reason": None}
+    description: dict[str, Any] = {"class": stable_name(type(model)), "init_arguments": None, "reason": None}
     try:
         arguments = model.init_arguments
         description["init_arguments"] = {k: encode(value, f"init.{k}", tensors) for k, value in arguments.items()}
@@ -70,7 +71,7 @@ def build_model_from(
 
 def _model_class(path: str, trust: bool, advice: str) -> type:
     module = path.partition(":")[0]
-    if trust:
+    if trust and not module.startswith("jensen."):
         try:
             importlib.import_module(module)
         except Exception as error:  # what a module may raise when it is run
@@ -144,7 +145,7 @@ def describe_guide(guide: Any, model: Any, config: Mapping[str, Any]) -> dict[st
         return {"kind": "name", "name": "normal"}
     if config.get("guide") in GUIDES:
         return {"kind": "name", "name": config["guide"]}
-    path = class_path(guide if inspect.ismethod(guide) else type(guide))
+    path = stable_name(guide if inspect.ismethod(guide) else type(guide))
     try:
         known = find_class(path, AutoGuide, _GUIDE_PACKAGES) is type(guide)
     except LookupError:
@@ -194,8 +195,3 @@ def build_guide_from(description: Mapping[str, Any], model: Any, guide: Any, bat
         f"The file names the guide {name or kind!r}, which `{type(model).__name__}` does not have. Pass `guide=`, as "
         f"it was passed to the method."
     )
-
-
-def class_path(thing: Any) -> str:
-    """``"module:qualified name"`` of a class or a method."""
-    return f"{thing.__module__}:{thing.__qualname__}"

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .recorded_names import recorded_name
+
 _FLOAT = "$float"
 
 
@@ -81,7 +83,7 @@ def _convert(value: Any, path: str) -> Any:
     if isinstance(value, (torch.dtype, torch.device, Path)):
         return str(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return f"{value.__module__}:{value.__qualname__}"
+        return recorded_name(value)
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"$type": type(value).__name__, **_convert(fields, path)}

@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from jensen.inference.recorded_names import recorded_name
+
 # Code in these packages changes with their version only, so that a class or function there is described by its name.
 _PACKAGES = {"jensen", "numpy", "pandas", "pyro", "scipy", "sklearn", "torch", "torchvision", "zuko"}
 _LIBRARIES = _PACKAGES | set(sys.stdlib_module_names) - {"__main__"}
@@ -126,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _name(kind: Any) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return recorded_name(kind).replace(":", ".")
 
 
 def _is_library(kind: Any) -> bool:

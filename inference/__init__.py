@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from .alignment import align_labels
-from .cavi import CAVI
-from .em import EM
-from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
-from .evaluation import (
+from .diagnostics import (
     Estimate,
     Marginal,
     MutationEffects,
@@ -24,10 +20,13 @@ from .evaluation import (
     pareto_k,
     split_words,
 )
-from .fit import Fit, load
-from .loss_minimization import LossMinimization
-from .lr_schedules import iwae_schedule
-from .minibatch import minibatch
+from .diagnostics.label_alignment import align_labels
+from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
+from .fit.fit import Fit, load
+from .methods.cavi import CAVI
+from .methods.em import EM
+from .methods.loss_minimization import LossMinimization
+from .methods.svi.svi import SVI
 from .objectives import (
     IWAE,
     STL,
@@ -43,8 +42,9 @@ from .objectives import (
     TraceEnum_ELBO,
     TraceMeanField_ELBO,
 )
-from .progress import Progress
-from .svi import SVI
+from .pair.messengers.minibatch import minibatch
+from .run.progress import Progress
+from .step.learning_rates import iwae_schedule
 
 __all__ = [
     "CAVI",

@@ -10,6 +10,8 @@ __all__ = [
     "BayesianLogisticRegression",
     "CAVIModel",
     "ConditionalVAE",
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
     "CoordinateGuide",
     "EMModel",
     "FactorAnalysis",
@@ -44,35 +46,36 @@ __all__ = [
     "top_words",
 ]
 
-from .alignment_vae import AlignmentVAE
-from .autoregressive_likelihood import AutoregressiveBernoulli
+from .autoencoders.alignment_vae import AlignmentVAE
+from .autoencoders.conditional_vae import ConditionalVAE
+from .autoencoders.hierarchical_vae import HierarchicalVAE
+from .autoencoders.inpainting_vae import InpaintingVAE
+from .autoencoders.latent_features import LatentFeatures
+from .autoencoders.parts.autoregressive_likelihood import AutoregressiveBernoulli
+from .autoencoders.parts.likelihoods import Likelihood
+from .autoencoders.parts.networks import ConvolutionalDecoder, ConvolutionalEncoder
+from .autoencoders.parts.partial_convolution import PartialConv2d, PartialConvolutionalEncoder
+from .autoencoders.parts.posteriors import FlowPosterior
+from .autoencoders.parts.priors import FlowPrior, VampPrior
+from .autoencoders.parts.vector_quantizer import VectorQuantizer
+from .autoencoders.semi_supervised_vae import SemiSupervisedVAE
+from .autoencoders.vae import VAE
+from .autoencoders.vqvae import VQVAE
 from .base import LatentVariableModel
-from .bayesian_gaussian_mixture import BayesianGaussianMixture
-from .conditional_vae import ConditionalVAE
 from .coordinate_guide import CoordinateGuide
-from .factor_analysis import FactorAnalysis
-from .gaussian_mixture import GaussianMixture
-from .hidden_markov import HiddenMarkovModel
-from .hierarchical_vae import HierarchicalVAE
-from .inpainting_vae import InpaintingVAE
-from .latent_dirichlet_allocation import LatentDirichletAllocation
-from .latent_features import LatentFeatures
-from .lda_coordinates import LDACoordinates
-from .likelihoods import Likelihood
-from .linear_gaussian import LinearGaussian
-from .linear_regression import BayesianLinearRegression
-from .logistic_regression import BayesianLogisticRegression
-from .multinomial_mixture import MultinomialMixture
-from .partial_convolution import PartialConv2d, PartialConvolutionalEncoder
-from .poisson_mixture import PoissonMixture
-from .ppca import PPCA
-from .prod_lda import ProdLDA
+from .factors.factor_analysis import FactorAnalysis
+from .factors.linear_gaussian import LinearGaussian
+from .factors.ppca import PPCA
+from .factors.rotation import varimax
+from .mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
+from .mixtures.gaussian_mixture import GaussianMixture
+from .mixtures.multinomial_mixture import MultinomialMixture
+from .mixtures.poisson_mixture import PoissonMixture
 from .protocols import CAVIModel, EMModel, HasExactEvidence, HasExactGuide, HasExactPosterior, HasPrediction
-from .rotation import varimax
-from .semi_supervised_vae import SemiSupervisedVAE
-from .topic_model import top_words
-from .vae import VAE
-from .vae_posteriors import FlowPosterior
-from .vae_priors import FlowPrior, VampPrior
-from .vector_quantizer import VectorQuantizer
-from .vqvae import VQVAE
+from .regression.linear_regression import BayesianLinearRegression
+from .regression.logistic_regression import BayesianLogisticRegression
+from .sequences.hidden_markov import HiddenMarkovModel
+from .topics.base import top_words
+from .topics.latent_dirichlet_allocation import LatentDirichletAllocation
+from .topics.lda_cavi import LDACoordinates
+from .topics.prod_lda import ProdLDA

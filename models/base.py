@@ -18,13 +18,13 @@ from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 from torch import Tensor
 
-from .checks import check_count
+from .common.inputs import read_numbers
+from .common.masked_arrays import refuse_masked, split_mask
+from .common.parameter_scope import evaluating, local_parameters, own_parameters
+from .common.sampling import ambient, draw_data
+from .common.takes_data import read_inputs
+from .common.validation import check_count
 from .coordinate_guide import CoordinateGuide
-from .drawing import ambient, draw_data
-from .given import read_numbers
-from .masked import refuse_masked, split_mask
-from .modes import evaluating, local_parameters, own_parameters
-from .takes_data import read_inputs
 
 
 def _program(method: Callable[..., Any]) -> Callable[..., Any]:

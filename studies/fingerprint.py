@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from jensen.inference.recorded_names import recorded_name
+from jensen.inference.storage.names import recorded_name
 
 # Code in these packages changes with their version only, so that a class or function there is described by its name.
 _PACKAGES = {"jensen", "numpy", "pandas", "pyro", "scipy", "sklearn", "torch", "torchvision", "zuko"}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import ConfigurationError
-from jensen.inference.folders import no_empty_folder
 from jensen.inference.plain_text import printable
-from jensen.inference.storage import prepare_folder
+from jensen.inference.storage.atomic import prepare_folder
+from jensen.inference.storage.folders import no_empty_folder
 from jensen.models import LatentVariableModel
 
 from .data_sizes import data_sizes, with_labels

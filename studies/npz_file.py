@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from jensen.inference.errors import DataError
-from jensen.models.given import read_numbers
+from jensen.models.common.inputs import read_numbers
 
 if TYPE_CHECKING:
     import numpy

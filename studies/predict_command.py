@@ -13,7 +13,7 @@ from typing import Any
 
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
 from jensen.inference.plain_text import printable
-from jensen.inference.storage import write_file
+from jensen.inference.storage.atomic import write_file
 from jensen.models import LatentVariableModel
 
 from .fit_command import check_seed_option

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from jensen.inference.errors import DataError, JensenError
-from jensen.inference.signature import read_signature
+from jensen.inference.pair.signature import read_signature
 
 from .labels import label_name
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from jensen.datasets import Standardizer
-from jensen.inference.bundles import read_bundle, write_bundle
 from jensen.inference.errors import CheckpointError, DataError
+from jensen.inference.storage.bundle import read_bundle, write_bundle
 from jensen.models import LatentVariableModel
 
 from .labels import encode

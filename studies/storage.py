@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import ConfigurationError
-from jensen.inference.storage import prepare_folder
+from jensen.inference.storage.atomic import prepare_folder
 
 _LONGEST = 150
 

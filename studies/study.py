@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from jensen.inference.errors import ConfigurationError
-from jensen.inference.storage import prepare_folder
+from jensen.inference.storage.atomic import prepare_folder
 
 from .arm import FINISHED, Arm, ArmRecord, split
 from .processes import run_in_processes

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "models"
 PAGES = sorted(page.name for page in FOLDER.glob("*.md"))
 # What a reader brings: arrays and texts.
 THE_READERS = {"bits", "lengths", "list_of_strings", "mask", "new_texts", "with_gaps", "x", "x_new", "x_test", "y"}
-THE_READERS |= {"y_new", "z"}
+THE_READERS |= {"weights", "y_new", "z"}
 
 
 def program(page: str) -> ast.Module:

@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from jensen.models.modes import local_parameters
+from jensen.models.common.parameter_scope import local_parameters
 
 __all__ = ["compare", "describe", "long_run", "settle"]
 

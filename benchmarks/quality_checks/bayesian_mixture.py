@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jensen.inference import CAVI, SVI, Trace_ELBO, align_labels
 from jensen.models import BayesianGaussianMixture
-from jensen.models.gaussian_mixture_coordinates import GaussianMixtureCoordinates
+from jensen.models.mixtures.bayesian_gaussian_cavi import GaussianMixtureCoordinates
 
 from ._nuts import compare, describe, long_run, settle
 

@@ -13,8 +13,8 @@ import torch
 
 from jensen.inference import EM, SVI, Trace_ELBO
 from jensen.models import HiddenMarkovModel
-from jensen.models.hmm.forward_backward import log_evidence_sequential
-from jensen.models.hmm.scan import log_evidence_scan
+from jensen.models.sequences.hmm.forward_backward import log_evidence_sequential
+from jensen.models.sequences.hmm.scan import log_evidence_scan
 
 __all__ = ["run"]
 

@@ -6,10 +6,10 @@ __all__ = ["check_amortisation"]
 
 import torch
 
-from ..densities import log_prob_of
-from ..findings import data_frames
-from ..findings.runs import moved_parameters, run
-from ..minibatch import DATA_PLATE
+from ..pair.densities.site_densities import log_prob_of
+from ..pair.findings import data_frames
+from ..pair.messengers.minibatch import DATA_PLATE
+from ..pair.recorded_run import moved_parameters, run
 from .case import Case
 from .failures import first_line
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ..eager_run import EagerRun, run_pair
-from ..findings import Finding, Moving, PairSites, in_data_plate
-from ..findings.pair_sites import still_points
-from ..findings.runs import Run
-from ..minibatch import DATA_PLATE
-from ..moving_supports import find_moving
-from ..program import Program, Structure
+from ..pair.eager_run import EagerRun, run_pair
+from ..pair.findings import Finding, Moving, PairSites, in_data_plate
+from ..pair.findings.pair_sites import still_points
+from ..pair.messengers.minibatch import DATA_PLATE
+from ..pair.moving_supports import find_moving
+from ..pair.program import Program, Structure
+from ..pair.recorded_run import Run
 
 Batch = dict[str, torch.Tensor]
 

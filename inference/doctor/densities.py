@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..densities import log_prob_of
-from ..findings.membership import inside
-from ..findings.runs import Run, run
+from ..pair.densities.site_densities import log_prob_of
+from ..pair.recorded_run import Run, run
+from ..pair.supports.membership import inside
 from .case import Case
 from .failures import first_line
 

@@ -14,14 +14,14 @@ from torch import nn
 
 from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
-from ..findings import Finding, find
-from ..findings.runs import run
-from ..function_program import own_copy
-from ..model_start import start_model
 from ..objectives import TraceMeanField_ELBO
-from ..program import Program
-from ..rounding import compare_precisions
-from ..signature import Signature, read_signature
+from ..objectives.rounding import compare_precisions
+from ..pair.findings import Finding, find
+from ..pair.function_program import own_copy
+from ..pair.program import Program
+from ..pair.recorded_run import run
+from ..pair.signature import Signature, read_signature
+from ..run.initialize import start_model
 from .amortisation import check_amortisation
 from .case import Case
 from .densities import check_densities

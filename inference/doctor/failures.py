@@ -6,7 +6,7 @@ __all__ = ["check_failures", "check_small", "first_line"]
 
 import re
 
-from ..findings.runs import Run, run
+from ..pair.recorded_run import Run, run
 from .case import Case
 
 _SIZES = "Two shapes do not fit: compare the constructor's sizes with the data's columns, and the plates with the data."

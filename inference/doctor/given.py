@@ -13,13 +13,13 @@ import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 
-from ..arrays import to_tensor
-from ..data import MemoryData, as_data
+from ..data.data import MemoryData, as_data
+from ..data.tensors import to_tensor
 from ..errors import ConfigurationError, DataError, nearest
-from ..findings.runs import Run, run
-from ..minibatch import DATA_PLATE
-from ..program import Program
-from ..signature import Signature
+from ..pair.messengers.minibatch import DATA_PLATE
+from ..pair.program import Program
+from ..pair.recorded_run import Run, run
+from ..pair.signature import Signature
 from .report import Finding
 
 _LARGEST = 2_000_000  # numbers examined at most; more data are cut to their first rows

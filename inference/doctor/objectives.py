@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ..errors import JensenError
+from ..methods.svi.svi import SVI
 from ..objectives import IWAE, OBJECTIVES, Objective, Trace_ELBO
-from ..pair_checks import check_pair
-from ..svi import SVI
-from ..terms import Terms, evaluate
+from ..objectives.compatibility import check_pair
+from ..pair.terms import Terms, evaluate
 from .case import Case
 from .failures import first_line
 from .report import ObjectiveRow

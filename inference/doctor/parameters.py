@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from ..densities import log_prob_of
-from ..findings.runs import moved_parameters, run
 from ..objectives import Trace_ELBO
+from ..pair.densities.site_densities import log_prob_of
+from ..pair.recorded_run import moved_parameters, run
 from .case import Case
 from .report import ParameterRow
 

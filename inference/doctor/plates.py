@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["check_plates"]
 
-from ..findings import data_frames
-from ..findings.rows import check_rows
-from ..findings.runs import Run
-from ..minibatch import DATA_PLATE
+from ..pair.findings import data_frames
+from ..pair.findings.rows import check_rows
+from ..pair.messengers.minibatch import DATA_PLATE
+from ..pair.recorded_run import Run
 from .case import Case
 
 

@@ -7,7 +7,7 @@ __all__ = ["Finding", "ObjectiveRow", "ParameterRow", "Report", "SiteRow"]
 from dataclasses import dataclass
 from typing import Any
 
-from ..findings import Finding
+from ..pair.findings import Finding
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.distributions import Distribution
 
-from ..densities import analytic_kl
-from ..findings import class_name, in_data_plate
-from ..findings.support_sets import support_text
-from ..terms import Terms, evaluate
+from ..pair.densities.site_densities import analytic_kl
+from ..pair.findings import class_name, in_data_plate
+from ..pair.supports.support_sets import support_text
+from ..pair.terms import Terms, evaluate
 from .case import Case
 from .report import SiteRow
 

@@ -17,8 +17,8 @@ from torch import nn
 
 from jensen.models import LatentVariableModel
 
-from ..findings.runs import run
-from ..program import Program
+from ..pair.program import Program
+from ..pair.recorded_run import run
 from .case import Case
 
 _DEVICE_CALLS = ("cuda", "cpu", "mps")

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..densities import log_prob_of
-from ..findings import in_data_plate
-from ..findings.runs import Run, accepted, run
+from ..pair.densities.site_densities import log_prob_of
+from ..pair.findings import in_data_plate
+from ..pair.recorded_run import Run, accepted, run
 from .case import Case
 
 _SEEDS = (1, 2, 3)

@@ -13,9 +13,9 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from jensen.inference.errors import ConfigurationError, ModelError
-from jensen.inference.findings.improper import FeasibleValue
-from jensen.models.drawing import ambient
-from jensen.models.modes import local_parameters, make_local
+from jensen.inference.pair.findings.improper import FeasibleValue
+from jensen.models.common.parameter_scope import local_parameters, make_local
+from jensen.models.common.sampling import ambient
 
 from .masked import FilledGuide
 from .prototype import Latents

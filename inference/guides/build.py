@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jensen.inference.errors import ConfigurationError, nearest
 from jensen.models import LatentVariableModel
-from jensen.models.modes import local_parameters, make_local
+from jensen.models.common.parameter_scope import local_parameters, make_local
 
 from .auto import prepare_autoguide, visible_program
 from .flow import AutoFlow

@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from ..findings.masks import FILLS_MASK
+from ..pair.findings.masks import FILLS_MASK
 from .prototype import Latents, LatentSite
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from jensen.inference.errors import ModelError
-from jensen.models.modes import local_parameters, own_parameters
+from jensen.models.common.parameter_scope import local_parameters, own_parameters
 
 from .prototype import Latents, LatentSite
 from .wrapped_normal import WrappedNormal, wrapped

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from jensen.inference.errors import ModelError
-from jensen.inference.findings.circles import is_circular
-from jensen.inference.findings.improper import FeasibleValue, is_improper
-from jensen.inference.findings.masks import mask_tensor, masked_and_used
-from jensen.inference.findings.support_sets import prior_support
-from jensen.inference.supported import check_has_evidence
-from jensen.models.drawing import ambient
-from jensen.models.modes import local_parameters
+from jensen.inference.pair.capabilities import check_has_evidence
+from jensen.inference.pair.findings.circles import is_circular
+from jensen.inference.pair.findings.improper import FeasibleValue, is_improper
+from jensen.inference.pair.findings.masks import mask_tensor, masked_and_used
+from jensen.inference.pair.supports.support_sets import prior_support
+from jensen.models.common.parameter_scope import local_parameters
+from jensen.models.common.sampling import ambient
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ..errors import ConfigurationError, ModelError
-from ..noise import Noise, NoiseLayout, witness_draws
-from ..program import Batch, Program, Structure
-from ..terms import Terms
+from ..pair.program import Batch, Program, Structure
+from ..pair.randomness.noise import Noise, NoiseLayout, witness_draws
+from ..pair.terms import Terms
 from .base import Bound, Objective
 from .elbo import TraceEnum_ELBO
 

@@ -11,9 +11,9 @@ import torch
 from pyro.infer import ELBO
 
 from ..errors import ConfigurationError, ModelError
-from ..noise import Noise, NoiseLayout
-from ..program import Batch, Program, Structure
-from ..terms import Terms, evaluate
+from ..pair.program import Batch, Program, Structure
+from ..pair.randomness.noise import Noise, NoiseLayout
+from ..pair.terms import Terms, evaluate
 
 __all__ = ["Bound", "Objective"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
-from ..program import Structure
-from ..terms import SiteTerms, Terms
+from ..pair.program import Structure
+from ..pair.terms import SiteTerms, Terms
 from .base import Bound, Objective
 from .score_function import score_function_surrogate, without_pathwise
 

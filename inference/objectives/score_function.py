@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..terms import SiteTerms, Terms
+from ..pair.terms import SiteTerms, Terms
 
 __all__ = ["leave_one_out", "score_function_surrogate", "without_pathwise"]
 

@@ -130,9 +130,9 @@ def _constants(function: StepFunction) -> set[str]:
 
 def first_bad_site(engine: Engine, step: int) -> str:
     """A sentence that names the first site (in the order of the model) whose terms are not finite at `step`."""
-    from ..minibatch import minibatch
-    from ..noise import Noise
-    from ..terms import evaluate
+    from ..pair.messengers.minibatch import minibatch
+    from ..pair.randomness.noise import Noise
+    from ..pair.terms import evaluate
 
     function, given = engine.function, engine.feed.batch(step)
     noise = engine.noise_of(step, len(next(iter(given.values()))))

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
+from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
 from ..seeding import derive_seed
-from .backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
-from .block import StepGraph
 from .checks import check_first_step
-from .cost import estimate_cost
-from .feed import Feed, Stream
+from .compile.backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
+from .compile.cost import estimate_cost
 from .function import Gradients, StepFunction, StepNoise
 from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
+from .step_graph import StepGraph
 from .tracing import trace_step, warn_uncompiled
 from .update import OptimizerState, Update
 

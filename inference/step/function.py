@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..noise import Noise, NoiseLayout, record_noise, replay_noise
 from ..objectives.base import Bound, Objective
-from ..program import Batch, Program
+from ..pair.program import Batch, Program
+from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
 
 __all__ = ["Gradients", "StepFunction", "StepNoise"]
 
@@ -143,7 +143,7 @@ class StepFunction:
         return nullcontext()
 
     def _bound(self, batch: Batch, noise: Noise | NoiseLayout | None, weight: torch.Tensor | float) -> Bound:
-        from ..minibatch import minibatch
+        from ..pair.messengers.minibatch import minibatch
 
         first = next(iter(batch.values()))
         whole = len(first) * self.processes if self.processes > 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..noise import NoiseLayout
+from ..pair.randomness.noise import NoiseLayout
 from ..seeding import derive_seed
 from .function import StepNoise
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..lr_schedules import LearningRates
 from ..objectives.base import Objective
+from .learning_rates import LearningRates
 
 __all__ = ["StepSchedules"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from ..data.feed import Feed
 from ..errors import ConfigurationError
-from ..noise import Draw, NoiseLayout
-from .feed import Feed
+from ..pair.randomness.noise import Draw, NoiseLayout
 from .function import Gradients, StepFunction
 from .noise_source import NoiseSource
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pyro.poutine.messenger import Messenger
 
-from ..plain_state import GENERATORS, PlainState, restore
-from .block import StepGraph
+from ..pair.plain_state import GENERATORS, PlainState, restore
+from .step_graph import StepGraph
 from .update import OptimizerState
 
 if TYPE_CHECKING:

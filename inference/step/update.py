@@ -172,7 +172,7 @@ class Update:
         self, parameters: Tensors, state: OptimizerState, average: Tensors, scheduled: bool, device: torch.device
     ) -> fx.GraphModule:
         """The update as a mutation-free graph over ``(*parameters, *gradients, *state, *average, lr)``."""
-        from .graph import trace
+        from .compile.graph import trace
 
         p, s, a = len(parameters), len(state.tensors), len(average)
         apply = self.functional(state.keys, p, scheduled)

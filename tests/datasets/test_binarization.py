@@ -71,7 +71,7 @@ def test_check_refuses_what_is_no_intensity(x):
 
 
 def test_a_compiled_step_can_supply_its_noise():
-    from jensen.inference.noise import NoiseLayout, record_noise, replay_noise
+    from jensen.inference.pair.randomness.noise import NoiseLayout, record_noise, replay_noise
 
     batch, layout = {"x": torch.full((6, 5), 0.3)}, NoiseLayout()
     with record_noise(layout):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from jensen.models import LatentVariableModel
-from jensen.models.modes import local_parameters, make_local
+from jensen.models.common.parameter_scope import local_parameters, make_local
 
 
 class Regression(LatentVariableModel):

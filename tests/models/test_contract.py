@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from jensen.inference.guides import build_guide
 from jensen.models import SemiSupervisedVAE
-from jensen.models.modes import local_parameters
+from jensen.models.common.parameter_scope import local_parameters
 
 ROWS = 12
 

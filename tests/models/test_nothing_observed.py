@@ -30,7 +30,7 @@ from jensen.models import (
     MultinomialMixture,
     ProdLDA,
 )
-from jensen.models.lda_coordinates import LDACoordinates
+from jensen.models.topics.lda_cavi import LDACoordinates
 
 
 @pytest.fixture

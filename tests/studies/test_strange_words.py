@@ -16,7 +16,7 @@ from jensen.datasets import Dataset
 from jensen.inference.doctor.report import Finding, ObjectiveRow, ParameterRow, Report, SiteRow
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
 from jensen.inference.plain_text import html_text, printable, rich_text
-from jensen.inference.progress import progress_bar
+from jensen.inference.run.progress import progress_bar
 from jensen.studies.plots import bound_against_time, evidence, posterior_forest
 from jensen.studies.progress import progress_display
 from jensen.studies.style import label, save

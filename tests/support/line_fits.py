@@ -15,7 +15,7 @@ from torch import nn
 
 from jensen.inference import Fit
 from jensen.inference.guides import build_guide
-from jensen.inference.storage import digest, dump_tensors, parse_tensors
+from jensen.inference.storage.atomic import digest, dump_tensors, parse_tensors
 from jensen.models import LatentVariableModel
 
 

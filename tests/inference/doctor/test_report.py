@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoNormal
 from rich.console import Console
 
 from jensen.inference.doctor import Report, examine
-from jensen.inference.findings.support_sets import covers, support_text
+from jensen.inference.pair.supports.support_sets import covers, support_text
 from jensen.models import (
     VAE,
     BayesianLogisticRegression,

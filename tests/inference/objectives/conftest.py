@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from jensen.inference import minibatch
-from jensen.inference.program import Program
-from jensen.inference.terms import evaluate
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.terms import evaluate
 from jensen.models import BayesianLinearRegression, LinearGaussian
 
 

@@ -18,7 +18,7 @@ from jensen.inference import (
     TraceMeanField_ELBO,
     minibatch,
 )
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 
 
 def evaluate(objective, program, data, weight, size=None):

@@ -21,7 +21,7 @@ from jensen.inference import (
     TraceMeanField_ELBO,
     minibatch,
 )
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 from jensen.models import LinearGaussian
 
 

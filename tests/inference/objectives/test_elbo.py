@@ -20,8 +20,8 @@ from jensen.inference import (
     minibatch,
 )
 from jensen.inference.guides import build_guide
-from jensen.inference.program import Program
-from jensen.inference.terms import evaluate
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.terms import evaluate
 
 
 def gamma_scale(x):

@@ -11,8 +11,8 @@ import torch
 from pyro.ops.indexing import Vindex
 
 from jensen.inference import IWAE, ModelError, Trace_ELBO, TraceEnum_ELBO, minibatch
-from jensen.inference.program import Program
-from jensen.inference.terms import evaluate
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.terms import evaluate
 
 SUM = {"enumerate": "parallel"}
 X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)

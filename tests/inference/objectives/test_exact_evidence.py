@@ -17,7 +17,7 @@ from jensen.inference import (
     TraceMeanField_ELBO,
 )
 from jensen.inference.guides import GUIDES, build_guide
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 
 OBJECTIVES = [
     Trace_ELBO(2),

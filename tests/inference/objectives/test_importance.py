@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from jensen.inference import IWAE, ConfigurationError, DReG, ModelError, Renyi, Trace_ELBO, minibatch
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 
 
 def seeded(objective, program, data, size=None, seed=7):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from jensen.inference import Trace_ELBO, TraceMeanField_ELBO
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 from jensen.models import BayesianLogisticRegression
 
 LOC, LOG_SCALE = 0.6, -0.8

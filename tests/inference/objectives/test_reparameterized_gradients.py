@@ -12,8 +12,8 @@ from torch import nn
 
 from jensen.inference import IWAE, STL, BetaELBO, DReG, Renyi, Trace_ELBO, TraceMeanField_ELBO, minibatch
 from jensen.inference.guides import build_guide
-from jensen.inference.noise import Noise
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.randomness.noise import Noise
 
 
 class Rows(nn.Module):
@@ -147,7 +147,7 @@ def test_dreg_agrees_with_iwae_for_a_global_latent(regression, numerics):
 def test_stl_is_the_elbo_gradient_without_the_score(regression, numerics):
     """For every default guide, flows included, at an arbitrary point: equal draw by draw, not only in expectation."""
     from jensen.inference.guides import GUIDES
-    from jensen.inference.terms import evaluate
+    from jensen.inference.pair.terms import evaluate
 
     model, data, _ = regression
     for name in GUIDES:

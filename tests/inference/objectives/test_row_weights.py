@@ -22,8 +22,8 @@ from jensen.inference import (
     log_evidence,
     minibatch,
 )
-from jensen.inference.noise import Noise
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.randomness.noise import Noise
 from jensen.models import AlignmentVAE, LatentVariableModel
 
 TIMES = torch.tensor([3, 1, 0, 2])

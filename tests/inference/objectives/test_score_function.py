@@ -13,7 +13,7 @@ from torch import nn
 
 from jensen.inference import IWAE, Renyi, Trace_ELBO, TraceEnum_ELBO, minibatch
 from jensen.inference.objectives.score_function import leave_one_out
-from jensen.inference.program import Program
+from jensen.inference.pair.program import Program
 
 
 class Discrete(nn.Module):

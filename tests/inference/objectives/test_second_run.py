@@ -16,9 +16,9 @@ from torch import nn
 
 from jensen.inference import IWAE, STL, SVI, DReG, ModelError, Trace_ELBO
 from jensen.inference.guides import build_guide
-from jensen.inference.noise import Noise
-from jensen.inference.program import Program
-from jensen.inference.second_run import Moment
+from jensen.inference.pair.program import Program
+from jensen.inference.pair.randomness.noise import Noise
+from jensen.inference.pair.second_run import Moment
 from jensen.models import LatentVariableModel
 
 X = torch.tensor([0.4, -0.7, 1.9], dtype=torch.float64)

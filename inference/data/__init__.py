@@ -1,0 +1,1 @@
+"""Whatever holds data, as batches of tensors that a model takes."""

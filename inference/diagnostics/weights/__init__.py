@@ -1,0 +1,1 @@
+"""Importance weights, a piece of data and particles at a time, and their reliability."""

@@ -1,0 +1,176 @@
+"""Importance weights of a fit on all its data, reduced as they come, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...pair.terms import evaluate
+from .chunking import Chunks, chunk_seed, default_max_bytes, return_free_memory
+from .pareto import LargestWeights
+from .pieces import DependsOnData, pieces, plan
+from .scoring import Scored, random_sites
+
+__all__ = ["Importance", "WeightSummary", "importance_weights"]
+
+
+class WeightSummary:
+    r"""Streaming summary of ``K`` log weights ``(K, ...)``: their log mean, its variance, effective size and k-hat.
+
+    .. math:: \log \hat p = \log \frac1K \sum_k w_k, \qquad
+       \operatorname{Var} \log \hat p \approx \frac{1}{K - 1} \Big( K \frac{\sum w_k^2}{(\sum w_k)^2} - 1 \Big)
+
+    (delta method). Sums are kept in float64, relative to the largest weight so far.
+    """
+
+    def __init__(self, num_particles: int) -> None:
+        self.num_particles = num_particles
+        self.largest = LargestWeights(num_particles)
+        self.sum: Tensor | None = None  # log sum w
+        self.sum_squares: Tensor | None = None  # log sum w^2
+
+    def update(self, log_weights: Tensor) -> None:
+        self.largest.update(log_weights)
+        new = log_weights.double()
+        first, second = new.logsumexp(0), (2.0 * new).logsumexp(0)
+        self.sum = first if self.sum is None else torch.logaddexp(self.sum, first)
+        self.sum_squares = second if self.sum_squares is None else torch.logaddexp(self.sum_squares, second)
+
+    def finish(self, exact: bool = False) -> Importance:
+        """The summary; with `exact` the weights are known not to vary."""
+        assert self.sum is not None and self.sum_squares is not None
+        k = self.num_particles
+        log_mean = self.sum - math.log(k)
+        if exact:
+            zero = torch.zeros_like(log_mean)
+            return Importance(log_mean, zero, zero + k, zero - math.inf, k, exact=True)
+        spread = torch.exp(self.sum_squares - 2.0 * self.sum)  # 1 / ess
+        variance = ((k * spread - 1.0).clamp(min=0.0) / (k - 1)) if k > 1 else torch.full_like(spread, math.nan)
+        return Importance(log_mean, variance, 1.0 / spread, self.largest.k(), k)
+
+
+_TRIM_EVERY = 16  # pieces of data between returns of free memory
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Reduced importance weights: ``(N,)`` each, one per datum, or ``()`` for the joint weight of all data.
+
+    Attributes:
+        log_mean: log of the mean weight, an estimate of the log evidence.
+        variance: of `log_mean`, by the delta method; its bias is about minus half of it.
+        ess: effective number of particles, ``(sum w)^2 / sum w^2``.
+        pareto_k: k-hat of the weights.
+        num_particles: how many weights.
+        exact: nothing is random: no latent, or all summed out.
+        constant: what the log evidence has besides the sum of `log_mean`: factors of the parameters alone.
+        num_local_particles: draws of the local latents per draw of the global ones, in a joint weight.
+        chunks: the pieces it was computed in.
+    """
+
+    log_mean: Tensor
+    variance: Tensor
+    ess: Tensor
+    pareto_k: Tensor
+    num_particles: int
+    exact: bool = False
+    constant: float = 0.0
+    num_local_particles: int = 1
+    chunks: Chunks | None = None
+
+    @property
+    def joint(self) -> bool:
+        return self.log_mean.dim() == 0
+
+
+def importance_weights(
+    scored: Scored,
+    *,
+    seed: int,
+    num_particles: int,
+    num_local_particles: int | None = None,
+    max_bytes: int | None = None,
+) -> Importance:
+    """Weights ``p(x, z) / q(z)``: per datum if all latents are local and the data independent, else jointly.
+
+    The draws are a pure function of (seed, position of the piece, size of the pieces): a repeated call gives the same
+    bits, another `max_bytes` other draws from the same law.
+    """
+    max_bytes = max_bytes or default_max_bytes(scored.device)
+    structure = scored.structure
+    random = [structure.sites[name] for name in random_sites(structure)]
+    summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
+    num_particles = num_particles if random else 1
+    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
+    if independent and all(site.local for site in random):
+        return _local(scored, seed, num_particles, max_bytes, exact=not random)
+    inner = num_local_particles or math.isqrt(num_particles)
+    inner = inner if any(site.local for site in random) and not scored.coupled else 1
+    slices = scored.sliceable and not summed_globals
+    joint = _Joint(max(num_particles // inner, 1), inner, exact=not random, slices=slices)
+    try:
+        return _joint(scored, seed, max_bytes, joint)
+    except DependsOnData:
+        return _joint(scored, seed, max_bytes, replace(joint, num_particles=num_particles, inner=1, slices=False))
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """How a joint weight is computed: see `_joint`."""
+
+    num_particles: int
+    inner: int
+    exact: bool
+    slices: bool
+
+
+def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact: bool) -> Importance:
+    """A weight per datum: for each piece of the data, all particles, piece by piece."""
+    chunks = plan(scored, num_particles, max_bytes, slices=scored.sliceable)
+    parts, constant = [], 0.0
+    for j, rows in chunks.over_data():
+        batch, summary = scored.rows(rows), WeightSummary(num_particles)
+        for i, k in chunks.over_particles():
+            terms = evaluate(scored.program, batch, num_particles=k, seed=chunk_seed(seed, i, j))
+            assert terms.log_weight_local is not None
+            summary.update(terms.log_weight_local)
+            if i == j == 0 and terms.log_weight_global is not None:  # a factor of the parameters alone
+                constant = float(terms.log_weight_global[0])
+        parts.append(summary.finish(exact))
+        if j % _TRIM_EVERY == 0:
+            return_free_memory()
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    return Importance(
+        join("log_mean"),
+        join("variance"),
+        join("ess"),
+        join("pareto_k"),
+        num_particles,
+        exact=exact,
+        constant=constant,
+        chunks=chunks,
+    )
+
+
+def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint) -> Importance:
+    """Joint weights: the local terms are summed over pieces of the data for the same draws of the global latents."""
+    chunks = plan(scored, joint.num_particles, max_bytes, slices=joint.slices, inner=joint.inner)
+    summary = WeightSummary(joint.num_particles)
+    for piece in pieces(scored, chunks, seed=seed, inner=joint.inner):
+        if piece.first:
+            total = torch.zeros(piece.particles, dtype=torch.float64, device=scored.device)
+            if piece.terms.log_weight_global is not None:
+                total += piece.terms.log_weight_global.double().reshape(piece.particles, joint.inner)[:, 0]
+        local = piece.terms.log_weight_local
+        if local is not None:
+            per_datum = local.double().reshape(piece.particles, joint.inner, -1).logsumexp(1) - math.log(joint.inner)
+            total += per_datum.sum(1)
+        if piece.last:
+            summary.update(total)
+    return replace(summary.finish(joint.exact), num_local_particles=joint.inner, chunks=chunks)

@@ -1,0 +1,134 @@
+"""Draws from a fit: latents from its posterior approximation, data from its posterior predictive."""
+
+from __future__ import annotations
+
+__all__ = ["check_count", "particles_at_once", "pick", "pieces", "points_program", "posterior_draws", "run_model"]
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ..errors import ConfigurationError, DataError
+from ..pair.eval_mode import ready
+from ..pair.particles import map_particles
+from ..pair.program import Program
+from ..seeding import derive_seed
+from .draw_limits import refuse_too_many
+from .latent_draws import LatentDraws
+from .row_dependence import given_rows
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+_NUMBERS_AT_ONCE = 2**22
+
+
+def points_program(model: Any, batch: Mapping[str, Tensor]) -> Program:
+    """The model with a guide of points, which stored draws are put into."""
+    from pyro.infer.autoguide import AutoDelta
+
+    from ..guides import build_guide
+
+    with torch.random.fork_rng(devices=[]):
+        return Program(model, build_guide(AutoDelta, model, batch))
+
+
+def check_count(name: str, value: int) -> int:
+    """`value` as a positive integer, or a `ConfigurationError`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ConfigurationError(f"`{name}` must be a positive number of draws, got {value!r}.")
+    return number
+
+
+def particles_at_once(numbers: int) -> int:
+    """How many particles to run together, from the size of the batch alone (so that draws do not depend on memory)."""
+    return max(1, _NUMBERS_AT_ONCE // max(1, numbers))
+
+
+def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
+    """``(start, how many)`` of each piece of `num` draws."""
+    for start in range(0, num, most):
+        yield start, min(most, num - start)
+
+
+def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tensor]:
+    """See :meth:`Fit.posterior`."""
+    num = check_count("num", num)
+    stored = None if fit.draws is None else pick(fit.draws, num)
+    refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
+    with ready(fit.program, derive_seed(seed, "posterior")), fit.program.environment():
+        batch, own = _rows(fit, data)
+        latents = LatentDraws(fit, batch, own, stored=stored)
+        computed = latents.shared_values() if latents.alone else latents.outline().computed
+        parts = []
+        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
+            drawn = latents.draw(start, count)
+            parts.append(drawn | run_model(fit.program, latents.batch, drawn, count, computed))
+    return {name: torch.cat([part[name] for part in parts]).detach() for name in parts[0]}  # a point is a parameter
+
+
+def _rows(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
+    """The rows whose latents are drawn (None for the global ones alone), and whether they are the training data."""
+    if data is not None:
+        return given_rows(fit, data)
+    latents = fit.structure.select("latent")
+    if not latents or fit.draws is not None or any(not site.local for site in latents):
+        return None, True
+    if fit.data is None:
+        raise DataError(
+            "`data` must be given: every latent belongs to a datum, and this fit does not hold its training data."
+        )
+    return fit.batch(), True
+
+
+def pick(draws: Mapping[str, Tensor], num: int) -> dict[str, Tensor]:
+    """`num` of the stored draws, evenly spaced."""
+    total = len(next(iter(draws.values())))
+    if num > total:
+        raise ConfigurationError(f"`num` is {num}, but the fit holds {total} draws. Ask for at most {total}.")
+    index = torch.linspace(0, total - 1, num, dtype=torch.float64).round().long()
+    return {name: value[index.to(value.device)] for name, value in draws.items()}
+
+
+def run_model(
+    program: Program,
+    batch: Mapping[str, Tensor],
+    latents: dict[str, Tensor],
+    count: int,
+    names: list[str],
+    redrawn: frozenset[str] = frozenset(),
+) -> dict[str, Tensor]:
+    """The values ``(count, …)`` of the model's sites `names` at each draw of the latents.
+
+    What has no draw among `latents` is drawn by the model, and so are the observed sites `redrawn`.
+    """
+    if not names:
+        return {}
+
+    def one(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        with poutine.condition(data=values), _Redraw(redrawn):
+            nodes = poutine.trace(program.model).get_trace(**batch).nodes
+        return {name: nodes[name]["value"] for name in names}
+
+    return map_particles(program, one, count, None, latents)
+
+
+class _Redraw(Messenger):
+    """Draw these sites although they are observed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and msg["name"] in self.names:
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False

@@ -1,0 +1,227 @@
+"""A fit on disk: fit.json, parameters.safetensors, history.csv, and draws and data where there are any."""
+
+from __future__ import annotations
+
+__all__ = ["load_fit", "save_fit"]
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from jensen.models import CoordinateGuide, LatentVariableModel
+
+from ..errors import CheckpointError
+from ..pair.eval_mode import ready
+from ..pair.function_program import own_copy
+from ..pair.program import Program
+from ..storage.atomic import dump_tensors, parse_tensors, prepare_folder
+from ..storage.bundle import read_bundle, write_bundle
+from ..storage.folders import as_path
+from .constructor_arguments import NUMBER_TYPES
+from .draws import points_program
+from .given import check_given, other_arguments, other_shapes
+from .rebuild import build_guide_from, build_model_from, describe_guide, describe_model
+from .schema import check_body, check_rows, read_table
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+_DATA_BYTES = 16 * 2**20
+
+
+def save_fit(fit: Fit, folder: str | Path, data: bool | None) -> Path:
+    """See :meth:`Fit.save`."""
+    place = prepare_folder(as_path("folder", folder))
+    tensors = {f"program.{name}": value for name, value in fit.program.state_dict().items()}
+    tensors |= {f"prototype.{name}": value for name, value in fit.prototype.items()}
+    body = {
+        "method": fit.method,
+        "config": fit.config,
+        "seed": fit.seed,
+        "data_size": fit.data_size,
+        "status": fit.status,
+        "info": fit.info,
+        "model": describe_model(fit.model, tensors),
+        "fitted": getattr(fit.model, "fitted", False),
+        "guide": describe_guide(fit.guide, fit.model, fit.config),
+        "dtype": next((str(p.dtype) for p in fit.program.parameters() if p.is_floating_point()), None),
+        "training": sorted(name for name, module in fit.program.named_modules() if module.training),
+    }
+    files = {
+        "parameters.safetensors": dump_tensors(tensors),
+        "history.csv": fit.history.to_csv(index=False).encode(),
+    }
+    if fit.draws is not None:
+        files["draws.safetensors"] = dump_tensors(fit.draws)
+    if fit.data is not None:
+        size = sum(value.numel() * value.element_size() for value in fit.data.values())
+        if data or (data is None and size <= _DATA_BYTES):
+            files["data.safetensors"] = dump_tensors(fit.data)
+    write_bundle(place, "fit", "fit", body, files)
+    return place
+
+
+def load_fit(folder: str | Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:
+    """See :func:`jensen.inference.load`."""
+    manifest = as_path("folder", folder).expanduser() / "fit.json"
+    if not manifest.exists():
+        raise CheckpointError(
+            f"`folder` {manifest.parent} holds no fit: it has no fit.json. Pass what was given to `fit.save`."
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return _load(manifest, model, guide, trust, device)
+    except CheckpointError as error:
+        if str(manifest.parent) in str(error):
+            raise
+        raise CheckpointError(f"{manifest}: {error}") from error
+    except Exception as error:  # whatever else the file's content may lead to
+        raise CheckpointError(
+            f"{manifest} cannot be made into a fit ({type(error).__name__}: {error}). Pass `model=` and `guide=` as "
+            f"they were fitted; if that is no help, the file is damaged: take another copy, or fit again."
+        ) from error
+
+
+def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:
+    from .fit import Fit
+
+    body, files = read_bundle(manifest, "fit", ("parameters.safetensors", "history.csv"))
+    check_body(body)
+    parts = {name: parse_tensors(files[name], manifest.with_name(name)) for name in files if name.endswith("tensors")}
+    tensors, draws, data = (parts.get(f"{name}.safetensors") for name in ("parameters", "draws", "data"))
+    assert tensors is not None
+    prototype, state = _part(tensors, "prototype."), _part(tensors, "program.")
+    check_rows("prototype", prototype)
+    if data is not None:
+        check_rows("data", data, body["data_size"])
+    if draws is not None:
+        check_rows("draws", draws)
+    if model is not None:
+        rebuilt = own_copy(model)
+        check_given(rebuilt, body["model"])
+    else:
+        rebuilt = build_model_from(body["model"], tensors, _dtype(body), trust)
+    try:
+        made, program = _pair(rebuilt, body, guide, prototype, state, draws)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the pair is run, and may fail in any way
+        raise CheckpointError(_misfit(rebuilt, body, state, str(error))) from error
+    if model is not None and (other := other_arguments(model, body["model"])):
+        warnings.warn(
+            f"`model=` was built with other arguments than the fitted model: {'; '.join(other)}.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    fit = Fit(
+        method=body["method"],
+        config=body["config"],
+        model=rebuilt,
+        guide=made,
+        history=read_table(_decoded(files["history.csv"])),
+        seed=body["seed"],
+        data=None if data is None else _to(data, device),
+        data_size=body["data_size"],
+        status=body["status"],
+        info=body["info"],
+        draws=None if draws is None else _to(draws, device),
+        prototype=_to(prototype, device),
+        program=program,
+    )
+    fit.program.to(device)
+    if isinstance(rebuilt, nn.Module):
+        rebuilt.fitted = body.get("fitted", False)
+    if isinstance(made, CoordinateGuide) and isinstance(rebuilt, LatentVariableModel):
+        rebuilt.keep_factors(made)
+    for name, module in fit.program.named_modules():
+        module.training = name in body["training"]
+    return fit
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"Its history is not text ({error}): it is damaged.") from error
+
+
+def _dtype(body: Mapping[str, Any]) -> torch.dtype | None:
+    return NUMBER_TYPES[body["dtype"].removeprefix("torch.")] if body["dtype"] else None
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _to(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in tensors.items()}
+
+
+def _pair(
+    model: Any,
+    body: Mapping[str, Any],
+    guide: Any,
+    few: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    draws: Mapping[str, Tensor] | None,
+) -> tuple[Callable[..., Any] | None, Program]:
+    """Make guide and program with the stored parameters, set up on one datum, or on all where they are per datum."""
+    size = body["data_size"]
+    batches = [few]
+    if any(size in value.shape for value in (*state.values(), *(draws or {}).values())):  # no more than the file holds
+        batches.append({name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()})
+    if draws is not None and body["guide"]["kind"] == "none" and guide is None:
+        _fill(model, _part(state, "model_module."))
+        program = points_program(model, batches[-1])
+        with ready(program, 0):
+            latents = {site.name for site in program.structure(batches[-1]).select("latent")}
+        if set(draws) != latents:
+            raise CheckpointError(f"Its draws are of {sorted(draws)}, but the model's latents are {sorted(latents)}.")
+        return None, program
+    made, program = None, Program(model, None)
+    for batch in batches:
+        made = build_guide_from(body["guide"], model, guide, batch)
+        program = Program(model, made)
+        if (dtype := _dtype(body)) is not None:
+            program.to(dtype)
+        with ready(program, 0):
+            if not getattr(model, "scored_by_loss", False):  # then it has no joint density to run
+                program.structure(batch)
+        shapes = {name: value.shape for name, value in program.state_dict().items()}
+        if shapes == {name: value.shape for name, value in state.items()}:
+            break
+    _fill(program, state)
+    return made, program
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the module the stored values, in their own number types; `RuntimeError` if names, shapes or kinds differ."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, value in state.items():
+        if name in own and own[name].dtype != value.dtype:
+            if not _kindred(own[name].dtype, value.dtype):
+                raise RuntimeError(f"`{name}` is {value.dtype} there, {own[name].dtype} here")
+            own[name].data = own[name].data.to(value.dtype)
+    module.load_state_dict(dict(state), strict=True)
+
+
+def _kindred(one: torch.dtype, other: torch.dtype) -> bool:
+    """Whether both are floating-point, or both integers."""
+    return one.is_floating_point == other.is_floating_point and torch.bool not in (one, other)
+
+
+def _misfit(model: Any, body: Mapping[str, Any], state: Mapping[str, Tensor], error: str) -> str:
+    """Why the stored parameters cannot be put into this model: sizes and arguments that differ, or else the error."""
+    stored = _part(state, "model_module.")
+    lines = other_shapes(model, stored) if isinstance(model, nn.Module) else []
+    found = [*other_arguments(model, body["model"]), *lines[:3]]
+    if len(lines) > 3:
+        found.append(f"and {len(lines) - 3} more")
+    return (
+        f"The stored parameters are not those of this model and guide: {'; '.join(found) or error}. Pass `model=` and "
+        f"`guide=` built with the arguments of the fitted ones."
+    )

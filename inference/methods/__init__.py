@@ -1,0 +1,1 @@
+"""The methods, one a file: EM, CAVI, minimisation of a loss, and SVI in its folder."""

@@ -1,0 +1,160 @@
+"""Coordinate-ascent variational inference, on all the data or by natural-gradient steps on mini-batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from jensen.models import CAVIModel, CoordinateGuide, LatentVariableModel
+
+from ..data.data import Data, MemoryData
+from ..data.sampler import BatchSampler
+from ..errors import ConfigurationError, DataError, ModelError
+from ..options import check_whole
+from ..pair.capabilities import lacking
+from ..pair.program import Program
+from ..run.initialize import start_model
+from ..seeding import derive_seed
+from .ascent_run import Updates
+from .base import Ascent
+
+__all__ = ["CAVI"]
+
+
+@dataclass(frozen=True)
+class CAVI(Ascent):
+    r"""Maximise the bound over a factorised posterior, one factor at a time:
+
+    .. math:: q_j(z_j) \propto \exp \mathbb E_{q_{-j}}[\log p(x, z)].
+
+    With `batch_size`, step `t` moves the global factors' natural parameters towards those of a mini-batch,
+    :math:`\lambda \leftarrow (1 - \rho_t) \lambda + \rho_t \hat\lambda`, :math:`\rho_t = (t + \tau)^{-\kappa}`; the
+    history then holds noisy estimates of the bound, and all `steps` are taken.
+
+    **Going on.** Of a model that comes from a fit by CAVI, the factors of that fit are the start, and the priors that
+    it took from its data stay. Sweeps over other data end at what these say by themselves: the old ones count by the
+    start alone. Steps on mini-batches move on from what was learned, at a rate that goes on falling: feed chunks as
+    they come, with `data_size` for how many data there will be in all, and the factors are those of scikit-learn's
+    ``partial_fit``. A model of topics that another method fitted starts at its topics.
+
+    Args:
+        steps: the most sweeps over all factors (mini-batch steps, with `batch_size`).
+        tolerance: the fit has converged when a sweep raises the bound per datum by less than this, in nats.
+        restarts: independent starts; the one with the highest bound is kept.
+        device, checkpoint_every, progress: as in `SVI`.
+        dtype: floating-point type of parameters and data; None for float64.
+        batch_size: data per step, drawn without replacement within each epoch; None for all data.
+        delay: :math:`\tau` >= 0, which slows the first steps down.
+        forgetting: :math:`\kappa`, in (0.5, 1] for convergence.
+        data_size: with `batch_size`, the number of data of which those given are a part; None if they are all. Bounds
+            are then estimates of the bound on that many.
+
+    Reference: D. Blei, A. Kucukelbir, J. McAuliffe, *Variational Inference: A Review for Statisticians*, 2017,
+    https://arxiv.org/abs/1601.00670; M. Hoffman et al., *Stochastic Variational Inference*, 2013,
+    https://arxiv.org/abs/1206.7051
+
+    Example:
+        >>> CAVI(steps=100, batch_size=256).forgetting
+        0.7
+    """
+
+    batch_size: int | None = None
+    delay: float = 1.0
+    forgetting: float = 0.7
+    data_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size is not None:
+            check_whole("batch_size", self.batch_size)
+        if not (isinstance(self.delay, (int, float)) and self.delay >= 0):
+            raise ConfigurationError(f"`delay` must be a number of steps, at least 0, got {self.delay!r}.")
+        if not (isinstance(self.forgetting, (int, float)) and 0.5 < self.forgetting <= 1):
+            raise ConfigurationError(f"`forgetting` must be in (0.5, 1], got {self.forgetting!r}.")
+        if self.data_size is not None:
+            check_whole("data_size", self.data_size)
+            if self.batch_size is None:
+                raise ConfigurationError(
+                    f"`data_size` = {self.data_size} is for steps on mini-batches: give `batch_size` too, or leave it "
+                    "None."
+                )
+
+    def check_model(self, model: Any) -> None:
+        if not isinstance(model, CAVIModel):
+            raise lacking("CAVI", model, "`coordinate_guide`")
+
+    def begin(self, model: Any, data: Data, seed: int) -> Updates:
+        batch = data.batch()
+        guide, fitted = getattr(model, "learned_factors", None), getattr(model, "fitted", False)
+        start_model(model, batch, derive_seed(seed, "initialize"))
+        if guide is None:
+            model.fitted = fitted  # as it came: the factors of a new model do not start at its own guide's
+            guide = model.coordinate_guide(batch, derive_seed(seed, "factors"))
+            model.fitted = True
+        if self.batch_size is not None and type(guide).stochastic_update is CoordinateGuide.stochastic_update:
+            raise ModelError(
+                f"`batch_size` = {self.batch_size} needs factors with a step for mini-batches, which those of "
+                f"`{type(model).__name__}` lack. Leave `batch_size` None for sweeps over all the data, or use SVI."
+            )
+        guide.to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
+        if self.batch_size is None:
+            return _Sweeps(model, guide, batch)
+        assert isinstance(data, MemoryData)
+        sampler = BatchSampler(data.size, data.check_batch_size(self.batch_size), seed)
+        size = self.data_size or data.size
+        if size < data.size:
+            raise DataError(f"`data_size` is {size}, fewer than the {data.size} data given. Count those given, too.")
+        return _NaturalSteps(model, guide, data, sampler, size, self.delay, self.forgetting)
+
+
+class _Factors(Updates):
+    """Updates of a model's factors, which tell the model at the end what they learned and stay with it."""
+
+    def __init__(self, model: Any, guide: CoordinateGuide) -> None:
+        self.guide, self.program = guide, Program(model, guide)
+
+    def finish(self) -> None:
+        model: Any = self.program.model_owner
+        self.guide.finish(model)
+        if isinstance(model, LatentVariableModel):
+            model.keep_factors(self.guide)
+
+
+class _Sweeps(_Factors):
+    """Exact coordinate ascent on all the data."""
+
+    def __init__(self, model: Any, guide: CoordinateGuide, data: dict[str, torch.Tensor]) -> None:
+        super().__init__(model, guide)
+        self.data = data
+
+    def update(self, step: int) -> torch.Tensor:
+        return self.guide.update(self.data)
+
+
+class _NaturalSteps(_Factors):
+    """Noisy natural gradients from mini-batches."""
+
+    monotone = False
+
+    def __init__(
+        self,
+        model: Any,
+        guide: CoordinateGuide,
+        data: MemoryData,
+        sampler: BatchSampler,
+        data_size: int,
+        delay: float,
+        power: float,
+    ) -> None:
+        super().__init__(model, guide)
+        self.data, self.sampler, self.data_size, self.delay, self.power = data, sampler, data_size, delay, power
+        self.before = int(guide.mini_batches)
+
+    def update(self, step: int) -> torch.Tensor:
+        batch = self.data.batch(self.sampler.indices(step))
+        taken = self.before + step + 1
+        bound = self.guide.stochastic_update(batch, self.data_size, min(1.0, (taken + self.delay) ** -self.power))
+        self.guide.mini_batches.fill_(taken)
+        return bound

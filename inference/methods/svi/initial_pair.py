@@ -1,0 +1,73 @@
+"""The pair at the start of a run: a copy of the model, started at the data, and its guide."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import pyro
+import torch
+
+from ...data.data import Data, MemoryData
+from ...data.transforms import presented
+from ...guides import build_guide
+from ...pair.eager_run import kept_buffers
+from ...pair.function_program import FunctionProgram, counterparts, own_copy, with_modules
+from ...pair.plain_state import PlainState
+from ...pair.program import Program
+from ...pair.program_errors import explained
+from ...run.initialize import start_model
+from ...seeding import derive_seed
+from .svi import SVI
+
+__all__ = ["as_one_batch", "starting_pair"]
+
+_ROWS = 4096  # of data too large for memory, what stands for them
+
+
+def as_one_batch(data: Data) -> dict[str, torch.Tensor]:
+    """All the data, if they are in memory; otherwise the first of them."""
+    return data.batch() if isinstance(data, MemoryData) else data.head(_ROWS)
+
+
+def starting_pair(
+    svi: SVI,
+    model: Any,
+    data: Data,
+    first: dict[str, torch.Tensor],
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Program, Any]:
+    """The bound pair and its guide. Neither `model` nor a guide that was passed as a module is changed.
+
+    Args:
+        svi: the configuration.
+        model: the model, of which a copy is made.
+        data: what the copy starts at, if it knows how and comes from no fit.
+        first: one batch, to build the guide on.
+        seed: of this start.
+        device, dtype: of the parameters.
+    """
+    torch.manual_seed(derive_seed(seed, "start"))
+    own = own_copy(model, device, dtype)
+    if isinstance(own, torch.nn.Module):
+        own.train()
+        start_model(own, presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
+    start = PlainState({"model": own.function if isinstance(own, FunctionProgram) else own}).values
+    spec = svi.guide
+    if isinstance(spec, torch.nn.Module):
+        spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
+    kept = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+    with explained(), pyro.get_param_store().scope(), kept:  # whatever happens while the guide looks at the model
+        guide = build_guide(spec, own, first)
+    guide = with_modules(guide, counterparts(model, own))
+    if isinstance(guide, torch.nn.Module):
+        guide.to(device=device, dtype=dtype)
+        guide.train()
+    program = Program(own, guide)
+    found = PlainState(program.roots).values  # before it is run
+    program.at_start = {name: found[name] for name in found if not name.startswith("model")} | start
+    program.structure(first)  # creates the parameters of `pyro.param` statements
+    return program, guide

@@ -1,0 +1,1 @@
+"""Discrete latents summed out, and drawn given everything else."""

@@ -1,0 +1,1 @@
+"""Effect handlers of jensen's own."""

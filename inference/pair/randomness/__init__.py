@@ -1,0 +1,1 @@
+"""Random draws as an input of the program: recorded, replayed, noticed."""

@@ -1,0 +1,1 @@
+"""Supports: which set a distribution lives on, and what belongs to it."""

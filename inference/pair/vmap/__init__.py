@@ -1,0 +1,1 @@
+"""Operations rewritten so that vmap can run them over particles."""

@@ -1,0 +1,1 @@
+"""What runs share: early stopping, history, progress, interrupts, the start at the data."""

@@ -1,0 +1,1 @@
+"""A traced step made lean and compiled."""

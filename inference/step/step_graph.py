@@ -1,0 +1,89 @@
+"""One step as a graph, and several steps unrolled into one, so that a compiler sees and fuses them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+from ..pair.program import Batch
+from .compile.graph import trace
+from .function import StepFunction, StepNoise
+from .state import StepState
+
+__all__ = ["StepGraph"]
+
+Tensors = list[torch.Tensor]
+
+
+class StepGraph:
+    """The traced step: ``(state, shared data, row inputs) -> (state, bounds)``.
+
+    The row inputs of one step are its batch (unless all steps share one), its noise, its annealing weight and its
+    learning rate; a block stacks the rows of its steps.
+
+    Args:
+        function: the step's gradient.
+        update: the traced update over ``(*parameters, *gradients, *state, *average, lr)``; with None the graph
+            returns ``(*gradients, *buffers, bounds)``, for processes that must first add their gradients up.
+        state: an example state.
+        batch: an example batch.
+        shared: whether all steps share the batch.
+        noise: example noise of the step.
+        weight, lr: example scalars.
+    """
+
+    def __init__(
+        self,
+        function: StepFunction,
+        update: fx.GraphModule | None,
+        state: StepState,
+        batch: Batch,
+        shared: bool,
+        noise: StepNoise,
+        weight: torch.Tensor,
+        lr: torch.Tensor,
+    ) -> None:
+        self.state, self.num_shared = state, len(batch) if shared else 0
+        keys = list(batch)
+        scheduled = function.objective.is_scheduled
+        constant_weight = function.objective.schedule(1.0)
+
+        def step(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            current, rest = self._split(inputs)
+            inner = dict(zip(keys, rest, strict=False))
+            noise_and_scalars = rest[len(keys) :]
+            row_noise, row_weight, row_lr = StepNoise(*noise_and_scalars[:4]), *noise_and_scalars[4:]
+            weight = row_weight if scheduled else constant_weight
+            out = function(current.parameters, current.buffers, inner, row_noise, weight)
+            if update is None:
+                return (*out.gradients, *out.buffers, out.bounds)
+            new = update(*current.parameters, *out.gradients, *current.optimizer, *current.average, row_lr)
+            return (*new, *out.buffers, out.bounds)
+
+        self.example = [*state.tensors, *batch.values(), *noise.tensors, weight, lr]
+        self.module = trace(step, [tensor.detach() for tensor in self.example])
+
+    def _split(self, inputs: Sequence[torch.Tensor]) -> tuple[StepState, Tensors]:
+        count = len(self.state.tensors)
+        return self.state.with_tensors(list(inputs[:count])), list(inputs[count:])
+
+    def unrolled(self, steps: int) -> tuple[fx.GraphModule, Tensors]:
+        """A graph of `steps` consecutive steps over stacked rows, and example inputs for it."""
+        count = len(self.state.tensors)
+
+        def block(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            current, shared = list(inputs[:count]), inputs[count : count + self.num_shared]
+            stacked = inputs[count + self.num_shared :]
+            bounds = []
+            for i in range(steps):
+                out = self.module(*current, *shared, *(rows[i] for rows in stacked))
+                current = list(out[:-1])
+                bounds.append(out[-1])
+            return (*current, torch.stack(bounds))
+
+        row_start = count + self.num_shared
+        stacked = [torch.stack([row] * steps) for row in self.example[row_start:]]
+        inputs = [*self.example[:row_start], *stacked]
+        return trace(block, [tensor.detach() for tensor in inputs]), inputs

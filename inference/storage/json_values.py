@@ -1,0 +1,101 @@
+"""Strict JSON for configurations and records: floats round-trip, and no NaN tokens."""
+
+from __future__ import annotations
+
+__all__ = ["differences", "from_json", "to_json"]
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .names import recorded_name
+
+_FLOAT = "$float"
+
+
+def to_json(value: Any) -> Any:
+    """Return `value` in the types of strict JSON.
+
+    Mappings, sequences, sets (sorted), dataclasses and numbers of NumPy and torch become plain ones; non-finite floats
+    become ``{"$float": "nan"}``; dtypes, devices and paths their text; classes and functions ``"module:name"``.
+
+    Raises:
+        TypeError: for anything else, naming where it was.
+
+    Example:
+        >>> to_json({"lr": 0.1, "betas": (0.9, float("inf"))})
+        {'lr': 0.1, 'betas': [0.9, {'$float': 'inf'}]}
+    """
+    return _convert(value, "")
+
+
+def from_json(value: Any) -> Any:
+    """Undo :func:`to_json` for numbers; tuples come back as lists, the rest as text."""
+    if isinstance(value, dict):
+        if set(value) == {_FLOAT}:
+            return float(value[_FLOAT])
+        return {key: from_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    return value
+
+
+def differences(there: Any, here: Any, path: str = "") -> list[str]:
+    """One line for each field in which two JSON values differ: ``"`lr`: 0.1 there, 0.01 here"``.
+
+    Example:
+        >>> differences({"lr": 0.1, "steps": 5}, {"lr": 0.01, "steps": 5})
+        ['`lr`: 0.1 there, 0.01 here']
+    """
+    if isinstance(there, dict) and isinstance(here, dict) and _FLOAT not in there and _FLOAT not in here:
+        lines: list[str] = []
+        for key in [*there, *(key for key in here if key not in there)]:
+            inner = f"{path}.{key}" if path else str(key)
+            if key not in there:
+                lines.append(f"`{inner}`: absent there, {here[key]!r} here")
+            elif key not in here:
+                lines.append(f"`{inner}`: {there[key]!r} there, absent here")
+            else:
+                lines += differences(there[key], here[key], inner)
+        return lines
+    if there == here and type(there) is type(here):
+        return []
+    return [f"`{path}`: {there!r} there, {here!r} here"]
+
+
+def _convert(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
+    if isinstance(value, Mapping):
+        return {_key(key, path): _convert(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return [_convert(item, f"{path}[…]") for item in sorted(value, key=repr)]
+    if isinstance(value, (list, tuple)):
+        return [_convert(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, (torch.dtype, torch.device, Path)):
+        return str(value)
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return recorded_name(value)
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"$type": type(value).__name__, **_convert(fields, path)}
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return _convert(value.item(), path)
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0 and not isinstance(value, torch.nn.Module):
+        return _convert(value.tolist(), path)
+    where = f"`{path}`" if path else "the value"
+    raise TypeError(f"{where} cannot be written as JSON: it is a {type(value).__name__}.")
+
+
+def _key(key: Any, path: str) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(f"`{path or 'the value'}` has a key that is not text: {key!r}.")

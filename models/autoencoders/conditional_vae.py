@@ -1,0 +1,218 @@
+"""The conditional variational autoencoder: a Gaussian latent, decoded together with a label or with covariates."""
+
+from __future__ import annotations
+
+__all__ = ["ConditionalVAE"]
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..base import LatentVariableModel
+from ..common.inputs import as_tensor
+from ..common.takes_data import takes_data
+from ..common.validation import check_count, check_features, check_labels, check_size, check_widths
+from .parts.likelihoods import Likelihood, make_likelihood
+from .parts.network_checks import check_latent
+from .parts.networks import MLP, GaussianEncoder
+
+
+class ConditionalVAE(LatentVariableModel):
+    r"""Conditional variational autoencoder: the law of x given y.
+
+    .. math::
+        z_n \sim \mathcal N(0, I_L), \quad x_n \mid y_n, z_n \sim p(\cdot \mid h_\theta(z_n, y_n)), \qquad
+        q_\phi(z_n \mid x_n, y_n) = \mathcal N(\mu_\phi(x_n, y_n), \operatorname{diag} \sigma_\phi(x_n, y_n)^2),
+
+    or :math:`z_n \mid y_n \sim \mathcal N(m_\theta(y_n), \operatorname{diag} s_\theta(y_n)^2)` with `learned_prior`.
+    Nothing is said about the law of y: bounds and evidences are those of :math:`\log p(x \mid y)`.
+
+    =====================  =====================================================  ==========================
+    symbol                 meaning                                                argument or site
+    =====================  =====================================================  ==========================
+    :math:`x`              data, ``(N, *data_shape)``                             ``x`` (drawn if None)
+    :math:`y`              labels ``(N,)`` or covariates ``(N, P)``, given        ``y``
+    :math:`z`              latent, ``(N, L)``, local                              site ``z``
+    :math:`h_\theta`       network ``(B, L), (B, P) -> (B, *output_shape)``       ``decoder``
+    :math:`\mu,\sigma`     network ``(B, *feature_shape), (B, P) -> two (B, L)``  ``encoder``
+    :math:`m, s`           network ``(B, P) -> two (B, L)``                       ``prior_network``
+    =====================  =====================================================  ==========================
+
+    The networks see a label as its one-hot code, so that P is the number of classes.
+
+    Args:
+        data_shape: event shape of one datum, or its number of features.
+        latent_dim: L.
+        num_classes: of the labels `y`, integers 0, ..., num_classes - 1; None if `y` are covariates.
+        num_covariates: P, the number of real covariates, best in units in which they vary by about one; None if `y` are
+            labels.
+        encoder: any module that maps (features of x, code of y) to (location, positive scale); default an `MLP`.
+        decoder: any module that maps (z, code of y) to what the likelihood reads; default an `MLP`. `z` may have
+            dimensions in front that the code lacks.
+        likelihood: as in `VAE`: a name or a `Likelihood`.
+        hidden: widths of the default networks' hidden layers (the decoder's in reverse).
+        activation: nonlinearity of the default networks.
+        scale: of a Gaussian likelihood, in the units of `x`: the fixed one; a learned one starts at the data's sd.
+        num_categories: of a categorical likelihood: the number of codes.
+        learned_prior: whether the prior of `z` depends on `y`, by a network of its own.
+
+    Raises:
+        ValueError: a size is not positive, an unknown name, not exactly one of `num_classes` and `num_covariates`;
+            `check_data`, `generate` and the methods below find labels out of range or data of the wrong shape.
+
+    Reference: K. Sohn, H. Lee and X. Yan, *Learning Structured Output Representation using Deep Conditional Generative
+    Models*, 2015, https://papers.nips.cc/paper/5775
+
+    Example:
+        >>> model = ConditionalVAE(data_shape=64, latent_dim=2, num_classes=10, hidden=(32,))
+        >>> model.generate(5, y=3, seed=0)["x"].shape
+        torch.Size([5, 64])
+    """
+
+    one_hot: Tensor
+
+    def __init__(
+        self,
+        data_shape: int | Sequence[int],
+        latent_dim: int,
+        num_classes: int | None = None,
+        num_covariates: int | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        likelihood: str | Likelihood = "bernoulli",
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "tanh",
+        scale: float = 1.0,
+        num_categories: int | None = None,
+        learned_prior: bool = False,
+    ) -> None:
+        super().__init__()
+        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
+        check_widths("hidden", hidden)
+        for size in (*self.data_shape, latent_dim, *hidden):
+            check_size("data_shape, latent_dim and hidden", size)
+        if (num_classes is None) == (num_covariates is None):
+            raise ValueError(
+                "Exactly one of `num_classes` (y are labels) and `num_covariates` (y are real) must be given, got "
+                f"num_classes={num_classes} and num_covariates={num_covariates}."
+            )
+        width = num_covariates if num_classes is None else num_classes
+        assert width is not None
+        check_size("num_classes or num_covariates", width)
+        self.latent_dim, self.num_classes, self.code_dim = latent_dim, num_classes, width
+        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
+        if encoder is None:
+            shape = self.likelihood.feature_shape
+            encoder = _Joined(GaussianEncoder((math.prod(shape) + width,), latent_dim, hidden, activation), len(shape))
+        if decoder is None:
+            decoder = _Joined(
+                MLP((latent_dim + width,), self.likelihood.output_shape, tuple(hidden)[::-1], activation), 1
+            )
+        self.encoder, self.decoder = encoder, decoder
+        self.prior_network = GaussianEncoder((width,), latent_dim, hidden, activation) if learned_prior else None
+        self.register_buffer("one_hot", torch.eye(width if num_classes else 0), persistent=False)
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
+
+    def model(self, x: Tensor | None = None, *, y: Tensor) -> Tensor:  # type: ignore[override]
+        code = self.code(y)
+        with pyro.plate("data", len(y)):
+            # p(z | y)
+            loc, scale = (self.zeros, self.ones) if self.prior_network is None else self.prior_network(code)
+            z = pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+            # p(x | y, z)
+            return pyro.sample("x", self.likelihood(self.decoder(z, code)), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor) -> Tensor:
+        with pyro.plate("data", len(y)):
+            # q(z | x, y)
+            loc, scale = self.encoder(self.likelihood.features(x), self.code(y))
+            check_latent("encoder", (loc, scale), self.latent_dim)
+            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+    @takes_data
+    def code(self, y: Tensor) -> Tensor:
+        """What the networks see of `y`: one-hot labels, or the covariates; ``(N, P)``."""
+        return y if self.num_classes is None else self.one_hot[y.long()]
+
+    @takes_data
+    def encode(self, x: Tensor, y: Any) -> tuple[Tensor, Tensor]:
+        """Location and scale of the guide, each ``(B, L)``; `y` as in `generate`."""
+        loc, scale = self.encoder(self.likelihood.features(x), self.code(self._rows(y, len(x))))
+        return loc, scale
+
+    @takes_data
+    def decode(self, z: Tensor, y: Any) -> Tensor:
+        """Mean of `x` given the latent ``(..., B, L)`` and `y` (as in `generate`); of a categorical its probabilities.
+
+        The same latent under other labels shows what the label alone changes: a style that is kept.
+        """
+        return self.likelihood.mean(self.decoder(z, self.code(self._rows(y, z.shape[-2]))))
+
+    @takes_data
+    def reconstruct(self, x: Tensor, y: Any, num: int | None = None) -> Tensor:
+        """Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws: ``(num, B, *data_shape)``."""
+        loc, scale = self.encode(x, y)
+        return self.decode(loc if num is None else dist.Normal(loc, scale).rsample((num,)), y)
+
+    def generate(self, num: int, *, seed: int | None = None, **inputs: Any) -> dict[str, Tensor]:
+        """Draw `num` data given `y`: ``(num,)`` labels or ``(num, P)`` covariates, or one for all of them.
+
+        Raises:
+            ValueError: as `LatentVariableModel.generate`; a label out of range.
+        """
+        check_count("num", num, "data to draw")
+        if "y" in inputs:
+            inputs["y"] = self._rows(inputs["y"], num)
+        return super().generate(num, seed=seed, **inputs)
+
+    def _rows(self, y: Any, num: int) -> Tensor:
+        """`y` checked; one label or one vector of covariates is repeated for `num` rows."""
+        like = next(self.parameters())
+        y = as_tensor("y", y, like)
+        if y.ndim == (0 if self.num_classes is not None else 1):
+            y = y.expand(num, *y.shape)
+        self._check_y(y)
+        if len(y) != num:
+            raise ValueError(
+                f"`y` must have one row for each of the {num} data, or be a single one, got {len(y)} rows."
+            )
+        return y
+
+    def _check_y(self, y: Tensor) -> None:
+        if self.num_classes is None:
+            check_features("y", y, self.code_dim, "num_covariates")
+        else:
+            check_labels("y", y, self.num_classes)
+
+    def check_data(self, x: Tensor | None = None, y: Tensor | None = None) -> None:  # type: ignore[override]
+        if y is not None:
+            self._check_y(y)
+        if x is not None:
+            self.likelihood.check("x", x)
+
+    @torch.no_grad()
+    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
+        """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
+        self.likelihood.start(batch["x"], self.decoder)
+
+
+class _Joined(nn.Module):
+    """A network of two inputs side by side: the first flattened from `event_dim` dimensions, the second a vector."""
+
+    def __init__(self, network: Any, event_dim: int) -> None:
+        super().__init__()
+        self.network, self.event_dim = network, event_dim
+
+    def forward(self, first: Tensor, second: Tensor) -> Any:
+        first = first.flatten(-self.event_dim)
+        return self.network(torch.cat([first, second.expand(*first.shape[:-1], second.shape[-1])], -1))
+
+    def set_output_bias(self, bias: Tensor) -> None:
+        """That of the network."""
+        self.network.set_output_bias(bias)

@@ -1,0 +1,1 @@
+"""What autoencoders are built of: networks, likelihoods, priors and posteriors."""

@@ -1,0 +1,1 @@
+"""Mixtures: clusters of Gaussians, counts and compositions; their assignments are summed out."""

@@ -1,0 +1,1 @@
+"""Bayesian regression: an outcome given inputs."""

@@ -1,0 +1,22 @@
+"""The recursions of a hidden Markov model: time comes first in every tensor here, ``(T, N, C)``."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CategoricalEmission",
+    "Emission",
+    "GaussianEmission",
+    "HiddenMarkov",
+    "Smoothed",
+    "best_path",
+    "expectations",
+    "log_evidence",
+    "needs_logs",
+]
+
+from .algorithms import expectations, log_evidence
+from .emissions import CategoricalEmission, Emission, GaussianEmission
+from .forward_backward import Smoothed
+from .log_space import needs_logs
+from .marginal import HiddenMarkov
+from .viterbi import best_path

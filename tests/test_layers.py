@@ -1,0 +1,78 @@
+"""Imports go one way: between the packages, between the folders, and within a folder between its files."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("models", "inference", "studies", "datasets")
+BELOW = {"models": ("datasets",), "datasets": (), "inference": ("models", "datasets"), "studies": PACKAGES}
+Graph = dict[str, set[str]]
+
+
+def _imports(root: Path) -> Iterator[tuple[str, str]]:
+    """(importing module, imported module), as paths from the root without their suffix; re-exports are left out."""
+    files = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
+    modules = {path.relative_to(root).with_suffix("").as_posix().removesuffix("/__init__") for path in files}
+    for path in files:
+        if path.name == "__init__.py":
+            continue
+        own = path.relative_to(root).with_suffix("")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            if node.level:
+                parents = own.parts[: len(own.parts) - node.level]
+            elif (node.module or "").startswith("jensen"):
+                parents = ()
+            else:
+                continue
+            base = "/".join([*parents, *filter(None, (node.module or "").removeprefix("jensen").split("."))])
+            for name in node.names:
+                full = f"{base}/{name.name}"
+                yield own.as_posix(), full if full in modules else base
+
+
+@pytest.fixture(scope="module")
+def imports(repository: Path) -> list[tuple[str, str]]:
+    return [(here, there) for here, there in _imports(repository) if here != there]
+
+
+def _circle(graph: Graph) -> list[str]:
+    """One circle of the graph, or nothing."""
+    done: set[str] = set()
+
+    def follow(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node not in done:
+            for other in sorted(graph.get(node, ())):
+                if found := follow(other, [*path, node]):
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := follow(node, []))), [])
+
+
+def test_packages_import_only_those_below(imports: list[tuple[str, str]]) -> None:
+    assert len(imports) > 1_000
+    upward = [
+        (here, there)
+        for here, there in imports
+        if (package := there.split("/")[0]) != here.split("/")[0] and package not in BELOW[here.split("/")[0]]
+    ]
+    assert upward == []
+
+
+def test_no_two_folders_import_each_other(imports: list[tuple[str, str]]) -> None:
+    graph: Graph = defaultdict(set)
+    for here, there in imports:
+        folder, other = here.rpartition("/")[0], there.rpartition("/")[0]
+        if folder != other:
+            graph[folder].add(other)
+    assert _circle(graph) == []

@@ -9,10 +9,11 @@ from .embedded import breast_cancer, digits, iris, wine
 from .images import fashion_mnist, mnist
 from .labels import hide_labels
 from .masks import RandomMasks
-from .scaling import Standardizer, standardize
+from .scaling import Standardizer
 from .sequence_weights import henikoff_weights, identity_weights
 from .sequences import pad_sequences
 from .splits import split, split_rows
+from .standardization import standardize
 from .synthetic import (
     gaussian_mixture,
     linear_gaussian,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from .dataset import Dataset
-from .scaling import standardize as standardize_
 from .splits import split
+from .standardization import standardize as standardize_
 
 
 def breast_cancer(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Standardizer", "standardize"]
+__all__ = ["Standardizer"]
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from .dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +82,3 @@ class Standardizer:
 def _wide(x: Tensor) -> Tensor:
     """`x` in float64, on the CPU if its device knows no float64."""
     return x.cpu().double() if x.device.type == "mps" else x.double()
-
-
-def standardize(dataset: Dataset, key: str = "x") -> Dataset:
-    """The data set with `key` of every split standardised with the mean and scale of its **train** split.
-
-    Validation and test data never enter the statistics. The transform is kept as `dataset.scaling`.
-
-    Raises:
-        ValueError: `key` is not in the data set, or the data set is standardised already.
-    """
-    if key not in dataset.train:
-        raise ValueError(f"`key`: expected one of {sorted(dataset.train)}, got `{key}`")
-    if dataset.scaling is not None:
-        raise ValueError(f"`{dataset.name}` is standardised already; load it with `standardize=False` first")
-    scaling = Standardizer.fit(dataset.train[key])
-    return replace(dataset.map(lambda batch: {**batch, key: scaling(batch[key])}), scaling=scaling)

@@ -22,7 +22,8 @@ from .diagnostics import (
 )
 from .diagnostics.label_alignment import align_labels
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
-from .fit.fit import Fit, load
+from .fit.fit import Fit
+from .fit.load import load
 from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.loss_minimization import LossMinimization

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .common.inputs import read_numbers
 from .common.masked_arrays import refuse_masked, split_mask
-from .common.parameter_scope import evaluating, local_parameters, own_parameters
-from .common.sampling import ambient, draw_data
+from .common.parameter_scope import evaluating, local_parameters, module_parameters
+from .common.sampling import default_device_and_dtype, draw_data
 from .common.takes_data import read_inputs
 from .common.validation import check_count
 from .coordinate_guide import CoordinateGuide
@@ -37,7 +37,7 @@ def _program(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: LatentVariableModel, *args: Any, **kwargs: Any) -> Any:
-        with own_parameters(self):
+        with module_parameters(self):
             return inner(self, *args, **kwargs)
 
     return call
@@ -158,7 +158,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `model`, with the module's hooks."""
-        with own_parameters(self):
+        with module_parameters(self):
             return super().__call__(*args, **kwargs)
 
     # What can be asked of a model's class.
@@ -250,5 +250,5 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
             raise ValueError(f"`{missing[0]}` must be given to render this model: a tensor of one or more rows.")
         with local_parameters(), torch.no_grad(), poutine.block():
             batch = read_inputs(self, batch)
-            with ambient(batch, self.parameters()):
+            with default_device_and_dtype(batch, self.parameters()):
                 return pyro.render_model(self.model, model_kwargs=batch, filename=filename, render_distributions=True)

@@ -36,7 +36,7 @@ class HasPrediction(Protocol):
     """A model that can say what it believes about each datum."""
 
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
-        """Predictions, one row a datum."""
+        """Predictions, one row per datum."""
         ...
 
 

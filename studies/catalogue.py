@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["catalogue", "print_catalogue", "shipped_methods"]
+__all__ = ["catalogue", "print_catalogue"]
 
-import dataclasses
 import importlib
 import inspect
 import re
@@ -12,7 +11,7 @@ from typing import Any
 
 from jensen.inference.errors import ConfigurationError, nearest
 
-from .resolve import shipped
+from .shipped import shipped, shipped_methods
 
 _METRICS = ("log_evidence", "elbo_terms", "pareto_k", "active_units")
 _GUIDES = {
@@ -40,17 +39,6 @@ def catalogue() -> dict[str, dict[str, str]]:
         "guides": _GUIDES,
         "metrics": _lines(metrics),
         "data": _lines(DATASETS),
-    }
-
-
-def shipped_methods() -> dict[str, Any]:
-    """Return the methods that ``jensen.inference`` exports, by name."""
-    inference = importlib.import_module("jensen.inference")
-    exported = {name: getattr(inference, name) for name in inference.__all__}
-    return {
-        name: thing
-        for name, thing in exported.items()
-        if isinstance(thing, type) and dataclasses.is_dataclass(thing) and callable(getattr(thing, "fit", None))
     }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @styled
 def bound_against_time(histories: Mapping[str, Sequence[pandas.DataFrame]], title: str = "") -> Figure:
-    """Draw the bound per datum (nats) against seconds of fitting, one colour a method, one line a seed.
+    """Draw the bound per datum (nats) against seconds of fitting, one colour per method, one line per seed.
 
     Time is on a logarithmic axis; the lowest tenth of every curve, the first climb, is cut off.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jensen.inference.plain_text import html_text, printable
 
 from .arm import FINISHED
+from .record import StudyRecord
 from .storage import read_json, write_text
 from .style import save
 from .table import as_html
@@ -22,7 +23,6 @@ from .table import as_html
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .result import StudyResult
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -37,7 +37,7 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 13px } s
 
 
 def write_report(
-    results: StudyResult | Sequence[StudyResult],
+    results: StudyRecord | Sequence[StudyRecord],
     path: str | Path,
     pictures: Mapping[str, Figure | Path] | None = None,
     title: str = "",
@@ -67,7 +67,7 @@ def write_report(
     return path
 
 
-def _drawn(result: StudyResult) -> Iterator[tuple[str, Figure]]:
+def _drawn(result: StudyRecord) -> Iterator[tuple[str, Figure]]:
     """Yield the pictures that any study has: per model, bound against time, and bound and evidence."""
     from .plots import bound_against_time, evidence
 
@@ -102,7 +102,7 @@ def _figure(caption: str, picture: Figure | Path) -> str:
     return f'<figure><img alt="{text}" src="data:image/png;base64,{source}"><figcaption>{text}</figcaption></figure>'
 
 
-def _arms(result: StudyResult) -> str:
+def _arms(result: StudyRecord) -> str:
     frame = result.frame.drop(columns="folder")
     frame = frame.loc[:, (frame.notna() & (frame != "")).any()]
     frame = frame.map(lambda cell: printable(cell, lines=True) if isinstance(cell, str) else cell).rename(
@@ -111,7 +111,7 @@ def _arms(result: StudyResult) -> str:
     return frame.to_html(index=False, na_rep="", border=0, float_format=lambda value: f"{value:.6g}")
 
 
-def _configurations(result: StudyResult) -> Iterator[str]:
+def _configurations(result: StudyRecord) -> Iterator[str]:
     """Yield each (model, method)'s configuration, from the first arm that has one, to be folded out."""
     seen = set()
     for record in result.records:

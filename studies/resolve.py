@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["find_class", "find_object", "load_file", "parse_settings", "resolve_method", "shipped"]
+__all__ = ["find_class", "find_object", "load_file", "parse_settings", "resolve_method"]
 
 import ast
 import dataclasses
@@ -21,19 +21,9 @@ import torch
 from jensen.inference.errors import ConfigurationError, nearest
 
 from .model_options import check_types
+from .shipped import shipped, shipped_methods
 
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)  # what `ast.literal_eval` may raise
-
-
-def shipped(package: str, base: type) -> dict[str, Any]:
-    """Return the concrete subclasses of ``base`` that ``jensen.<package>`` exports, by name."""
-    module = importlib.import_module(f"jensen.{package}")
-    found = {name: getattr(module, name) for name in module.__all__}
-    return {
-        name: thing
-        for name, thing in found.items()
-        if isinstance(thing, type) and issubclass(thing, base) and thing is not base and not inspect.isabstract(thing)
-    }
 
 
 def find_class(text: str, package: str, base: type, what: str) -> Any:
@@ -122,8 +112,6 @@ def resolve_method(name: str, options: Mapping[str, Any], progress: bool | None)
     Raises:
         ConfigurationError: there is no such method, or it has no such option; the nearest, or all, are named.
     """
-    from .catalogue import shipped_methods
-
     known = shipped_methods()
     if name not in known:
         hint = nearest(name, known) or f" Known: {', '.join(known)}."

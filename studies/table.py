@@ -1,4 +1,4 @@
-"""The table of a study: one line a method, for terminals (rich) and for pages (html)."""
+"""The table of a study: one line per method, for terminals (rich) and for pages (html)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ __all__ = ["as_html", "as_text", "cells", "table"]
 import html
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jensen.inference.plain_text import html_text, rich_text
 
-if TYPE_CHECKING:
-    from .result import StudyResult
+from .record import StudyRecord
 
 HEADERS = ("model", "method", "bound per datum", "log evidence per datum", "k-hat", "steps/s", "seconds")
 _NARROW_HEADERS = ("method", "bound\nper datum", "log evidence\nper datum", "k-hat", "steps\nper s", "time\n(s)")
@@ -22,7 +21,7 @@ CAPTION = (
 )
 
 
-def cells(result: StudyResult) -> list[tuple[str, ...]]:
+def cells(result: StudyRecord) -> list[tuple[str, ...]]:
     """Return the lines of the table as text, one a (model, method); several seeds are averaged.
 
     The error of an average over S seeds is the standard error of the mean: Monte Carlo errors combined where S = 1,
@@ -42,7 +41,7 @@ def cells(result: StudyResult) -> list[tuple[str, ...]]:
     return lines
 
 
-def table(results: Sequence[StudyResult]) -> Any:
+def table(results: Sequence[StudyRecord]) -> Any:
     """Return a rich table of one or more studies, followed by why any arm failed."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -69,7 +68,7 @@ def table(results: Sequence[StudyResult]) -> Any:
     return Group(drawn, *errors)
 
 
-def as_text(results: Sequence[StudyResult]) -> str:
+def as_text(results: Sequence[StudyRecord]) -> str:
     """Return the table as plain text."""
     import io
 
@@ -80,7 +79,7 @@ def as_text(results: Sequence[StudyResult]) -> str:
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
-def as_html(results: Sequence[StudyResult]) -> str:
+def as_html(results: Sequence[StudyRecord]) -> str:
     """Return the table as an html fragment."""
     head = "".join(f"<th>{html.escape(header)}</th>" for header in HEADERS)
     lines = [line for result in results for line in cells(result)]
@@ -93,7 +92,7 @@ def as_html(results: Sequence[StudyResult]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(CAPTION)}</p>{errors}"
 
 
-def _errors(result: StudyResult) -> list[tuple[str, str]]:
+def _errors(result: StudyRecord) -> list[tuple[str, str]]:
     frame = result.frame
     troubled = frame[(frame["error"] != "") | (frame["status"] != "finished")]
     rows = troubled.to_dict("records")

@@ -119,7 +119,7 @@ def _lost(family: Family, seed: int, steps: int) -> tuple[float, float]:
     data = {name: drawn[name] for name in family.keys}
     train = family.shown({name: value[:TRAIN] for name, value in data.items()})
     test = {name: value[TRAIN:] for name, value in data.items()}
-    if "classifier" in family.guide:  # what is compared is the law of x
+    if "classifier" in family.guide:  # what is compared is the distribution of x
         test["y"] = torch.full_like(test["y"], -1)
 
     # The truth's evidence, by a guide fitted to it as it stands.

@@ -1,1 +1,1 @@
-"""Whatever holds data, as batches of tensors that a model takes."""
+"""Data of any kind (arrays, tables, datasets, loaders) as batches of tensors."""

@@ -1,4 +1,4 @@
-"""Whether a model's global latents have one shape, whatever rows a mini-batch holds."""
+"""Check that global latents have the same shape for every mini-batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from pyro import poutine
 
 from ..errors import ModelError
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..pair.findings.pair_sites import is_ignored
 from ..pair.messengers.minibatch import DATA_PLATE
-from ..pair.program import Batch, Program
-from .data import Data, MemoryData
+from ..pair.program import Program
+from ..pair.sites import Batch
+from .base import Data, MemoryData
 
 
 def check_batch_shapes(program: Program, data: Data, first: Batch, seen: Batch, present: Callable[..., Any]) -> None:
@@ -52,7 +53,7 @@ def _with_extremes(data: Data, batch_size: int) -> dict[str, torch.Tensor] | Non
 
 
 def _global_shapes(program: Program, batch: Batch) -> dict[str, tuple[int, ...]]:
-    with poutine.block(), ready(program, seed=0), program.environment():
+    with poutine.block(), evaluation_mode(program, seed=0), program.environment():
         trace = poutine.trace(program.model).get_trace(**batch)
     nodes: dict[str, Any] = {name: node for name, node in trace.nodes.items() if not is_ignored(node)}
     return {

@@ -1,4 +1,4 @@
-"""Where a step's data come from: the whole set, a gather of rows on the device, or a stream."""
+"""Sources of a step's data: the whole set, a gather of rows on the device, or a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import ConfigurationError
-from ..pair.program import Batch
+from ..pair.sites import Batch
 from .sampler import BatchSampler
 
 __all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from jensen.models.common.index_arguments import index_arguments
-from jensen.models.common.sampling import ambient
+from jensen.models.common.sampling import default_device_and_dtype
 
 from ..errors import JensenError
 from ..pair.function_program import own_copy
@@ -48,7 +48,7 @@ def with_indices(
         program = Program(own_copy(model, device, dtype), _nothing)
     except (JensenError, TypeError, IndexError):  # data that cannot be read, which are refused with their fault
         return signature
-    with program.environment(), ambient(batch):
+    with program.environment(), default_device_and_dtype(batch):
         found = index_arguments(program.model, batch, asked)
     return replace(signature, integers=signature.integers | found)
 

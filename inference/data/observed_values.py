@@ -20,9 +20,9 @@ from ..pair.findings.observed import check_observed, is_checked
 from ..pair.program import Program
 from ..pair.supports.membership import belongs
 from ..pair.supports.support_sets import support_of, unwrapped
-from .data import Data, MemoryData
+from .base import Data, MemoryData
 from .feed import Feed, Stream
-from .transforms import presented
+from .transforms import apply_transform
 
 Batch = Mapping[str, Tensor]
 
@@ -86,14 +86,14 @@ def check_fed(program: Program, data: Data, validation: Batch | None, feed: Feed
             nonlocal left
             if left > 0:
                 left -= _size(batch)
-                shown = presented(transform, program.model_owner, batch, seed)
+                shown = apply_transform(transform, program.model_owner, batch, seed)
                 nodes = _Look(program, program.structure(shown).moving, "fit")(shown, part=f" of batch {step}")
                 if all(_is_real(_constraint(node)) for node in nodes.values()):
                     left = 0
 
         feed.look = see
     elif isinstance(data, MemoryData) and feed.shared is None:  # else the first batch was all there is
-        check_values(program, presented(transform, program.model_owner, data.tensors, seed), feed.size(0))
+        check_values(program, apply_transform(transform, program.model_owner, data.tensors, seed), feed.size(0))
     if validation is not None:
         check_values(program, validation, feed.size(0))
 

@@ -1,4 +1,4 @@
-"""Whatever holds data in memory, taken apart into arrays by argument name."""
+"""Take data in memory apart into arrays by argument name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a narrower number type holds the differences between data, and not only the data."""
+"""Check that a narrower number type keeps the differences between data."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from jensen.models.common.masked_arrays import split_mask
 from ..errors import DataError
 from ..pair.signature import Signature
 from ..seeding import derive_seed
-from .data import Data, MemoryData, check_batch
+from .base import Data, MemoryData, check_batch
 from .index_arguments import with_indices
 
 

@@ -9,7 +9,7 @@ import torch
 from ..errors import DataError
 from ..seeding import derive_seed
 
-__all__ = ["check_raw", "presented"]
+__all__ = ["check_raw", "apply_transform"]
 
 Tensors = dict[str, torch.Tensor]
 
@@ -30,7 +30,7 @@ def check_raw(transform: Any, batch: Tensors, what: str) -> None:
         raise DataError(f"The transform `{name}` cannot use the {what}: {error}") from error
 
 
-def presented(transform: Any, model: Any, batch: Tensors, seed: int) -> Tensors:
+def apply_transform(transform: Any, model: Any, batch: Tensors, seed: int) -> Tensors:
     """One draw of the transform (the batch itself without one), checked by the model.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..pair.program import Structure
-from ..pair.terms import SiteTerms
+from ..pair.site_terms import SiteTerms
+from ..pair.sites import Structure
 from .estimate import Estimate
 from .weights.chunking import default_max_bytes
 from .weights.pieces import DependsOnData, pieces, plan

@@ -44,7 +44,7 @@ def log_evidence(
         fit: the fit to score.
         data: what to score it on; the training data by default.
         seed: of the draws. The same seed, data, device and `max_bytes` give the same bits; another `max_bytes` cuts
-            other pieces and gives other draws from the same law.
+            other pieces and gives other draws from the same distribution.
         num_particles: draws of the latents per datum; ``K S`` where global and local latents are both drawn.
         num_local_particles: ``S``; by default the root of `num_particles`.
         max_bytes: memory for the tensors of one piece (not for the parameters and the data); by default 32 MiB on a

@@ -1,4 +1,4 @@
-"""What the data say of each discrete latent: its probabilities under the posterior."""
+"""Posterior probabilities of each discrete latent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..fit.draws import particles_at_once, pick, pieces
 from ..fit.latent_draws import LatentDraws
 from ..fit.model_outline import Outline
 from ..fit.row_dependence import given_rows
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
 from .weights.scoring import check_count, check_fit
 
@@ -87,7 +87,7 @@ def marginals(fit: Any, data: Any = None, *, seed: int = 0, num_particles: int =
     num = check_count("num_particles", num_particles)
     check_fit(fit)
     program = fit.program
-    with ready(program, derive_seed(seed, "marginals")), program.environment():
+    with evaluation_mode(program, derive_seed(seed, "marginals")), program.environment():
         batch, own = given_rows(fit, data)
         stored = None if fit.draws is None else pick(fit.draws, min(num, len(next(iter(fit.draws.values())))))
         latents = LatentDraws(fit, batch, own, stored=stored)

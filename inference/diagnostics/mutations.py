@@ -1,4 +1,4 @@
-"""What a mutation does to the log evidence of a sequence, by importance sampling with common random numbers."""
+"""Effects of mutations on the log evidence of a sequence, by importance sampling with common random numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..errors import DataError, ModelError
 from ..pair.randomness.noise import Noise, NoiseLayout
-from ..pair.terms import Terms, evaluate
+from ..pair.site_terms import Terms
+from ..pair.terms import evaluate
 from .estimate import Estimate
 from .weights.chunking import chunk_seed
 from .weights.pareto import psis_k

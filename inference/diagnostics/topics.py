@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jensen.models.common.inputs import as_tensor
 from jensen.models.common.sparse_counts import SparseCounts, dense
-from jensen.models.distributions.count_masses import log_orders
+from jensen.models.distributions.count_masses import log_multinomial_coefficient
 from jensen.models.topics.base import read_documents
 from jensen.models.topics.lda_cavi import document_factor
 
@@ -242,5 +242,5 @@ def bound_perplexity(fit: Any, data: Any = None, *, seed: int = 0, num_particles
     x = torch.as_tensor(dense(x), dtype=torch.get_default_dtype())
     _check_words(x)
     tokens = float(x.sum())
-    value = math.exp(-(bound.value - float(log_orders(x).sum())) / tokens)
+    value = math.exp(-(bound.value - float(log_multinomial_coefficient(x).sum())) / tokens)
     return Estimate(value, value * bound.stderr / tokens, 1, {"bound": bound.value, "tokens": tokens})

@@ -10,11 +10,11 @@ from ..pair.densities.site_densities import log_prob_of
 from ..pair.findings import data_frames
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.recorded_run import moved_parameters, run
-from .case import Case
+from .case import Examination
 from .failures import first_line
 
 
-def check_amortisation(case: Case) -> None:
+def check_amortisation(case: Examination) -> None:
     """Find latents in the data plate whose guide has parameters for each datum of its own, or ignores the data."""
     local = [name for name in case.guide_run.sites if name in case.latents and case.local(name)]
     if not local or case.size < 2 or case.has("nothing-observed"):
@@ -51,8 +51,8 @@ def check_amortisation(case: Case) -> None:
             )
 
 
-def _per_datum_parameters(case: Case, local: list[str]) -> list[str]:
-    """Parameters of the guide with one row a datum: row 0 of them, and no other, enters the draw of datum 0."""
+def _per_datum_parameters(case: Examination, local: list[str]) -> list[str]:
+    """Parameters of the guide with one row per datum: row 0 of them, and no other, enters the draw of datum 0."""
     owner = case.program.guide_owner
     candidates = dict(owner.named_parameters()) if owner is not None else {}
     candidates |= dict(case.program.pyro_params.named_parameters())
@@ -84,7 +84,7 @@ def _per_datum_parameters(case: Case, local: list[str]) -> list[str]:
     return found
 
 
-def _looks_at_data(case: Case, name: str) -> bool:
+def _looks_at_data(case: Examination, name: str) -> bool:
     """Whether the draws change when the data are shuffled, the noise being the same."""
     order = torch.roll(torch.arange(case.size), 1)
     shuffled = {key: value[order] for key, value in case.batch.items()}

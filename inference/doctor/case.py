@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Case"]
+__all__ = ["Examination"]
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,14 +15,15 @@ from ..pair.findings import Finding, Moving, PairSites, in_data_plate
 from ..pair.findings.pair_sites import still_points
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.moving_supports import find_moving
-from ..pair.program import Program, Structure
+from ..pair.program import Program
 from ..pair.recorded_run import Run
+from ..pair.sites import Structure
 
 Batch = dict[str, torch.Tensor]
 
 
 @dataclass
-class Case:
+class Examination:
     """One examination in progress.
 
     Attributes:

@@ -11,13 +11,13 @@ import torch
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.recorded_run import Run, run
 from ..pair.supports.membership import inside
-from .case import Case
+from .case import Examination
 from .failures import first_line
 
 _SEEDS = (0, 1, 2)
 
 
-def check_densities(case: Case) -> None:
+def check_densities(case: Examination) -> None:
     """Evaluate every site's density at a few draws of the guide; name the first that is not finite, and why."""
     owner = [*case.program.named_parameters()]
     for name, parameter in owner:
@@ -39,7 +39,7 @@ def check_densities(case: Case) -> None:
                     bad_sites.add(name)
 
 
-def _check(case: Case, who: str, record: Run, name: str, site: Any) -> bool:
+def _check(case: Examination, who: str, record: Run, name: str, site: Any) -> bool:
     """Report the site if its density is not finite; whether it was."""
     fn, value = site["fn"], site["value"]
     if (who == "guide" and site["is_observed"]) or case.has("support-mismatch", where=name):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jensen.inference.plain_text import printable, rich_text
 
-from .report import Finding, ParameterRow, Report, SiteRow
+from ..pair.findings import Finding
+from .records import ParameterRow, ReportRecord, SiteRow
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -42,7 +43,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " ".join(map(str, shape)) or "()"
 
 
-def _parameters(report: Report) -> tuple[list[Line], str]:
+def _parameters(report: ReportRecord) -> tuple[list[Line], str]:
     """The rows to show, those in trouble always, and a line about the others."""
     rows = report.parameters
     quiet = [row for row in rows if row.gradient in ("yes", "frozen")]
@@ -56,7 +57,7 @@ def _parameter(row: ParameterRow) -> Line:
     return row.name, row.owner or "-", _shape(row.shape), row.gradient
 
 
-def _objectives(report: Report) -> list[Line]:
+def _objectives(report: ReportRecord) -> list[Line]:
     """One line for all objectives of which the same is said."""
     names: dict[Line, list[str]] = {}
     for row in report.objectives:
@@ -66,7 +67,7 @@ def _objectives(report: Report) -> list[Line]:
     return [(", ".join(group), *said) for said, group in names.items()]
 
 
-def _judged(report: Report) -> bool:
+def _judged(report: ReportRecord) -> bool:
     return any(row.full_batch is not None for row in report.objectives)
 
 
@@ -79,7 +80,7 @@ def _yes(value: bool | None) -> str:
     return "?" if value is None else "yes" if value else "no"
 
 
-def _notes(report: Report) -> Iterator[str]:
+def _notes(report: ReportRecord) -> Iterator[str]:
     for row in report.sites:
         if row.note:
             yield f"{row.name}: KL by Monte Carlo, {row.note}."
@@ -92,11 +93,11 @@ def _notes(report: Report) -> Iterator[str]:
             yield f"The pair {'can' if value else 'cannot'} {words}."
 
 
-def _title(report: Report) -> list[str]:
+def _title(report: ReportRecord) -> list[str]:
     return [f"jensen doctor: {report.model}", f"guide: {report.guide}", f"data: {report.data}"]
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: ReportRecord) -> str:
     counts = [(len(report.faults), "fault"), (len(report.warnings), "warning")]
     words = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
     return ", ".join(words if report.faults else ["no fault", *words])
@@ -105,7 +106,7 @@ def _verdict(report: Report) -> str:
 # Plain text.
 
 
-def as_text(report: Report) -> str:
+def as_text(report: ReportRecord) -> str:
     """The report as plain text, `_WIDTH` columns wide at most but for long names."""
     parameters, more = _parameters(report)
     rows = [line for row in report.sites for line in _flat(_site(row))]
@@ -153,7 +154,7 @@ def _grid(head: Line, rows: Sequence[Line]) -> list[str]:
 # Terminals.
 
 
-def as_tables(report: Report) -> Group:
+def as_tables(report: ReportRecord) -> Group:
     """The report as rich tables, readable from 80 columns on."""
     from rich.console import Group
     from rich.padding import Padding

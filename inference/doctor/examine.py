@@ -23,7 +23,7 @@ from ..pair.recorded_run import run
 from ..pair.signature import Signature, read_signature
 from ..run.initialize import start_model
 from .amortisation import check_amortisation
-from .case import Case
+from .case import Examination
 from .densities import check_densities
 from .failures import check_failures, check_small, first_line
 from .given import Given, invent, read_data
@@ -32,7 +32,7 @@ from .parameters import examine_parameters
 from .plates import check_plates
 from .report import Report
 from .sites import check_discrete, site_rows, start_terms
-from .source import check_places
+from .source import check_device_and_dtype
 from .stability import check_arguments, check_stability
 
 _MEND_FIRST = "Mend the model first, then look again."
@@ -106,7 +106,7 @@ def _no_guide(**batch: Any) -> None:
     return None
 
 
-def _build(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Case, str]:
+def _build(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Examination, str]:
     """Bind the pair; a guide that cannot be built is a finding, and the model is examined alone."""
     faults = list(given.faults)
     if isinstance(own, torch.nn.Module):
@@ -122,7 +122,7 @@ def _build(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Ca
     index = torch.arange(fewer) if size > 1 else torch.zeros(2, dtype=torch.int64)
     small = {key: value[index] for key, value in batch.items()}
     option = (lambda model: built) if _is_program(guide, signature) else guide
-    return Case(program, built, automatic, option, batch, small, faults=faults), name
+    return Examination(program, built, automatic, option, batch, small, faults=faults), name
 
 
 def _guide(own: Any, guide: Any, given: Given, signature: Signature, faults: list[Finding]) -> tuple[Any, str, bool]:
@@ -161,7 +161,7 @@ def _is_program(guide: Any, signature: Signature) -> bool:
     return bool(set(names) & set(signature.names)) or len(names) != 1
 
 
-def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
+def _examine(case: Examination, model: str, guide: str, given: Given) -> Report:
     program = case.program
     if case.guide is not None:
         checked = run(program, program.guide, case.batch, validate=True)
@@ -191,7 +191,7 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
     if case.structure is not None and not case.faults:
         for finding in compare_precisions(program, TraceMeanField_ELBO(), case.batch):
             case.add(finding)
-    check_places(case)
+    check_device_and_dtype(case)
     parameters = examine_parameters(case)
     terms = start_terms(case)
     rows = judge_objectives(case, terms)
@@ -213,7 +213,7 @@ def _examine(case: Case, model: str, guide: str, given: Given) -> Report:
     )
 
 
-def _structure(case: Case) -> Any:
+def _structure(case: Examination) -> Any:
     """The structure as a fit sees it; an objection that no check has made yet is a fault of its own."""
     try:
         return case.program.structure(case.batch)
@@ -229,7 +229,7 @@ def _structure(case: Case) -> Any:
     return None
 
 
-def _final(case: Case) -> list[Finding]:
+def _final(case: Examination) -> list[Finding]:
     """The faults without those that only repeat another: a guide that was not built because the model fails."""
     others = [fault for fault in case.faults if fault.code != "guide"]
     return [fault for fault in case.faults if fault.code != "guide" or not (others and fault.cure == _MEND_FIRST)]

@@ -1,4 +1,4 @@
-"""What a program's own exception means, and what to change."""
+"""Failures of a user's program: what the exception means, and what to change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ __all__ = ["check_failures", "check_small", "first_line"]
 import re
 
 from ..pair.recorded_run import Run, run
-from .case import Case
+from .case import Examination
 
 _SIZES = "Two shapes do not fit: compare the constructor's sizes with the data's columns, and the plates with the data."
 _KNOWN = (
@@ -60,7 +60,7 @@ _KNOWN = (
 )
 
 
-def check_failures(case: Case, who: str, validated: Run, plain: Run) -> None:
+def check_failures(case: Examination, who: str, validated: Run, plain: Run) -> None:
     """Turn what a run raised (with Pyro's checks on, and off) into findings."""
     raised = plain if plain.error is not None else validated
     if raised.error is None:
@@ -92,7 +92,7 @@ def first_line(error: Exception | None) -> str:
     return f"{type(error).__name__}: {line}".rstrip(".: ") + "."
 
 
-def check_small(case: Case) -> None:
+def check_small(case: Examination) -> None:
     """A model that runs on all the data given must run on fewer."""
     small = case.model_small
     if small.error is None or not case.model_run.complete or case.has("plate-size", "sequential-plate"):

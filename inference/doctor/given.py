@@ -13,7 +13,8 @@ import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 
-from ..data.data import MemoryData, as_data
+from ..data.base import MemoryData
+from ..data.data import as_data
 from ..data.tensors import to_tensor
 from ..errors import ConfigurationError, DataError, nearest
 from ..pair.messengers.minibatch import DATA_PLATE

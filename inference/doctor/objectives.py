@@ -13,15 +13,16 @@ from ..errors import JensenError
 from ..methods.svi.svi import SVI
 from ..objectives import IWAE, OBJECTIVES, Objective, Trace_ELBO
 from ..objectives.compatibility import check_pair
-from ..pair.terms import Terms, evaluate
-from .case import Case
+from ..pair.site_terms import Terms
+from ..pair.terms import evaluate
+from .case import Examination
 from .failures import first_line
 from .report import ObjectiveRow
 
 _PARTICLES = 3
 
 
-def judge_objectives(case: Case, terms: Terms | None) -> list[ObjectiveRow]:
+def judge_objectives(case: Examination, terms: Terms | None) -> list[ObjectiveRow]:
     """Ask every objective, and run it once."""
     return [_judge(case, name, terms) for name in OBJECTIVES]
 
@@ -32,7 +33,7 @@ def _instance(name: str) -> Objective:
     return OBJECTIVES[name](**arguments, num_particles=_PARTICLES if several else 1)
 
 
-def _judge(case: Case, name: str, terms: Terms | None) -> ObjectiveRow:
+def _judge(case: Examination, name: str, terms: Terms | None) -> ObjectiveRow:
     objective = _instance(name)
     if case.structure is None:
         return ObjectiveRow(name, None, None, "")
@@ -50,7 +51,7 @@ def _judge(case: Case, name: str, terms: Terms | None) -> ObjectiveRow:
     return ObjectiveRow(name, True, True, _remark(case, name, terms))
 
 
-def _try(case: Case, objective: Objective) -> str:
+def _try(case: Examination, objective: Objective) -> str:
     """Why one evaluation of the objective and its gradient is of no use, or ``""``."""
     parameters = {name: p for name, p in case.program.named_parameters() if p.requires_grad}
     try:
@@ -73,7 +74,7 @@ def _sentence(error: Exception) -> str:
     return str(error).partition(". ")[0].partition(": ")[0].rstrip(".") + "."
 
 
-def _remark(case: Case, name: str, terms: Terms | None) -> str:
+def _remark(case: Examination, name: str, terms: Terms | None) -> str:
     assert case.structure is not None
     drawn = [site for site in case.structure.sites.values() if site.kind != "observed" and not site.enumerated]
     rough = [site.name for site in drawn if not site.reparameterized]
@@ -95,14 +96,14 @@ def recommend(rows: list[ObjectiveRow], terms: Terms | None) -> str | None:
     return next((name for name in order if name in suits), None)
 
 
-def judge_speed(case: Case) -> tuple[bool | None, bool | None]:
+def judge_speed(case: Examination) -> tuple[bool | None, bool | None]:
     """(vectorised over particles, traced): tried as a fit would; the reason of a failure is a warning."""
     if case.structure is None:
         return None, None
     return _vectorize(case), _trace(case)
 
 
-def _vectorize(case: Case) -> bool | None:
+def _vectorize(case: Examination) -> bool | None:
     case.program.loop_over_particles = False
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -139,7 +140,7 @@ def _reason(warning: Any) -> str:
     return text.rstrip(".") + "."
 
 
-def _trace(case: Case) -> bool | None:
+def _trace(case: Examination) -> bool | None:
     """Begin a fit, as a user would: its first step is checked, and the next traced."""
     if not any(p.requires_grad for p in case.program.parameters()):
         return None

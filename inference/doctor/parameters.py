@@ -11,7 +11,7 @@ import torch
 from ..objectives import Trace_ELBO
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.recorded_run import moved_parameters, run
-from .case import Case
+from .case import Examination
 from .report import ParameterRow
 
 _OWNERS = {"model_module": "model", "guide_module": "guide", "pyro_params": "pyro.param"}
@@ -25,7 +25,7 @@ def shown_name(name: str) -> tuple[str, str]:
     return (rest, _OWNERS[head]) if head in _OWNERS else (name, "")
 
 
-def examine_parameters(case: Case) -> list[ParameterRow]:
+def examine_parameters(case: Examination) -> list[ParameterRow]:
     """Differentiate the bound, at the start and near it; report parameters without a gradient.
 
     A pair at fault is differentiated as far as it goes: the densities of all its sites, as they are.
@@ -62,7 +62,7 @@ def examine_parameters(case: Case) -> list[ParameterRow]:
     return rows
 
 
-def _bound_of(case: Case) -> Callable[[int], torch.Tensor | None] | None:
+def _bound_of(case: Examination) -> Callable[[int], torch.Tensor | None] | None:
     """A function of the seed whose gradient is that of the bound."""
     if case.structure is not None:
         objective = Trace_ELBO()
@@ -81,7 +81,7 @@ def _bound_of(case: Case) -> Callable[[int], torch.Tensor | None] | None:
     return lambda seed: _loose_bound(case, seed)
 
 
-def _loose_bound(case: Case, seed: int) -> torch.Tensor | None:
+def _loose_bound(case: Examination, seed: int) -> torch.Tensor | None:
     """The densities of all sites of both programs, whether or not they belong together."""
     guide = run(case.program, case.program.guide, case.batch, seed=seed, grad=True)
     draws = {name: site["value"] for name, site in guide.sites.items() if not site["is_observed"]}
@@ -119,7 +119,7 @@ def _state(gradients: Gradients) -> str:
     return "yes" if any(bool((g != 0).any()) for g in there) else "zero"
 
 
-def _report(case: Case, state: str, names: list[tuple[str, str]]) -> None:
+def _report(case: Examination, state: str, names: list[tuple[str, str]]) -> None:
     """One finding for all parameters in the same trouble."""
     if not names:
         return
@@ -153,7 +153,7 @@ def _report(case: Case, state: str, names: list[tuple[str, str]]) -> None:
         )
 
 
-def _shared(case: Case) -> None:
+def _shared(case: Examination) -> None:
     """Names that `pyro.param` statements of model and guide share: they are one parameter."""
     for name in case.model_run.params:
         if name in case.guide_run.params:

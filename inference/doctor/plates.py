@@ -8,10 +8,10 @@ from ..pair.findings import data_frames
 from ..pair.findings.rows import check_rows
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.recorded_run import Run
-from .case import Case
+from .case import Examination
 
 
-def check_plates(case: Case) -> None:
+def check_plates(case: Examination) -> None:
     """Compare the plates with the data, on all of them and on a part."""
     for who, run in (("model", case.model_run), ("guide", case.guide_run)):
         _data_size(case, who, run)
@@ -23,7 +23,7 @@ def check_plates(case: Case) -> None:
                 case.forget("hidden-dimension", case.model_run.sites)
 
 
-def _data_size(case: Case, who: str, run: Run) -> None:
+def _data_size(case: Examination, who: str, run: Run) -> None:
     frames = {frame for site in run.sites.values() for frame in data_frames(site) if frame.vectorized}
     sizes = sorted({frame.size for frame in frames})
     if not sizes or case.has("hand-set-scale", where=DATA_PLATE):

@@ -1,4 +1,4 @@
-"""What an examination found: sites, parameters, objectives, faults and warnings."""
+"""The doctor's report: sites, parameters, objectives, faults and warnings."""
 
 from __future__ import annotations
 
@@ -8,69 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..pair.findings import Finding
-
-
-@dataclass(frozen=True)
-class SiteRow:
-    """What is known of one sample site.
-
-    Attributes:
-        name: of the site.
-        kind: ``"observed"``, ``"latent"``, ``"auxiliary"`` or ``"guide only"``.
-        scope: ``"local"`` (inside the plate ``"data"``) or ``"global"``.
-        plates: names and sizes of the plates around it, outermost first.
-        batch_shape, event_shape: in the model (in the guide for sites that only it has).
-        support: of the model's distribution, in words.
-        model, guide: names of the distributions, ``""`` where the site is absent.
-        kl: how its KL is taken: ``"analytic"``, ``"Monte Carlo"``, ``"summed out"``, ``"exact average"``,
-            ``"not finite"`` or ``""``.
-        gradient: ``"pathwise"``, ``"score function"``, ``"enumerated in model"``, ``"enumerated in guide"`` or ``""``.
-        note: why the KL is not analytic, where it is not.
-    """
-
-    name: str
-    kind: str
-    scope: str
-    plates: tuple[tuple[str, int], ...]
-    batch_shape: tuple[int, ...]
-    event_shape: tuple[int, ...]
-    support: str
-    model: str
-    guide: str
-    kl: str
-    gradient: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ParameterRow:
-    """A parameter; `gradient` is ``"yes"``, ``"none"``, ``"zero"``, ``"not finite"``, ``"frozen"`` or ``"unknown"``."""
-
-    name: str
-    owner: str
-    shape: tuple[int, ...]
-    gradient: str
-
-
-@dataclass(frozen=True)
-class ObjectiveRow:
-    """Whether an objective suits the pair, on all data and on mini-batches; None until faults are mended."""
-
-    name: str
-    full_batch: bool | None
-    mini_batch: bool | None
-    note: str = ""
+from .display import as_tables, as_text
+from .records import ObjectiveRow, ParameterRow, ReportRecord, SiteRow
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(ReportRecord):
     """All that an examination found. Prints as text, and as tables in a terminal through rich.
 
     Attributes:
         model, guide, data: what was examined, in words.
-        sites: one row a sample site, in the order of the model.
-        parameters: one row a parameter.
-        objectives: one row an objective; `recommended` is the name of the one to start with, or None.
+        sites: one row per sample site, in the order of the model.
+        parameters: one row per parameter.
+        objectives: one row per objective; `recommended` is the name of the one to start with, or None.
         faults: what makes a fit fail or be wrong; each says what to change.
         warnings: what works, but is slower, noisier or less general than it could be.
         notes: what is good to know, and needs no change.
@@ -78,37 +28,10 @@ class Report:
         traced: whether the step can be traced and compiled; None if it could not be tried.
     """
 
-    model: str
-    guide: str
-    data: str
-    sites: tuple[SiteRow, ...]
-    parameters: tuple[ParameterRow, ...]
-    objectives: tuple[ObjectiveRow, ...]
-    recommended: str | None
-    faults: tuple[Finding, ...]
-    warnings: tuple[Finding, ...]
-    vectorized: bool | None
-    traced: bool | None
-    notes: tuple[Finding, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether no fault was found."""
-        return not self.faults
-
-    @property
-    def exit_code(self) -> int:
-        """0 if no fault was found, else 1."""
-        return 0 if self.ok else 1
-
     def __str__(self) -> str:
-        from .display import as_text
-
         return as_text(self)
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        from .display import as_tables
-
         return as_tables(self)

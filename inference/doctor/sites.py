@@ -11,13 +11,14 @@ from torch.distributions import Distribution
 
 from ..pair.densities.site_densities import analytic_kl
 from ..pair.findings import class_name, in_data_plate
+from ..pair.site_terms import Terms
 from ..pair.supports.support_sets import support_text
-from ..pair.terms import Terms, evaluate
-from .case import Case
+from ..pair.terms import evaluate
+from .case import Examination
 from .report import SiteRow
 
 
-def start_terms(case: Case) -> Terms | None:
+def start_terms(case: Examination) -> Terms | None:
     """The pair's terms at the start, with analytic KLs; None if it is at fault."""
     if case.structure is None:
         return None
@@ -28,14 +29,14 @@ def start_terms(case: Case) -> Terms | None:
             return None
 
 
-def site_rows(case: Case, terms: Terms | None) -> list[SiteRow]:
+def site_rows(case: Examination, terms: Terms | None) -> list[SiteRow]:
     """One row a site: the model's in order, then those that only the guide has."""
     model, guide = case.model_run.sites, case.guide_run.sites
     names = [*model, *(name for name in guide if name not in model)]
     return [_row(case, name, model.get(name), guide.get(name), terms) for name in names]
 
 
-def _row(case: Case, name: str, node: Any, guide_node: Any, terms: Terms | None) -> SiteRow:
+def _row(case: Examination, name: str, node: Any, guide_node: Any, terms: Terms | None) -> SiteRow:
     site = node or guide_node
     fn = site["fn"]
     if node is None:
@@ -65,7 +66,7 @@ def _row(case: Case, name: str, node: Any, guide_node: Any, terms: Terms | None)
     )
 
 
-def _gradient(case: Case, kind: str, node: Any, guide_node: Any) -> str:
+def _gradient(case: Examination, kind: str, node: Any, guide_node: Any) -> str:
     if kind == "observed":
         return ""
     if guide_node is None:
@@ -77,7 +78,7 @@ def _gradient(case: Case, kind: str, node: Any, guide_node: Any) -> str:
 
 
 def _kl(
-    case: Case, name: str, kind: str, gradient: str, node: Any, guide_node: Any, terms: Terms | None
+    case: Examination, name: str, kind: str, gradient: str, node: Any, guide_node: Any, terms: Terms | None
 ) -> tuple[str, str]:
     if kind == "observed" or gradient == "missing":
         return "", ""
@@ -102,7 +103,7 @@ def _closed_form(node: Any, guide_node: Any) -> bool:
         return False
 
 
-def _why(case: Case, name: str, node: Any, guide_node: Any) -> str:
+def _why(case: Examination, name: str, node: Any, guide_node: Any) -> str:
     p, q = class_name(node["fn"]), class_name(guide_node["fn"])
     if q == "Delta":
         return "the guide draws it through a transform"
@@ -117,7 +118,7 @@ def _why(case: Case, name: str, node: Any, guide_node: Any) -> str:
     return "the model conditions it on a latent that the guide draws later"
 
 
-def check_discrete(case: Case) -> None:
+def check_discrete(case: Examination) -> None:
     """Warn of draws whose gradient needs the score function."""
     for name, (node, guide_node) in case.shared.items():
         fn: Distribution = guide_node["fn"]

@@ -1,8 +1,8 @@
-"""What a program may not name: devices and number types, read from its source and tried in another precision."""
+"""Hard-coded devices and number types, found in a program's source and by a run in another precision."""
 
 from __future__ import annotations
 
-__all__ = ["check_places"]
+__all__ = ["check_device_and_dtype"]
 
 import ast
 import copy
@@ -19,7 +19,7 @@ from jensen.models import LatentVariableModel
 
 from ..pair.program import Program
 from ..pair.recorded_run import run
-from .case import Case
+from .case import Examination
 
 _DEVICE_CALLS = ("cuda", "cpu", "mps")
 _DTYPE_CALLS = ("float", "double", "half", "bfloat16")
@@ -39,7 +39,7 @@ _BUILT_CURE = (
 )
 
 
-def check_places(case: Case) -> None:
+def check_device_and_dtype(case: Examination) -> None:
     """Find devices and number types that model or guide fix."""
     named: list[tuple[str, str, str]] = []
     for function in _functions(case):
@@ -60,7 +60,7 @@ def check_places(case: Case) -> None:
     _plain_tensors(case)
 
 
-def _functions(case: Case) -> Iterator[Callable[..., Any]]:
+def _functions(case: Examination) -> Iterator[Callable[..., Any]]:
     """The user's own functions that a run may enter: of the classes of model and guide, or the programs themselves."""
     seen: set[int] = set()
     for owner, program in (
@@ -127,7 +127,7 @@ def _is_dtype(node: ast.AST) -> bool:
     )
 
 
-def _own_precision(case: Case) -> str | None:
+def _own_precision(case: Examination) -> str | None:
     """The first latent of another number type than the fit's."""
     mine = torch.get_default_dtype()
     for site, node in {**case.guide_run.sites, **case.model_run.sites}.items():
@@ -136,7 +136,7 @@ def _own_precision(case: Case) -> str | None:
     return None
 
 
-def _other_precision(case: Case) -> str | None:
+def _other_precision(case: Examination) -> str | None:
     """Run a copy of the pair in the other precision; what fails or stays behind, in words."""
     if not (case.model_run.complete and case.guide_run.complete):
         return None
@@ -165,7 +165,7 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _plain_tensors(case: Case) -> None:
+def _plain_tensors(case: Examination) -> None:
     """Tensors kept as plain attributes, which follow neither the fit's device nor its number type."""
     for module in case.program.modules():
         if isinstance(module, Program) or type(module).__module__.startswith(("pyro.", "torch.", "jensen.")):

@@ -1,4 +1,4 @@
-"""What changes between runs and must not: the set of sites, the log density; and what must change but does not."""
+"""Stability between runs: the set of sites, the log density, and arguments that change nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.findings import in_data_plate
 from ..pair.recorded_run import Run, accepted, run
-from .case import Case
+from .case import Examination
 
 _SEEDS = (1, 2, 3)
 
 
-def check_stability(case: Case) -> None:
+def check_stability(case: Examination) -> None:
     """Run model and guide again, with other seeds and with the same one."""
     for who, function, first in (
         ("model", case.program.model, case.model_run),
@@ -41,7 +41,7 @@ def check_stability(case: Case) -> None:
             _hidden_noise(case, who, function, first)
 
 
-def _changing(case: Case, who: str, function: Any, first: Run) -> bool:
+def _changing(case: Examination, who: str, function: Any, first: Run) -> bool:
     for seed in _SEEDS:
         other = run(case.program, function, case.batch, seed=seed)
         if not other.complete:
@@ -71,7 +71,7 @@ def _line(record: Run) -> str:
     return (str(record.error).strip().splitlines() or [""])[0]
 
 
-def _one_site_a_datum(case: Case, who: str) -> bool:
+def _one_site_a_datum(case: Examination, who: str) -> bool:
     first, small = (case.model_run, case.model_small) if who == "model" else (case.guide_run, case.guide_small)
     gone = [name for name in first.sites if name not in small.sites]
     more = abs(len(first.sites) - len(small.sites))
@@ -100,7 +100,7 @@ def _one_site_a_datum(case: Case, who: str) -> bool:
     return True
 
 
-def _is_series(case: Case, who: str, first: Run) -> bool:
+def _is_series(case: Examination, who: str, first: Run) -> bool:
     """Whether the density of another row's site changes with the first row's value, latent or observed."""
     function = case.program.model if who == "model" else case.program.guide
     rows = {name: _number(name) for name in first.sites}
@@ -120,7 +120,7 @@ def _number(name: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _hidden_noise(case: Case, who: str, function: Any, first: Run) -> None:
+def _hidden_noise(case: Examination, who: str, function: Any, first: Run) -> None:
     """With every draw fixed, densities and outputs must not change with the seed."""
     values = {name: site["value"] for name, site in first.sites.items() if not site["is_observed"]}
     runs = [run(case.program, function, case.batch, seed=seed, values=values, force=True) for seed in (5, 6)]
@@ -152,7 +152,7 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
     return first.shape == second.shape and torch.equal(torch.nan_to_num(first), torch.nan_to_num(second))
 
 
-def check_arguments(case: Case) -> None:
+def check_arguments(case: Examination) -> None:
     """Find data that the model is given and does not use, data that nothing observes, and keys the guide refuses."""
     observed = [site for site in case.model_run.sites.values() if site["is_observed"]]
     if case.model_run.complete and not observed:
@@ -188,7 +188,7 @@ def check_arguments(case: Case) -> None:
             )
 
 
-def _is_used(case: Case, name: str, value: torch.Tensor) -> bool:
+def _is_used(case: Examination, name: str, value: torch.Tensor) -> bool:
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(len(value), (len(value),), generator=generator)
     other = value[index]

@@ -1,1 +1,1 @@
-"""What every method returns, and all that a fit can do: draw, predict, show itself, be saved and read."""
+"""The result of every method: draws, predictions, display, ArviZ, files."""

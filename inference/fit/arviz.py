@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.signature import read_signature
 from ..seeding import derive_seed
 from .arviz_groups import Labelled, as_datasets
 from .draw_limits import refuse_too_many
-from .draws import check_count, particles_at_once, pick, pieces, run_model
+from .draws import check_count, particles_at_once, pick, pieces, posterior_draws, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline
 from .pointwise import data_plate, pointwise
+from .record import FitRecord
 from .row_dependence import given_rows
 
 if TYPE_CHECKING:
     import arviz
 
-    from .fit import Fit
 
 _NUMBERS_KEPT = 10_000_000
 
@@ -45,13 +45,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | None) -> arviz.InferenceData:
+def to_arviz(fit: FitRecord, num: int, seed: int, data: Any, log_likelihood: bool | None) -> arviz.InferenceData:
     """See :meth:`Fit.to_arviz`."""
     import arviz
 
     num = check_count("num", num)
     if fit.draws is None:
-        refuse_too_many(num, lambda: fit.posterior(1, data, seed))
+        refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
     held, own = _held(fit, data)
     if held is None and (log_likelihood or not _has_global(fit)):
         raise DataError("`data` must be given: this fit does not hold its training data (see `Fit.save`).")
@@ -69,14 +69,14 @@ def to_arviz(fit: Fit, num: int, seed: int, data: Any, log_likelihood: bool | No
     return arviz.InferenceData(attrs=attributes(fit, seed), **as_datasets(groups))
 
 
-def _held(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
+def _held(fit: FitRecord, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
     if data is None and fit.data is None:
         return None, True
-    with ready(fit.program, 0), fit.program.environment():
+    with evaluation_mode(fit.program, 0), fit.program.environment():
         return given_rows(fit, data)
 
 
-def attributes(fit: Fit, seed: int) -> dict[str, Any]:
+def attributes(fit: FitRecord, seed: int) -> dict[str, Any]:
     """What the file says of where it comes from: text and numbers only."""
     return {
         "inference_library": "jensen",
@@ -101,11 +101,13 @@ class _Drawn:
     data_plate: str
 
 
-def _draw(fit: Fit, held: dict[str, Tensor] | None, own: bool, num: int, seed: int, log_likelihood: bool) -> _Drawn:
+def _draw(
+    fit: FitRecord, held: dict[str, Tensor] | None, own: bool, num: int, seed: int, log_likelihood: bool
+) -> _Drawn:
     """Draws of the latents and, of the same draws, each datum's log likelihood."""
     program = fit.program
     stored = None if fit.draws is None else pick(fit.draws, num)
-    with ready(program, derive_seed(seed, "arviz")), program.environment():
+    with evaluation_mode(program, derive_seed(seed, "arviz")), program.environment():
         latents = LatentDraws(fit, held, own, stored=stored)
         seen = latents.outline()
         kept = _kept(latents, seen, num)
@@ -154,7 +156,7 @@ def _given(latents: LatentDraws, seen: Outline, plate: str | None) -> list[str]:
     return [name for name in names if name not in inside]
 
 
-def _has_global(fit: Fit) -> bool:
+def _has_global(fit: FitRecord) -> bool:
     return fit.draws is not None or any(not s.enumerated for s in fit.structure.select("latent", local=False))
 
 

@@ -1,4 +1,4 @@
-"""What a file holds of a constructor's arguments: plain values, and names of classes that bear the very name."""
+"""Constructor arguments in files: plain values, and names of classes that bear the very name."""
 
 from __future__ import annotations
 

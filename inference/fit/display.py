@@ -9,19 +9,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JensenError
-from ..pair.program import Site
+from ..pair.sites import Site
 from ..plain_text import html_text, printable, rich_text
 from .arviz import _name
+from .record import FitRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .fit import Fit
 
 _LATENTS_SHOWN = 6
 
 
-def summary(fit: Fit) -> dict[str, str]:
+def summary(fit: FitRecord) -> dict[str, str]:
     """What there is to say about a fit, label by label."""
     rows = {"model": getattr(fit.model, "__name__", type(fit.model).__name__)}
     objective = _name(fit.config.get("objective"))
@@ -57,7 +57,7 @@ def summary(fit: Fit) -> dict[str, str]:
     return rows
 
 
-def as_text(fit: Fit) -> str:
+def as_text(fit: FitRecord) -> str:
     """One line of title, one indented line per row of the summary."""
     rows = summary(fit)
     width = max(map(len, rows))
@@ -65,7 +65,7 @@ def as_text(fit: Fit) -> str:
     return "\n".join(map(printable, lines))
 
 
-def as_table(fit: Fit) -> Table:
+def as_table(fit: FitRecord) -> Table:
     """The summary as a rich table."""
     from rich.table import Table
 
@@ -78,7 +78,7 @@ def as_table(fit: Fit) -> Table:
     return table
 
 
-def as_html(fit: Fit) -> str:
+def as_html(fit: FitRecord) -> str:
     """The summary as an HTML table."""
     rows = "".join(
         f'<tr><th style="text-align:left">{html_text(label)}</th>'
@@ -88,7 +88,7 @@ def as_html(fit: Fit) -> str:
     return f"<table><caption>Fit by {html_text(fit.method)}</caption><tbody>{rows}</tbody></table>"
 
 
-def _guide(fit: Fit) -> str:
+def _guide(fit: FitRecord) -> str:
     name = fit.config.get("guide")
     if isinstance(name, str):
         return _name(name)
@@ -98,7 +98,7 @@ def _guide(fit: Fit) -> str:
     return "normal" if name == "NormalGuide" else name
 
 
-def _latents(fit: Fit) -> list[str]:
+def _latents(fit: FitRecord) -> list[str]:
     try:
         return [_latent(site) for site in fit.structure.select("latent")]
     except (JensenError, RuntimeError, ValueError, TypeError):  # a fit can be shown even if its program no longer runs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["check_count", "particles_at_once", "pick", "pieces", "points_program", "posterior_draws", "run_model"]
+__all__ = ["check_count", "particles_at_once", "pick", "pieces", "posterior_draws", "run_model"]
 
 import operator
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -14,28 +14,16 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..errors import ConfigurationError, DataError
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..pair.particles import map_particles
 from ..pair.program import Program
 from ..seeding import derive_seed
 from .draw_limits import refuse_too_many
 from .latent_draws import LatentDraws
+from .record import FitRecord
 from .row_dependence import given_rows
 
-if TYPE_CHECKING:
-    from .fit import Fit
-
 _NUMBERS_AT_ONCE = 2**22
-
-
-def points_program(model: Any, batch: Mapping[str, Tensor]) -> Program:
-    """The model with a guide of points, which stored draws are put into."""
-    from pyro.infer.autoguide import AutoDelta
-
-    from ..guides import build_guide
-
-    with torch.random.fork_rng(devices=[]):
-        return Program(model, build_guide(AutoDelta, model, batch))
 
 
 def check_count(name: str, value: int) -> int:
@@ -60,12 +48,12 @@ def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
         yield start, min(most, num - start)
 
 
-def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tensor]:
+def posterior_draws(fit: FitRecord, num: int, data: Any, seed: int) -> dict[str, Tensor]:
     """See :meth:`Fit.posterior`."""
     num = check_count("num", num)
     stored = None if fit.draws is None else pick(fit.draws, num)
     refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
-    with ready(fit.program, derive_seed(seed, "posterior")), fit.program.environment():
+    with evaluation_mode(fit.program, derive_seed(seed, "posterior")), fit.program.environment():
         batch, own = _rows(fit, data)
         latents = LatentDraws(fit, batch, own, stored=stored)
         computed = latents.shared_values() if latents.alone else latents.outline().computed
@@ -76,7 +64,7 @@ def posterior_draws(fit: Fit, num: int, data: Any, seed: int) -> dict[str, Tenso
     return {name: torch.cat([part[name] for part in parts]).detach() for name in parts[0]}  # a point is a parameter
 
 
-def _rows(fit: Fit, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
+def _rows(fit: FitRecord, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
     """The rows whose latents are drawn (None for the global ones alone), and whether they are the training data."""
     if data is not None:
         return given_rows(fit, data)

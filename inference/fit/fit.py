@@ -1,43 +1,29 @@
-"""What every method returns: the fitted pair, how it got there, and what can be drawn from it."""
+"""`Fit`, the result of every method: the fitted pair, its history, and draws from it."""
 
 from __future__ import annotations
 
-__all__ = ["Fit", "load"]
+__all__ = ["Fit"]
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ..errors import DataError, ModelError
-from ..pair.program import Program, Structure
+from .arviz import to_arviz
+from .display import as_html, as_table, as_text
+from .draws import posterior_draws
+from .predict import predictive_draws
+from .record import FitRecord
+from .save import save_fit
 
 if TYPE_CHECKING:
     import arviz
-    import pandas
     from rich.console import RenderableType
 
 
-class _Copied:
-    """A field that hands out a copy of its table, so that the owner cannot be changed through it."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.key = f"_{name}"
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            raise AttributeError(self.key)  # the dataclass field then has no default
-        return instance.__dict__[self.key].copy()
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.key] = value.copy()
-
-
 @dataclass(frozen=True, repr=False, eq=False)
-class Fit:
+class Fit(FitRecord):
     """A fitted model with its guide. Immutable; `history` is a copy each time it is asked for.
 
     Attributes:
@@ -58,77 +44,6 @@ class Fit:
         prototype: the first datum (or a few), as a batch: enough to set a guide up. Taken from `data` if not given.
         program: the bound pair; made from `model` and `guide` if not given.
     """
-
-    method: str
-    config: Mapping[str, Any]
-    model: Any
-    guide: Callable[..., Any] | None
-    history: pandas.DataFrame = _Copied()  # type: ignore[assignment]
-    seed: int = 0
-    data: Mapping[str, Tensor] | None = None
-    data_size: int = 0
-    status: str = "finished"
-    info: Mapping[str, Any] = field(default_factory=dict)
-    draws: Mapping[str, Tensor] | None = None
-    prototype: Mapping[str, Tensor] = field(default_factory=dict)
-    program: Program = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if not self.prototype:
-            if self.data is None:
-                raise DataError("`prototype` must be given for a fit that does not hold its data: pass `data.head(1)`.")
-            first = {name: value[:1].clone() for name, value in self.data.items()}
-            object.__setattr__(self, "prototype", first)
-        if not self.data_size and self.data is not None:
-            object.__setattr__(self, "data_size", len(next(iter(self.data.values()))))
-        if self.program is None:
-            object.__setattr__(self, "program", Program(self.model, self.guide))
-            if self.guide is None and self.draws is not None:
-                from .draws import points_program
-
-                object.__setattr__(self, "program", points_program(self.model, self.stand_in()))
-
-    @property
-    def structure(self) -> Structure:
-        """The sites of the pair, as seen on the prototype (on all data, for a guide with parameters per datum)."""
-        from ..pair.eval_mode import ready
-
-        with ready(self.program, 0):
-            try:
-                return self.program.structure(self.stand_in(len(next(iter(self.prototype.values())))))
-            except (ModelError, RuntimeError, ValueError, IndexError):  # parameters per datum: no part can be run
-                return self.program.structure(self.stand_in())
-
-    def batch(self, data: Any = None, *, observed: bool = True) -> dict[str, Tensor]:
-        """`data` (the training data if None) as one batch in the fit's number type and on its device.
-
-        Raises:
-            DataError: as in :func:`jensen.inference.data.data.as_data`; if `data` is None and none are held.
-        """
-        from ..data.data import as_data
-
-        dtype, device = self._place()
-        if data is not None:
-            return as_data(self.model, data, dtype=dtype, device=device, observed=observed).batch()
-        if self.data is None:
-            raise DataError("`data` must be given: this fit does not hold its training data.")
-        return {name: value.to(device) for name, value in self.data.items()}
-
-    def stand_in(self, rows: int | None = None) -> dict[str, Tensor]:
-        """A batch of `rows` data to set the pair up with (all `N` if None): the first ones, repeated where not held."""
-        if rows is None and self.data is not None:
-            return self.batch()
-        _, device = self._place()
-        few = {name: value.to(device) for name, value in self.prototype.items()}
-        if rows is not None and rows <= len(next(iter(few.values()))):
-            return {name: value[:rows] for name, value in few.items()}
-        size = self.data_size if rows is None else rows
-        return {name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()}
-
-    def _place(self) -> tuple[torch.dtype | None, torch.device]:
-        tensors = [*self.program.parameters(), *self.program.buffers(), *self.prototype.values()]
-        floating = [value.dtype for value in tensors if value.is_floating_point()]
-        return floating[0] if floating else None, tensors[0].device
 
     def posterior(self, num: int = 1_000, data: Any = None, seed: int = 0) -> dict[str, Tensor]:
         r"""Draw latents, :math:`\theta \sim q(\theta \mid x)` and :math:`z \sim q(z \mid x', \theta)`.
@@ -159,8 +74,6 @@ class Fit:
             >>> fit.posterior(1_000)["w"].shape  # doctest: +SKIP
             torch.Size([1000, 30])
         """
-        from .draws import posterior_draws
-
         return posterior_draws(self, num, data, seed)
 
     def predict(self, data: Any = None, num: int = 100, seed: int = 0) -> dict[str, Tensor]:
@@ -189,8 +102,6 @@ class Fit:
         Example:
             >>> fit.predict({"x": x_new})["y"].mean(0)  # P(y = 1)  # doctest: +SKIP
         """
-        from .predict import predictive_draws
-
         return predictive_draws(self, data, num, seed)
 
     def to_arviz(
@@ -216,8 +127,6 @@ class Fit:
         Raises:
             DataError: if data are needed and not held.
         """
-        from .arviz import to_arviz
-
         return to_arviz(self, num, seed, data, log_likelihood)
 
     def save(self, folder: str | Path, *, data: bool | None = None) -> Path:
@@ -234,55 +143,13 @@ class Fit:
         Raises:
             CheckpointError: if the folder cannot be written; a fit that is there stays whole.
         """
-        from .files import save_fit
-
         return save_fit(self, folder, data)
 
     def __repr__(self) -> str:
-        from .display import as_text
-
         return as_text(self)
 
     def __rich__(self) -> RenderableType:
-        from .display import as_table
-
         return as_table(self)
 
     def _repr_html_(self) -> str:
-        from .display import as_html
-
         return as_html(self)
-
-
-def load(
-    folder: str | Path,
-    model: Any = None,
-    guide: Callable[..., Any] | None = None,
-    *,
-    trust: bool = False,
-    device: torch.device | str = "cpu",
-) -> Fit:
-    """Read a fit that :meth:`Fit.save` wrote.
-
-    The model is built again from its class and constructor arguments if the class is jensen's or its module is already
-    imported, and the guide from its name or class. What cannot be built from a file must be passed. A file from a
-    stranger is safe to load without `trust`: nothing is unpickled or imported, and of the names in it only classes of
-    models, layers, distributions and autoguides are obeyed that bear the very name, and a short list of functions.
-
-    Args:
-        folder: where the fit was saved.
-        model: a model of the fitted kind, whose parameters are then replaced in a copy.
-        guide: a guide of the fitted kind (a module, or a callable ``model -> guide``), likewise.
-        trust: whether a module named in the file may be imported to find the model's class (importing runs its code).
-        device: where to put parameters and data.
-
-    Raises:
-        CheckpointError: if the files are missing, damaged or foreign, the model or guide must be passed, or `model` is
-            of another class or size.
-
-    Example:
-        >>> fit.save("runs/blr"); load("runs/blr").posterior(10)  # doctest: +SKIP
-    """
-    from .files import load_fit
-
-    return load_fit(folder, model, guide, trust, torch.device(device))

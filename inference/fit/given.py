@@ -1,4 +1,4 @@
-"""Whether the model that is passed to `load` is of the kind that was fitted."""
+"""Check that the model passed to `load` is of the kind that was fitted."""
 
 from __future__ import annotations
 

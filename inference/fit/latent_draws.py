@@ -1,11 +1,11 @@
-"""Where the latents of a fit are drawn: by the guide, from stored draws, or from their exact conditional."""
+"""Draws of a fit's latents: by the guide, from stored draws, or from their exact conditional."""
 
 from __future__ import annotations
 
 __all__ = ["LatentDraws"]
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -17,10 +17,8 @@ from ..pair.messengers.substitute import Substitute
 from ..pair.particles import map_particles
 from ..pair.trace import enumerated_model
 from .model_outline import Outline, outline
+from .record import FitRecord
 from .row_dependence import depends_on_rows, generator_aside
-
-if TYPE_CHECKING:
-    from .fit import Fit
 
 Tensors = dict[str, Tensor]
 
@@ -46,7 +44,7 @@ class LatentDraws:
 
     def __init__(
         self,
-        fit: Fit,
+        fit: FitRecord,
         batch: Tensors | None,
         own: bool,
         without: Collection[str] = (),

@@ -15,7 +15,8 @@ from ..pair.findings import PairSites, raise_first
 from ..pair.findings.observed import check_observed
 from ..pair.findings.pair_sites import class_name, in_data_plate, is_ignored
 from ..pair.messengers.substitute import Substitute
-from ..pair.program import Batch, Program
+from ..pair.program import Program
+from ..pair.sites import Batch
 
 _OBSERVED, _UNOBSERVED = "_observed", "_unobserved"
 

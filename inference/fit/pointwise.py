@@ -12,7 +12,8 @@ from torch import Tensor
 from ..pair.discrete.sum_product import Factor, factor_of, sum_out
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.particles import map_particles
-from ..pair.program import Batch, Program
+from ..pair.program import Program
+from ..pair.sites import Batch
 from ..pair.trace import enumerated_model
 from .model_outline import Outline, outline
 

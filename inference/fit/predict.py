@@ -1,10 +1,10 @@
-"""What a fit predicts: draws of what the model observes, for the training data or for new rows."""
+"""Predictions of a fit: draws of what the model observes, for the training data or for new rows."""
 
 from __future__ import annotations
 
 __all__ = ["predictive_draws"]
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -13,26 +13,24 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..pair.densities.site_densities import log_prob_of
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
 from .draw_limits import refuse_too_many
 from .draws import check_count, particles_at_once, pick, pieces, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline, other_value, outline
+from .record import FitRecord
 from .row_dependence import generator_aside, is_training_data
-
-if TYPE_CHECKING:
-    from .fit import Fit
 
 Tensors = dict[str, Tensor]
 
 
-def predictive_draws(fit: Fit, data: Any, num: int, seed: int) -> Tensors:
+def predictive_draws(fit: FitRecord, data: Any, num: int, seed: int) -> Tensors:
     """See :meth:`Fit.predict`."""
     num = check_count("num", num)
     stored = None if fit.draws is None else pick(fit.draws, num)
     refuse_too_many(num, lambda: predictive_draws(fit, data, 1, seed))
-    with ready(fit.program, derive_seed(seed, "predict")), fit.program.environment():
+    with evaluation_mode(fit.program, derive_seed(seed, "predict")), fit.program.environment():
         batch = fit.batch(data, observed=False)
         own = data is None or is_training_data(fit, batch)
         latents, seen = _latents(fit, batch, own, stored)
@@ -47,14 +45,14 @@ def predictive_draws(fit: Fit, data: Any, num: int, seed: int) -> Tensors:
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
-def _predicted(fit: Fit, seen: Outline) -> list[str]:
+def _predicted(fit: FitRecord, seen: Outline) -> list[str]:
     """What the model observes, under the program's own names, and what it computes."""
     observed = [site.name for site in fit.structure.select("observed") if site.distribution != "Unit"]
     names = [seen.own_name(name) for name in observed]
     return list(dict.fromkeys([*(name for name in names if name in seen.nodes), *seen.computed]))
 
 
-def _latents(fit: Fit, batch: Tensors, own: bool, stored: Tensors | None) -> tuple[LatentDraws, Outline]:
+def _latents(fit: FitRecord, batch: Tensors, own: bool, stored: Tensors | None) -> tuple[LatentDraws, Outline]:
     r"""Where the latents of these rows are drawn.
 
     Rows of which nothing is observed have local latents from their prior, :math:`p(z \mid \theta)`: then only the
@@ -76,7 +74,7 @@ def _latents(fit: Fit, batch: Tensors, own: bool, stored: Tensors | None) -> tup
     return LatentDraws(fit, batch, own, without=alone, summed=summed, stored=stored), seen
 
 
-def _missing(fit: Fit, batch: Tensors, seen: Outline, parts: list[str]) -> list[str]:
+def _missing(fit: FitRecord, batch: Tensors, seen: Outline, parts: list[str]) -> list[str]:
     """What is not given though something given depends on it: discrete values, which can be summed out here too."""
     known = {site.name for site in fit.structure.select("latent")}
     found = []
@@ -91,7 +89,7 @@ def _missing(fit: Fit, batch: Tensors, seen: Outline, parts: list[str]) -> list[
     return found
 
 
-def _influenced(fit: Fit, batch: Tensors, seen: Outline, name: str) -> list[str]:
+def _influenced(fit: FitRecord, batch: Tensors, seen: Outline, name: str) -> list[str]:
     """The observed sites, factors and latents of the posterior whose density changes with the value of `name`."""
     values = {other: seen.nodes[other]["value"] for other in seen.latents}
     changed = outline(fit.program, batch, {**values, name: other_value(seen.nodes[name])})

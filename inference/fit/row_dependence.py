@@ -1,4 +1,4 @@
-"""Whether a fit's latents depend on the rows they are drawn on, and whether rows are those of the fit."""
+"""Dependence of a fit's latents on the rows they are drawn on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["depends_on_rows", "generator_aside", "given_rows", "is_training_data
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -17,16 +17,14 @@ from ..pair.densities.site_densities import log_prob_of
 from ..pair.findings.pair_sites import in_data_plate, is_ignored
 from ..pair.messengers.substitute import Substitute
 from .model_outline import Outline, outline
-
-if TYPE_CHECKING:
-    from .fit import Fit
+from .record import FitRecord
 
 Tensors = dict[str, Tensor]
 _ROWS_COMPARED = 2**22  # numbers of the data on which a guide is compared with itself on the first rows
 _BROKEN = (ConfigurationError, ModelError, RuntimeError, ValueError, IndexError, TypeError)
 
 
-def given_rows(fit: Fit, data: Any) -> tuple[Tensors, bool]:
+def given_rows(fit: FitRecord, data: Any) -> tuple[Tensors, bool]:
     """`data` as a batch (the training data for None), and whether they are the training data.
 
     Raises:
@@ -43,7 +41,7 @@ def given_rows(fit: Fit, data: Any) -> tuple[Tensors, bool]:
     return batch, own
 
 
-def is_training_data(fit: Fit, batch: Tensors) -> bool:
+def is_training_data(fit: FitRecord, batch: Tensors) -> bool:
     """Whether `batch` holds what the fit was fitted to; how often each row counted may be left out."""
     if fit.data is None:
         return False
@@ -57,7 +55,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
-def depends_on_rows(fit: Fit) -> list[str]:
+def depends_on_rows(fit: FitRecord) -> list[str]:
     """Global latents of the guide, and global computed values of the model, that change with the rows they are given.
 
     Guide and model run on the first rows and on many rows, with the same global values, and are compared.
@@ -90,13 +88,13 @@ def _same_value(model: Outline, first: Outline, name: str) -> bool:
     return name in first.nodes and _close(model.nodes[name]["value"], first.nodes[name]["value"])
 
 
-def _guide_nodes(fit: Fit, batch: Tensors, given: Tensors) -> dict[str, Any]:
+def _guide_nodes(fit: FitRecord, batch: Tensors, given: Tensors) -> dict[str, Any]:
     with Substitute(given):
         trace = poutine.trace(fit.program.guide).get_trace(**batch)
     return {name: node for name, node in trace.nodes.items() if not is_ignored(node) and not node["is_observed"]}
 
 
-def _many_rows(fit: Fit, few: Tensors) -> Tensors:
+def _many_rows(fit: FitRecord, few: Tensors) -> Tensors:
     """Training rows, evenly spaced; where none are held, rows that differ from the first ones."""
     if fit.data is None:
         return {n: torch.cat([v, v + 0.3 * (1 + v.abs()) if v.is_floating_point() else v]) for n, v in few.items()}

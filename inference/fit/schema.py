@@ -1,4 +1,4 @@
-"""What must hold of the parts of a stored fit before anything is built from them."""
+"""Checks of a stored fit's parts before anything is built from them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from jensen.inference.errors import ConfigurationError, ModelError
 from jensen.inference.pair.findings.improper import FeasibleValue
 from jensen.models.common.parameter_scope import local_parameters, make_local
-from jensen.models.common.sampling import ambient
+from jensen.models.common.sampling import default_device_and_dtype
 
 from .masked import FilledGuide
 from .prototype import Latents
@@ -48,7 +48,7 @@ def prepare_autoguide(
     make_local(guide)
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     try:
-        with local_parameters(), ambient(batch, parameters), poutine.block():
+        with local_parameters(), default_device_and_dtype(batch, parameters), poutine.block():
             guide(**batch)
     except ConfigurationError:
         raise

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from jensen.inference.errors import ModelError
-from jensen.models.common.parameter_scope import local_parameters, own_parameters
+from jensen.models.common.parameter_scope import local_parameters, module_parameters
 
 from .prototype import Latents, LatentSite
 from .wrapped_normal import WrappedNormal, wrapped
@@ -73,7 +73,7 @@ class NormalGuide(PyroModule):
 
     def __call__(self, *args: Any, **batch: Any) -> Any:
         """Run `forward` with this module's own parameters: Pyro's global store is left alone."""
-        with own_parameters(self):
+        with module_parameters(self):
             return super().__call__(*args, **batch)
 
     def factor(self, site: LatentSite) -> TorchDistributionMixin:

@@ -1,4 +1,4 @@
-"""What a model leaves latent: one run of the program, from which default guides take names, shapes and starts."""
+"""The latent sites of a model, from one run: names, shapes and starts of default guides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jensen.inference.pair.findings.improper import FeasibleValue, is_improper
 from jensen.inference.pair.findings.masks import mask_tensor, masked_and_used
 from jensen.inference.pair.supports.support_sets import prior_support
 from jensen.models.common.parameter_scope import local_parameters
-from jensen.models.common.sampling import ambient
+from jensen.models.common.sampling import default_device_and_dtype
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     with (
         local_parameters(),
-        ambient(batch, parameters),
+        default_device_and_dtype(batch, parameters),
         poutine.block(),
         InitMessenger(_median),
         FeasibleValue(),

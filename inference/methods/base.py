@@ -1,4 +1,4 @@
-"""Methods that raise a bound by whole updates in closed form: their options, and what a fit by them is."""
+"""`Method`, the base of every method: options that are checked, one `fit`, and the `Fit` that it returns."""
 
 from __future__ import annotations
 
@@ -6,65 +6,61 @@ import abc
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyro
 import torch
 
-from ..data.data import Data, MemoryData, as_data
-from ..devices import exact_dtype, resolve_device, run_on
-from ..errors import DataError
+from ..data.base import Data, MemoryData
+from ..data.data import as_data
+from ..devices import resolve_device, run_on
+from ..errors import DataError, NonFiniteError
 from ..fit.fit import Fit
 from ..objectives.compatibility import check_observed
-from ..options import check_callbacks, check_dtype, check_positive, check_seed, check_whole, plain
+from ..options import check_callbacks, check_dtype, check_seed, check_whole, plain
 from ..pair.signature import refuse_class
+from ..run.algorithm import Algorithm, FitParts
+from ..run.history import write_history
+from ..run.identity import run_identity
+from ..run.loop import Loop
+from ..run.peers import Peers
 from ..run.progress import Callback
 from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
-from .ascent_run import AscentRun, Updates
-from .svi.snapshot import run_identity
 
-__all__ = ["Ascent"]
+__all__ = ["Batch", "Method"]
+
+Batch = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Ascent(abc.ABC):
-    """Update until the bound per datum rises by less than `tolerance`. Abstract; see `EM` and `CAVI`.
+class Method(abc.ABC):
+    """Abstract. A method is a frozen dataclass: its fields are the whole configuration, and it makes algorithms.
 
-    Closed forms take differences of large numbers, so they compute in float64, and the fit is in float64, unless
-    `dtype` says otherwise.
-
-    Args:
-        steps: the most updates.
-        tolerance: the fit has converged when an update raises the bound per datum by less than this, in nats. Where
-            the bound's rounding is larger (in float32), the mean rise over so many updates that it is not.
-        restarts: independent starts; the one with the best final bound is kept.
-        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ….
-        dtype: floating-point type of parameters and data; None for float64 (float32 on a device without float64).
-        checkpoint_every: updates between checkpoints.
-        progress: show a progress bar; None shows it on terminals.
-
-    Raises:
-        ConfigurationError: for any value that cannot work, at construction.
+    Extend it by :meth:`check_model` and :meth:`begin`; the loop (:class:`~jensen.inference.run.loop.Loop`) brings
+    history, progress, checkpoints, callbacks and interrupts.
     """
 
-    steps: int = 500
-    tolerance: float = 1e-7
+    steps: int
+    device: str | torch.device
+    dtype: torch.dtype | None
+    progress: bool | None
+    checkpoint_every: int | None
     restarts: int = 1
-    device: str | torch.device = "auto"
-    dtype: torch.dtype | None = None
-    checkpoint_every: int = 20
-    progress: bool | None = None
+    log_every: int = 1
+    tensorboard: str | Path | None = None
 
     _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "progress")
+    _GRADIENTS: ClassVar = True  # whether the algorithm differentiates
 
     def __post_init__(self) -> None:
-        for name in ("steps", "restarts", "checkpoint_every"):
+        for name in ("steps", "restarts", "log_every"):
             check_whole(name, getattr(self, name))
-        check_positive("tolerance", self.tolerance)
+        if self.checkpoint_every is not None:
+            check_whole("checkpoint_every", self.checkpoint_every)
         check_dtype(self.dtype)
         resolve_device(self.device)
 
@@ -81,123 +77,177 @@ class Ascent(abc.ABC):
         """Fit a copy of `model` to `data`.
 
         Args:
-            model: a model with the closed forms that the method needs; it is not changed. Of one that comes from a
-                fit, EM goes on from the parameters, and CAVI from the factors.
-            data: a tensor, array, DataFrame, a dict of them or a `Dataset`, ``(N, …)`` each.
-            seed: determines the start (and the batches, if any).
-            validation: data of the same kind, never trained on: their bound is logged.
+            model: a model with what the method needs: for `SVI` a `LatentVariableModel`, or any Pyro program as a
+                callable, whose modules are copied. It is not changed. A new one is started at the data, one that comes
+                from a fit goes on from what that fit learned.
+            data: a tensor, array, DataFrame, a dict of them, a tuple of them in the order of the model's arguments or
+                a `Dataset`, ``(N, …)`` each; for `SVI` also what is streamed, such as a `DataLoader`.
+            seed: determines every start, batch and draw of the fit.
+            validation: data of the same kind, never trained on: what the method climbs or descends is logged of them,
+                as columns ``validation_…``.
             checkpoint: folder for the run's state, and its rows as ``history.csv``. A run that finds its own earlier
                 state goes on from it; a finished one is returned at once.
-            callbacks: called with a `Progress` after every update; one that returns True stops the fit.
+            callbacks: called with a `Progress` at every row of the history; one that returns True stops the fit.
 
         Returns:
-            The fit. Its history has one row an update; ``info["converged"]`` says whether `tolerance` was reached.
+            The fit. After Ctrl-C (noted between two steps) it is the fit so far, with status ``"interrupted"``.
 
         Raises:
-            ModelError: if the model lacks the closed forms; the methods that it supports are named.
-            DataError: if the data cannot be used.
-            NonFiniteError: if the bound stops being finite.
+            DataError: if the data cannot be used (empty, not finite, of the wrong kind, shape or name, or, for `SVI`,
+                outside the support of what observes them, which is looked at in all data before the first step).
+            ModelError: if the model lacks what the method needs (the methods that it supports are named), or model and
+                guide do not go together.
+            ConfigurationError: if the options do not go together (a batch larger than the data, …).
+            NonFiniteError: if the bound, the loss or a parameter stops being finite; of several starts, if all do.
             CheckpointError: if `checkpoint` cannot be written, or holds another run.
         """
         check_seed(seed)
         functions = check_callbacks(callbacks)
         refuse_class(model)
         self.check_model(model)
+        peers = self._peers()
         place = None if checkpoint is None else as_path("checkpoint", checkpoint)
         device = resolve_device(self.device)
-        dtype = self.dtype or exact_dtype(device)
-        with no_empty_folder(place), run_on(device, dtype), torch.no_grad():
-            train = as_data(model, data, dtype=dtype, device=device)
-            if not isinstance(train, MemoryData):
-                raise DataError(
-                    f"`data` must be in memory for {type(self).__name__}, got a stream. Pass its tensors, or use SVI."
-                )
-            check_observed(model, train.tensors)
-            held_out = None
-            if validation is not None:
-                held_out = as_data(model, validation, dtype=dtype, device=device).batch()
-                check_observed(model, held_out)
-            runs = []
+        with ExitStack() as stack:
+            stack.enter_context(no_empty_folder(place))
+            stack.enter_context(run_on(device, self._number_type(device)))
+            stack.enter_context(torch.set_grad_enabled(self._GRADIENTS))
+            self._prepare(stack)
+            train, held_out = self._read(model, data, validation, seed)
+            ended: list[tuple[Loop, FitParts]] = []
             for start in range(self.restarts):
-                folder = place
+                folder = place if peers.leader else None
                 if folder is not None and self.restarts > 1:
                     folder = folder / f"start-{start}"
                 own_seed = seed if start == 0 else derive_seed(seed, "restart", start)
-                runs.append(self._run(model, train, held_out, own_seed, folder, functions, start))
-                if runs[-1].status == "interrupted":
+                try:
+                    loop = self._run(model, train, held_out, own_seed, folder, functions, start, peers)
+                except NonFiniteError as error:
+                    if self.restarts == 1 or (start == self.restarts - 1 and not ended):
+                        raise
+                    warnings.warn(f"Start {start + 1} of {self.restarts} is left out. {error}", stacklevel=2)
+                    continue
+                ended.append((loop, loop.algorithm.finish(loop.status)))
+                if loop.status == "interrupted":
                     break
-            return self._as_fit(max(runs, key=lambda run: run.final_bound), runs, train, seed)
+            best = max(ended, key=lambda pair: _comparable(pair[1].bound))
+            if place is not None and self.restarts > 1 and peers.leader:
+                write_history(place / "history.csv", best[0].rows)
+            status = "interrupted" if ended[-1][0].status == "interrupted" else best[0].status
+            bounds = [parts.bound for _, parts in ended]
+            return self._as_fit(*best, bounds, status, train, seed)
+
+    @abc.abstractmethod
+    def check_model(self, model: Any) -> None:
+        """Raise a ModelError if the model lacks what this method needs."""
+
+    @abc.abstractmethod
+    def begin(self, model: Any, train: Any, validation: Batch | None, seed: int) -> Algorithm:
+        """Start a fit of `model`, which is the caller's own: an algorithm works on a copy (:meth:`copied`)."""
+
+    def copied(self, model: Any) -> Any:
+        """The fit's own copy of a module, on the fit's device and in its number type."""
+        return copy.deepcopy(model).to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that determines the fit, as plain values."""
+        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
+        names = [field.name for field in fields if field.name not in self._NOT_IDENTITY]
+        return {"method": type(self).__name__, **{name: plain(getattr(self, name)) for name in names}}
+
+    # What only some methods do otherwise.
+
+    def _number_type(self, device: torch.device) -> torch.dtype:
+        """The floating-point type of parameters and data on `device`."""
+        return self.dtype or torch.get_default_dtype()
+
+    def _peers(self) -> Peers:
+        """The processes that make the fit together."""
+        return Peers()
+
+    def _prepare(self, stack: ExitStack) -> None:  # noqa: B027  (most have nothing to do)
+        """Change what the fit needs for its time; `stack` puts it back."""
+
+    def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Any, Batch | None]:
+        """The data, checked, and the validation data as one batch."""
+
+        def read(given: Any) -> MemoryData:
+            found = as_data(model, given, dtype=torch.get_default_dtype(), device=torch.get_default_device())
+            if not isinstance(found, MemoryData):
+                raise DataError(
+                    f"`data` must be in memory for {type(self).__name__}, got a stream. Pass its tensors, or use SVI."
+                )
+            check_observed(model, found.tensors)
+            return found
+
+        return read(data), None if validation is None else read(validation).batch()
+
+    def _kept(self, model: Any, train: Any, seed: int) -> dict[str, Any]:
+        """What the fit keeps of the data: fields of `Fit`."""
+        return {"data": train.tensors}
 
     def _run(
         self,
         model: Any,
-        train: MemoryData,
-        validation: dict[str, torch.Tensor] | None,
+        train: Data,
+        validation: Batch | None,
         seed: int,
         folder: Path | None,
         callbacks: tuple[Callback, ...],
         start: int,
-    ) -> AscentRun:
-        own = copy.deepcopy(model).to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
+        peers: Peers,
+    ) -> Loop:
         torch.manual_seed(derive_seed(seed, "start"))
-        updates = self.begin(own, train, seed)
-        label = f" start {start + 1}/{self.restarts}" if self.restarts > 1 else ""
-        run = AscentRun(
-            updates,
-            name=f"{type(self).__name__}{label}",
-            data_size=train.effective_size(getattr(model, "row_weight", None)),
+        algorithm = self.begin(model, train, validation, seed)
+        loop = Loop(
+            algorithm,
+            name=f"{type(self).__name__}{f' start {start + 1}/{self.restarts}' if self.restarts > 1 else ''}",
             steps=self.steps,
-            tolerance=self.tolerance,
-            checkpoint_every=self.checkpoint_every,
-            validation=validation,
+            row_every=self.log_every,
+            checkpoint_every=self.checkpoint_every or max(self.log_every, self.steps // 20),
             callbacks=callbacks,
             progress=self.progress,
+            tensorboard=self.tensorboard,
+            peers=peers,
         )
         if folder is not None:
-            state = updates.program.state_dict()
-            run.keep_in(folder, run_identity(self.configuration(), model, train, validation, seed, state))
-        run.train()
-        return run
+            identity = run_identity(self.configuration(), model, train, validation, seed, algorithm.shapes)
+            loop.keep_in(folder, identity)
+        loop.run()
+        return loop
 
-    @abc.abstractmethod
-    def check_model(self, model: Any) -> None:
-        """Raise a ModelError if the model lacks the closed forms that this method needs."""
-
-    @abc.abstractmethod
-    def begin(self, model: Any, data: Data, seed: int) -> Updates:
-        """Start a fit of `model`, which is the fit's own copy."""
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that determines the fit, as plain values."""
-        fields = [field.name for field in dataclasses.fields(self) if field.name not in self._NOT_IDENTITY]
-        return {"method": type(self).__name__, **{name: plain(getattr(self, name)) for name in fields}}
-
-    def _as_fit(self, best: AscentRun, runs: list[AscentRun], train: MemoryData, seed: int) -> Fit:
+    def _as_fit(
+        self, loop: Loop, parts: FitParts, bounds: Sequence[float | None], status: str, train: Data, seed: int
+    ) -> Fit:
         import pandas
 
-        best.updates.finish()
         info: dict[str, Any] = {
-            "steps": best.step,
-            "seconds": best.seconds,
-            "steps_per_second": best.step / best.seconds if best.seconds and best.step else None,
-            "converged": best.converged,
+            "steps": loop.step,
+            "seconds": loop.seconds,
+            "steps_per_second": loop.step / loop.seconds if loop.seconds and loop.step else None,
+            **parts.info,
             "device": str(torch.get_default_device()),
             "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
             "versions": {"torch": torch.__version__, "pyro": pyro.__version__},
         }
-        if len(runs) > 1:
-            info["restart_bounds"] = [None if math.isnan(run.final_bound) else run.final_bound for run in runs]
-        program = best.updates.program
+        if len(bounds) > 1:
+            info["restart_bounds"] = [None if _comparable(bound) == -math.inf else bound for bound in bounds]
+        kept: Mapping[str, Any] = self._kept(parts.program.model_owner, train, seed)
         return Fit(
             method=type(self).__name__,
             config=self.configuration(),
-            model=program.model_owner,
-            guide=best.updates.guide,
-            history=pandas.DataFrame(best.rows),
+            model=parts.program.model_owner,
+            guide=parts.guide,
+            history=pandas.DataFrame(loop.rows),
             seed=seed,
-            data=train.tensors,
             data_size=train.size,
-            status=runs[-1].status if runs[-1].status == "interrupted" else best.status,
+            draws=parts.draws,
+            status=status,
             info=info,
-            program=program.eval(),
+            program=parts.program.eval(),
+            **kept,
         )
+
+
+def _comparable(bound: float | None) -> float:
+    return -math.inf if bound is None or math.isnan(bound) else bound

@@ -9,22 +9,21 @@ import torch
 
 from jensen.models import CAVIModel, CoordinateGuide, LatentVariableModel
 
-from ..data.data import Data, MemoryData
+from ..data.base import MemoryData
 from ..data.sampler import BatchSampler
 from ..errors import ConfigurationError, DataError, ModelError
 from ..options import check_whole
-from ..pair.capabilities import lacking
+from ..pair.capabilities import unsupported_method
 from ..pair.program import Program
 from ..run.initialize import start_model
 from ..seeding import derive_seed
-from .ascent_run import Updates
-from .base import Ascent
+from .closed_form import ClosedFormMethod, UpdateRule
 
 __all__ = ["CAVI"]
 
 
 @dataclass(frozen=True)
-class CAVI(Ascent):
+class CAVI(ClosedFormMethod):
     r"""Maximise the bound over a factorised posterior, one factor at a time:
 
     .. math:: q_j(z_j) \propto \exp \mathbb E_{q_{-j}}[\log p(x, z)].
@@ -83,10 +82,12 @@ class CAVI(Ascent):
 
     def check_model(self, model: Any) -> None:
         if not isinstance(model, CAVIModel):
-            raise lacking("CAVI", model, "`coordinate_guide`")
+            raise unsupported_method("CAVI", model, "`coordinate_guide`")
 
-    def begin(self, model: Any, data: Data, seed: int) -> Updates:
-        batch = data.batch()
+    def begin(
+        self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int
+    ) -> UpdateRule:
+        model, batch = self.copied(model), train.batch()
         guide, fitted = getattr(model, "learned_factors", None), getattr(model, "fitted", False)
         start_model(model, batch, derive_seed(seed, "initialize"))
         if guide is None:
@@ -100,22 +101,30 @@ class CAVI(Ascent):
             )
         guide.to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
         if self.batch_size is None:
-            return _Sweeps(model, guide, batch)
-        assert isinstance(data, MemoryData)
-        sampler = BatchSampler(data.size, data.check_batch_size(self.batch_size), seed)
-        size = self.data_size or data.size
-        if size < data.size:
-            raise DataError(f"`data_size` is {size}, fewer than the {data.size} data given. Count those given, too.")
-        return _NaturalSteps(model, guide, data, sampler, size, self.delay, self.forgetting)
+            size: float = train.effective_size(getattr(model, "row_weight", None))
+            return _Sweeps(self, model, guide, size, validation, batch)
+        if (self.data_size or train.size) < train.size:
+            raise DataError(
+                f"`data_size` is {self.data_size}, fewer than the {train.size} data given. Count those given, too."
+            )
+        return _NaturalSteps(self, model, guide, validation, train, seed)
 
 
-class _Factors(Updates):
+class _Factors(UpdateRule):
     """Updates of a model's factors, which tell the model at the end what they learned and stay with it."""
 
-    def __init__(self, model: Any, guide: CoordinateGuide) -> None:
-        self.guide, self.program = guide, Program(model, guide)
+    def __init__(
+        self,
+        method: CAVI,
+        model: Any,
+        guide: CoordinateGuide,
+        data_size: float,
+        validation: dict[str, torch.Tensor] | None,
+        monotone: bool = True,
+    ) -> None:
+        super().__init__(method, Program(model, guide), guide, data_size, validation, monotone)
 
-    def finish(self) -> None:
+    def leave(self) -> None:
         model: Any = self.program.model_owner
         self.guide.finish(model)
         if isinstance(model, LatentVariableModel):
@@ -125,36 +134,44 @@ class _Factors(Updates):
 class _Sweeps(_Factors):
     """Exact coordinate ascent on all the data."""
 
-    def __init__(self, model: Any, guide: CoordinateGuide, data: dict[str, torch.Tensor]) -> None:
-        super().__init__(model, guide)
+    def __init__(
+        self,
+        method: CAVI,
+        model: Any,
+        guide: CoordinateGuide,
+        data_size: float,
+        validation: dict[str, torch.Tensor] | None,
+        data: dict[str, torch.Tensor],
+    ) -> None:
+        super().__init__(method, model, guide, data_size, validation)
         self.data = data
 
     def update(self, step: int) -> torch.Tensor:
-        return self.guide.update(self.data)
+        return self.guide.update(self.data)  # type: ignore[no-any-return]
 
 
 class _NaturalSteps(_Factors):
     """Noisy natural gradients from mini-batches."""
 
-    monotone = False
-
     def __init__(
         self,
+        method: CAVI,
         model: Any,
         guide: CoordinateGuide,
+        validation: dict[str, torch.Tensor] | None,
         data: MemoryData,
-        sampler: BatchSampler,
-        data_size: int,
-        delay: float,
-        power: float,
+        seed: int,
     ) -> None:
-        super().__init__(model, guide)
-        self.data, self.sampler, self.data_size, self.delay, self.power = data, sampler, data_size, delay, power
+        size = method.data_size or data.size
+        super().__init__(method, model, guide, size, validation, monotone=False)
+        self.method, self.data, self.size = method, data, size
+        self.sampler = BatchSampler(data.size, data.check_batch_size(method.batch_size), seed)
         self.before = int(guide.mini_batches)
 
     def update(self, step: int) -> torch.Tensor:
         batch = self.data.batch(self.sampler.indices(step))
         taken = self.before + step + 1
-        bound = self.guide.stochastic_update(batch, self.data_size, min(1.0, (taken + self.delay) ** -self.power))
+        rate = min(1.0, (taken + self.method.delay) ** -self.method.forgetting)
+        bound = self.guide.stochastic_update(batch, self.size, rate)
         self.guide.mini_batches.fill_(taken)
-        return bound
+        return bound  # type: ignore[no-any-return]

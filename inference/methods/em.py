@@ -9,20 +9,19 @@ import torch
 
 from jensen.models import EMModel, HasExactGuide
 
-from ..data.data import Data
+from ..data.base import MemoryData
 from ..guides import build_guide
-from ..pair.capabilities import lacking
+from ..pair.capabilities import unsupported_method
 from ..pair.program import Program
 from ..run.initialize import start_model
 from ..seeding import derive_seed
-from .ascent_run import Updates
-from .base import Ascent
+from .closed_form import ClosedFormMethod, UpdateRule
 
 __all__ = ["EM"]
 
 
 @dataclass(frozen=True)
-class EM(Ascent):
+class EM(ClosedFormMethod):
     r"""Maximise :math:`\log p_\theta(x)` by alternating
 
     .. math:: q(z) = p_{\theta_t}(z \mid x), \qquad \theta_{t+1} = \arg\max_\theta \mathbb E_q[\log p_\theta(x, z)].
@@ -51,29 +50,38 @@ class EM(Ascent):
 
     def check_model(self, model: Any) -> None:
         if not isinstance(model, EMModel):
-            raise lacking("EM", model, "`e_step` and `m_step`")
+            raise unsupported_method("EM", model, "`e_step` and `m_step`")
 
-    def begin(self, model: Any, data: Data, seed: int) -> Updates:
-        batch = data.batch()
-        start_model(model, batch, derive_seed(seed, "initialize"))
-        return _Steps(model, batch)
+    def begin(
+        self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int
+    ) -> UpdateRule:
+        own, batch = self.copied(model), train.batch()
+        start_model(own, batch, derive_seed(seed, "initialize"))
+        return _Steps(self, own, batch, train.effective_size(getattr(model, "row_weight", None)), validation)
 
 
-class _Steps(Updates):
-    def __init__(self, model: Any, data: dict[str, torch.Tensor]) -> None:
+class _Steps(UpdateRule):
+    def __init__(
+        self,
+        method: EM,
+        model: Any,
+        data: dict[str, torch.Tensor],
+        data_size: float,
+        validation: dict[str, torch.Tensor] | None,
+    ) -> None:
+        guide = build_guide(None, model, data)
+        super().__init__(method, Program(model, guide), guide, data_size, validation)
         self.model, self.data = model, data
-        self.guide = build_guide(None, model, data)
-        self.program = Program(model, self.guide)
         self._statistics: Any = None
 
-    def start(self) -> torch.Tensor:
+    def bound(self) -> torch.Tensor:
         self._statistics, likelihood = self.model.e_step(self.data)
         return likelihood  # type: ignore[no-any-return]
 
     def update(self, step: int) -> torch.Tensor:
         self.model.m_step(self._statistics)
-        return self.start()
+        return self.bound()
 
-    def finish(self) -> None:
+    def leave(self) -> None:
         if isinstance(self.model, HasExactGuide):
             self.model.set_exact_guide()

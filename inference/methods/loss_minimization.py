@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import pyro
 import torch
 
-from ..data.data import MemoryData, as_data
-from ..devices import resolve_device, run_on
-from ..errors import DataError, ModelError
-from ..options import check_callbacks, check_dtype, check_positive, check_seed, check_whole, plain
-from ..pair.signature import refuse_class
+from ..data.base import MemoryData
+from ..data.sampler import BatchSampler
+from ..errors import ModelError, NonFiniteError
+from ..options import check_positive, check_whole
+from ..pair.program import Program
+from ..run.algorithm import Algorithm, FitParts, Snapshot
+from ..run.checkpoint_check import check_tensors
 from ..run.initialize import start_model
-from ..run.progress import Callback
 from ..seeding import derive_seed
-from ..storage.folders import as_path, no_empty_folder
-from .loss_run import LossRun
-from .svi.snapshot import run_identity
-
-if TYPE_CHECKING:
-    from ..fit.fit import Fit
+from .base import Method
 
 __all__ = ["LossMinimization"]
 
+Batch = dict[str, torch.Tensor]
+
 
 @dataclass(frozen=True)
-class LossMinimization:
+class LossMinimization(Method):
     r"""Fit a model by stochastic gradient descent on the loss that it defines.
 
     .. math:: \theta_{t+1} = \mathrm{Adam}\big(\theta_t, \nabla_\theta \ell(\theta_t; \text{batch}_t)\big)
@@ -66,73 +64,112 @@ class LossMinimization:
     dtype: torch.dtype | None = None
     progress: bool | None = None
 
-    _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "progress")
-
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every"):
-            check_whole(name, getattr(self, name))
+        super().__post_init__()
         if self.batch_size is not None:
             check_whole("batch_size", self.batch_size)
         check_positive("lr", self.lr)
-        check_dtype(self.dtype)
-        resolve_device(self.device)
 
-    def fit(
-        self,
-        model: Any,
-        data: Any,
-        *,
-        seed: int = 0,
-        validation: Any = None,
-        checkpoint: str | Path | None = None,
-        callbacks: Sequence[Callback] = (),
-    ) -> Fit:
-        """Fit a copy of `model` to `data`, which are held in memory.
-
-        Args:
-            model: a model with `losses`; it is not changed. One that comes from a fit goes on from its parameters.
-            data: a tensor, array, DataFrame, a dict of them or a `Dataset`, ``(N, …)`` each.
-            seed: determines the start, the batches and the draws.
-            validation: data of the same kind, never trained on: their losses are logged as ``validation_…``.
-            checkpoint: folder for the run's state, and its rows as ``history.csv``. A run that finds its own earlier
-                state goes on from it; a finished one is returned at once.
-            callbacks: called with a `Progress` at every logging interval; one that returns True stops the fit.
-
-        Raises:
-            ModelError: if the model has no loss of its own.
-            DataError: if the data cannot be used.
-            NonFiniteError: if the loss stops being finite.
-            CheckpointError: if `checkpoint` cannot be written, or holds another run.
-        """
-        check_seed(seed)
-        functions = check_callbacks(callbacks)
-        refuse_class(model)
+    def check_model(self, model: Any) -> None:
         if not callable(getattr(model, "losses", None)):
             raise ModelError(
                 f"LossMinimization needs a model with a loss of its own, `losses(**batch)`, which "
                 f"`{type(model).__name__}` lacks. Use SVI."
             )
-        place = None if checkpoint is None else as_path("checkpoint", checkpoint)
-        device, dtype = resolve_device(self.device), self.dtype or torch.get_default_dtype()
-        with no_empty_folder(place), run_on(device, dtype):
-            train = as_data(model, data, dtype=dtype, device=device)
-            if not isinstance(train, MemoryData):
-                raise DataError("`data` must be in memory for LossMinimization, got a stream. Pass its tensors.")
-            held_out = None
-            if validation is not None:
-                held_out = as_data(model, validation, dtype=dtype, device=device).batch()
-            own = copy.deepcopy(model).to(device=device, dtype=dtype)
-            torch.manual_seed(derive_seed(seed, "start"))
-            start_model(own, train.batch(), derive_seed(seed, "start"))
-            run = LossRun(self, own, train, held_out, seed)
-            if place is not None:
-                state = run.program.state_dict()
-                identity = run_identity(self.configuration(), model, train, held_out, seed, state)
-                run.keep_in(place, identity)
-            run.train(functions)
-            return run.as_fit()
 
-    def configuration(self) -> dict[str, Any]:
-        """Everything that determines the fit, as plain values."""
-        names = [field.name for field in fields(self) if field.name not in self._NOT_IDENTITY]
-        return {"method": "LossMinimization", **{name: plain(getattr(self, name)) for name in names}}
+    def begin(self, model: Any, train: MemoryData, validation: Batch | None, seed: int) -> Algorithm:
+        own = self.copied(model)
+        start_model(own, train.batch(), derive_seed(seed, "start"))
+        return _Descent(self, own, train, validation, seed)
+
+
+class _Descent(Algorithm):
+    """Adam on the model's own loss, a batch a step."""
+
+    def __init__(
+        self, method: LossMinimization, model: Any, data: MemoryData, validation: Batch | None, seed: int
+    ) -> None:
+        self.model, self.data, self.validation, self.seed = model, data, validation, seed
+        self.program = Program(model)
+        self.sampler = BatchSampler(data.size, method.batch_size or data.size, seed)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=method.lr)
+        self._losses: list[Batch] = []  # of the steps since the last row
+
+    def start(self) -> None:
+        self.program.train()
+
+    def advance(self, step: int, most: int) -> int:
+        torch.manual_seed(derive_seed(self.seed, "step", step))
+        batch = self.data.batch(self.sampler.indices(step))
+        losses = _unchecked(self.model.losses, batch) if step else self.model.losses(**batch)
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        self.optimizer.step()
+        self._losses.append({name: value.detach() for name, value in losses.items()})
+        return 1
+
+    def row(self, step: int) -> dict[str, Any]:
+        names = list(self._losses[0])
+        row = {name: float(torch.stack([each[name] for each in self._losses]).double().mean()) for name in names}
+        self._losses = []
+        if not math.isfinite(row["loss"]):
+            raise NonFiniteError(f"The loss is {row['loss']} by step {step}. Lower `lr`, or standardise the data.")
+        if self.validation is not None:
+            self.program.eval()
+            score = getattr(self.model, "validation_losses", self.model.losses)
+            with torch.no_grad():
+                held_out = _unchecked(score, self.validation)
+            self.program.train()
+            row |= {f"validation_{name}": float(value) for name, value in held_out.items()}
+        return row
+
+    def state(self) -> Snapshot:
+        tensors = {f"program.{name}": value for name, value in self.program.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        for name in self._losses[0] if self._losses else ():
+            tensors[f"pending.{name}"] = torch.stack([each[name] for each in self._losses])
+        return Snapshot(tensors)
+
+    def check(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
+        program, state, _ = _parts(snapshot)
+        check_tensors(program, self.program.state_dict())
+        for index, entries in state.items():
+            like = self.parameters[index]
+            step = torch.zeros((), dtype=entries["step"].dtype)
+            check_tensors(entries, {"step": step, "exp_avg": like, "exp_avg_sq": like})
+
+    def load(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
+        program, state, pending = _parts(snapshot)
+        self.program.load_state_dict(program)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        columns = [[(name, value) for value in values] for name, values in pending.items()]
+        self._losses = [dict(step) for step in zip(*columns, strict=True)]
+
+    def finish(self, status: str) -> FitParts:
+        self.program.eval()
+        if callable(finish := getattr(self.model, "finish", None)):
+            finish(self.data.batch())
+        return FitParts(self.program)
+
+
+def _unchecked(losses: Callable[..., Batch], batch: Batch) -> Batch:
+    """`losses` without Pyro's checks, which read from the device, and stop a fit that diverges with their words."""
+    with pyro.validation_enabled(False):
+        return losses(**batch)
+
+
+def _parts(snapshot: Snapshot) -> tuple[Batch, dict[int, Batch], Batch]:
+    """The pair's tensors by name, the optimiser's by parameter and entry, and the losses that no row covers yet."""
+    parts: dict[str, Batch] = {"program": {}, "pending": {}}
+    state: dict[int, Batch] = {}
+    for path, value in snapshot.tensors.items():
+        kind, _, name = path.partition(".")
+        if kind == "optimizer":
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        else:
+            parts[kind][name] = value
+    return parts["program"], state, parts["pending"]

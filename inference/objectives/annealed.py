@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..errors import ConfigurationError, ModelError
-from ..pair.program import Structure
-from ..pair.terms import Terms
+from ..pair.site_terms import Terms
+from ..pair.sites import Structure
 from .base import Bound, Objective
 from .elbo import configuration_of, require_pathwise, total
 from .schedules import Constant, Linear, as_schedule, describe

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ..errors import ConfigurationError, ModelError
-from ..pair.program import Batch, Program, Structure
+from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, witness_draws
-from ..pair.terms import Terms
+from ..pair.site_terms import Terms
+from ..pair.sites import Batch, Structure
 from .base import Bound, Objective
 from .elbo import TraceEnum_ELBO
 

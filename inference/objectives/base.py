@@ -1,4 +1,4 @@
-"""What every objective shares: terms in, one differentiable scalar out."""
+"""`Objective`, the base of every objective: terms in, one differentiable scalar out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from pyro.infer import ELBO
 
 from ..errors import ConfigurationError, ModelError
-from ..pair.program import Batch, Program, Structure
+from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout
-from ..pair.terms import Terms, evaluate
+from ..pair.site_terms import Terms
+from ..pair.sites import Batch, Structure
+from ..pair.terms import evaluate
 
 __all__ = ["Bound", "Objective"]
 

@@ -1,4 +1,4 @@
-"""What a pair, an objective and a way of batching must agree on before the first step."""
+"""Compatibility of a pair, an objective and a way of batching, checked before the first step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ..pair.coupling import examine_coupling, few_rows
 from ..pair.findings import Finding, PairSites, raise_first
 from ..pair.findings.rows import check_rows
 from ..pair.messengers.minibatch import DATA_PLATE
-from ..pair.program import Batch, Program
+from ..pair.program import Program
 from ..pair.recorded_run import run
 from ..pair.signature import read_signature
+from ..pair.sites import Batch
 from .base import Objective
 from .importance import Renyi
 

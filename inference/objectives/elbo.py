@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
-from ..pair.program import Structure
-from ..pair.terms import SiteTerms, Terms
+from ..pair.site_terms import SiteTerms, Terms
+from ..pair.sites import Structure
 from .base import Bound, Objective
 from .score_function import score_function_surrogate, without_pathwise
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from ..pair.findings import Finding
-from ..pair.program import Batch, Program
-from ..pair.terms import Terms, evaluate
+from ..pair.program import Program
+from ..pair.site_terms import Terms
+from ..pair.sites import Batch
+from ..pair.terms import evaluate
 from .base import Objective
 
 _PARAMETERS = 1_000_000  # numbers, up to which a copy of the pair costs nothing that could be felt

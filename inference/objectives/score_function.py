@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..pair.terms import SiteTerms, Terms
+from ..pair.site_terms import SiteTerms, Terms
 
 __all__ = ["leave_one_out", "score_function_surrogate", "without_pathwise"]
 

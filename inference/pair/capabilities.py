@@ -8,10 +8,10 @@ from jensen.models import CAVIModel, EMModel
 
 from ..errors import ModelError
 
-__all__ = ["check_has_evidence", "lacking"]
+__all__ = ["check_has_evidence", "unsupported_method"]
 
 
-def lacking(method: str, model: Any, needed: str) -> ModelError:
+def unsupported_method(method: str, model: Any, needed: str) -> ModelError:
     """The error for a model without the closed forms that a method needs; it names the methods that do suit."""
     suited = ["LossMinimization" if getattr(model, "scored_by_loss", False) else "SVI"] + [
         name for name, protocol in (("EM", EMModel), ("CAVI", CAVIModel)) if isinstance(model, protocol)

@@ -1,4 +1,4 @@
-r"""Whether data are independent given the global latents, found by moving draws and seeing which terms follow.
+r"""Dependence between data given the global latents, found by moving draws and seeing which terms follow.
 
 Weights per datum, nested draws and mini-batches all rest on
 
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .eval_mode import ready
-from .program import Batch, Program, Site, Structure
-from .terms import SiteTerms, Terms, evaluate
+from .eval_mode import evaluation_mode
+from .program import Program
+from .site_terms import SiteTerms, Terms
+from .sites import Batch, Site, Structure
+from .terms import evaluate
 
 _ROWS = 8  # enough to see a dependence; more would only take longer
 _TOLERANCE = 1e-4  # of float32 sums that were grouped otherwise; a dependence moves terms by tenths of a nat
@@ -80,7 +82,7 @@ def examine_coupling(program: Program, batch: Batch) -> Coupling:
 
 
 def _by_probe(program: Program, batch: Batch, structure: Structure, size: int) -> Coupling:
-    with ready(program, seed=0):
+    with evaluation_mode(program, seed=0):
         first = evaluate(program, batch, seed=1)
         held = _drawn(first)
         if held and not _unchanged(first, evaluate(program, batch, seed=2, values=held)):

@@ -17,10 +17,11 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
 
+from .bound_pair import BoundPair
 from .findings.masks import masked_and_used
 from .findings.pair_sites import class_name, is_ignored, still_points
 from .messengers.substitute import Substitute
-from .program import Batch, Program
+from .sites import Batch
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class EagerRun:
 
 
 def run_pair(
-    program: Program,
+    program: BoundPair,
     batch: Batch,
     args: tuple[Any, ...] = (),
     *,
@@ -70,7 +71,7 @@ def run_pair(
     return EagerRun(_with_density(model_trace), guide, given.rows, chosen, still, tuple(used_masked))
 
 
-def prior_values(program: Program, batch: Batch, args: tuple[Any, ...], seed: int) -> dict[str, Tensor] | None:
+def prior_values(program: BoundPair, batch: Batch, args: tuple[Any, ...], seed: int) -> dict[str, Tensor] | None:
     """A draw of the model's latents from their prior, or None if one cannot be drawn."""
     try:
         with _quietly(program, batch, args, seed, False):
@@ -85,7 +86,7 @@ def _with_density(trace: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _quietly(program: Program, batch: Batch, args: tuple[Any, ...], seed: int, grad: bool) -> Iterator[None]:
+def _quietly(program: BoundPair, batch: Batch, args: tuple[Any, ...], seed: int, grad: bool) -> Iterator[None]:
     cuda = {v.device for v in [*batch.values(), *args] if isinstance(v, Tensor) and v.is_cuda}
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=list(cuda)))

@@ -1,4 +1,4 @@
-"""Whether summing a discrete latent out gives what the program gives at each of its values."""
+"""Check that summing a discrete latent out gives what the program gives at each of its values."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from torch import Tensor
 
 from ..errors import JensenError
 from .densities.site_densities import log_prob_of
-from .eval_mode import ready
+from .eval_mode import evaluation_mode
 from .findings.finding import Finding
 from .findings.pair_sites import is_ignored
 
 if TYPE_CHECKING:
-    from .program import Program, Structure
+    from .bound_pair import BoundPair
+    from .sites import Structure
 
 _SEEDS = (0, 1, 2)
 _TOLERANCE = 1e-3
 
 
 def check_enumeration(
-    program: Program, structure: Structure, batch: Mapping[str, Any], args: tuple[Any, ...] = ()
+    program: BoundPair, structure: Structure, batch: Mapping[str, Any], args: tuple[Any, ...] = ()
 ) -> Iterator[Finding]:
     """Draw the discrete latents once, and compare each density with the entry of the enumerated one at those values.
 
@@ -36,7 +37,7 @@ def check_enumeration(
     if not names:
         return
     for seed in _SEEDS:
-        with ready(program, seed), program.environment():
+        with evaluation_mode(program, seed), program.environment():
             try:
                 drawn, enumerated, symbols = _runs(program, structure, batch, args, names)
             except (JensenError, RuntimeError, ValueError, IndexError, KeyError, NotImplementedError):
@@ -67,12 +68,12 @@ def _disagrees(name: str, enumerated: frozenset[str]) -> Finding:
 
 
 def _runs(
-    program: Program, structure: Structure, batch: Mapping[str, Any], args: tuple[Any, ...], names: frozenset[str]
+    program: BoundPair, structure: Structure, batch: Mapping[str, Any], args: tuple[Any, ...], names: frozenset[str]
 ) -> tuple[Any, Any, dict[str, str]]:
     """The model's sites at one draw, the same enumerated, and the symbol of each enumerated latent's dimension."""
-    from .trace import PairRun
+    from .trace import JointTrace
 
-    plain = PairRun(program, structure, dict(batch), args, False, False, False, False, False)
+    plain = JointTrace(program, structure, dict(batch), args, False, False, False, False, False)
     plain.model_enumerated = plain.guide_enumerated = frozenset()
     guide = plain._guide({})
     model = plain._model(guide, {})
@@ -83,7 +84,7 @@ def _runs(
         here, there = log_prob_of(node), log_prob_of(again.nodes[name])
         if not torch.equal(here.nan_to_num(), there.nan_to_num()):
             return None, None, {}  # noise outside of sample sites: nothing can be told
-    run = PairRun(program, structure, dict(batch), args, False, False, False, False, False)
+    run = JointTrace(program, structure, dict(batch), args, False, False, False, False, False)
     run.guide_enumerated = frozenset()
     held = {name: value for name, value in values.items() if name not in names}
     trace = run._model(run._guide(held), held)

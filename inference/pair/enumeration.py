@@ -17,7 +17,7 @@ from ..errors import ModelError
 from .discrete.sum_product import Factor, align, factor_of, negative, sum_out
 from .findings.pair_sites import is_ignored
 from .messengers.minibatch import DATA_PLATE
-from .program import Structure
+from .sites import Structure
 
 __all__ = ["Part", "contract"]
 

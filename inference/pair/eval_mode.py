@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["drawing", "ready"]
+__all__ = ["evaluation_mode"]
 
-import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import torch
-from pyro import poutine
 
-from .program import Program
+from .bound_pair import BoundPair
 from .program_errors import explained
 
 
 @contextmanager
-def ready(program: Program, seed: int) -> Iterator[torch.device]:
+def evaluation_mode(program: BoundPair, seed: int) -> Iterator[torch.device]:
     """Run what is inside with the pair as it was fitted, drawing from `seed`; leave everything as it was.
 
     Densities whose terms cancel are evaluated in float64.
@@ -49,12 +46,3 @@ def ready(program: Program, seed: int) -> Iterator[torch.device]:
             torch.set_default_dtype(dtype)
             for module, training in modes.items():
                 module.training = training
-
-
-def drawing(program: Program) -> Program:
-    """The same pair, sharing all its parts, whose guide draws the sites that it would otherwise enumerate."""
-    other = copy.copy(program)
-    other._structure = {}
-    guide = poutine.infer_config(program.guide, config_fn=lambda site: {"enumerate": None})
-    other._guide = replace(program._guide, owner=None, name=None, callable=guide)
-    return other

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .bound_pair import BoundPair
 from .eager_run import EagerRun, prior_values, run_pair
 from .findings.pair_sites import Moving
-from .program import Batch, Program
+from .sites import Batch
 from .supports.support_sets import bounds_of
 
 _GUIDE_DRAWS, _PRIOR_DRAWS = (1, 2, 3), (1, 2, 3, 4, 5, 6)
@@ -21,7 +22,7 @@ _AWAY = 0.5  # how far parameters are moved, to see whether guide and model move
 
 
 def find_moving(
-    program: Program, run: EagerRun, batch: Batch, args: tuple[Any, ...] = ()
+    program: BoundPair, run: EagerRun, batch: Batch, args: tuple[Any, ...] = ()
 ) -> tuple[dict[str, Moving], tuple[EagerRun, ...]]:
     """The model's sites whose support depends on latents or parameters, and on which; most models have none.
 
@@ -38,7 +39,7 @@ def find_moving(
     return found, tuple(_further_runs(program, found, batch, args)) if latent else ()
 
 
-def _dependent(program: Program, run: EagerRun, batch: Batch, args: tuple[Any, ...]) -> dict[str, Moving]:
+def _dependent(program: BoundPair, run: EagerRun, batch: Batch, args: tuple[Any, ...]) -> dict[str, Moving]:
     leaves = {
         name: node["value"].detach().clone().requires_grad_()
         for name, node in run.guide.items()
@@ -66,7 +67,7 @@ def _dependent(program: Program, run: EagerRun, batch: Batch, args: tuple[Any, .
 
 
 def _further_runs(
-    program: Program, moving: Mapping[str, Moving], batch: Batch, args: tuple[Any, ...]
+    program: BoundPair, moving: Mapping[str, Moving], batch: Batch, args: tuple[Any, ...]
 ) -> Iterator[EagerRun]:
     """Other draws of the guide, draws of the prior, and other parameters if supports depend on these."""
     for seed in _GUIDE_DRAWS:
@@ -83,7 +84,7 @@ def _further_runs(
 
 
 @contextmanager
-def _moved_parameters(program: Program, seed: int) -> Iterator[None]:
+def _moved_parameters(program: BoundPair, seed: int) -> Iterator[None]:
     generator = torch.Generator().manual_seed(seed)
     parameters = [p for p in program.parameters() if p.requires_grad]
     kept = [p.detach().clone() for p in parameters]

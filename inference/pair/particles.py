@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .program import Program
+from .bound_pair import BoundPair
 from .randomness.noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noise
 from .vmap.bernoulli import bernoulli_terms
 from .vmap.dirichlet import simplex_draws
@@ -21,7 +21,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def map_particles(
-    program: Program,
+    program: BoundPair,
     function: Callable[..., Tensors],
     num_particles: int,
     noise: Noise | NoiseLayout | None,

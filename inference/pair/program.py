@@ -1,254 +1,31 @@
-"""A bound (model, guide) pair: one module, its parameters, and the structure of its sites."""
+"""A bound (model, guide) pair, and the structure of its sites."""
 
 from __future__ import annotations
 
-import inspect
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import pyro
-import torch
-from pyro.params.param_store import ParamStoreDict
-from pyro.poutine.messenger import Messenger
-from torch import nn
-from torch.distributions import constraints, transform_to
+from pyro import poutine
 
+from .bound_pair import BoundPair
 from .capabilities import check_has_evidence
-from .findings import ALL_USES, Finding, Moving, raise_first
-from .function_program import FunctionProgram
-from .messengers.unvalidated import Unvalidated
-from .plain_state import Place, restore
+from .enumerated_terms import check_enumeration
+from .findings import ALL_USES, raise_first
 from .program_errors import explained
-from .signature import program_of
+from .sites import Batch, Structure
+from .structure import examine_structure
 
-__all__ = ["Program", "Site", "Structure"]
-
-Batch = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Site:
-    """What one run of the pair told about a sample site.
-
-    Attributes:
-        name: the site's name.
-        kind: ``"observed"``, ``"latent"`` (in the model) or ``"auxiliary"`` (in the guide only).
-        local: whether the site is inside the vectorised plate ``"data"``.
-        data_dim: the negative batch dimension of that plate, or None.
-        plates: names of the enclosing plates, outermost first, with their sizes.
-        batch_shape, event_shape: of the site's distribution in the model (in the guide for auxiliary sites).
-        support: the constraint of the model's distribution.
-        enumerated: ``None``, ``"model"`` (summed out exactly) or ``"guide"`` (expectation taken exactly).
-        enumerable: whether the guide's distribution (the model's where the guide lacks the site) has finite support.
-        reparameterized: whether the guide's draw carries a pathwise gradient.
-        distribution, guide_distribution: class names, for reports.
-        scaled: whether the program itself scales the site (`poutine.scale` or a subsampling plate).
-        guarded: whether a value may lie outside the support, which moves or is not known to hold the guide's: the
-            density is then asked for, and is zero there.
-        precise: whether its density is evaluated in float64, for its terms are large and cancel.
-    """
-
-    name: str
-    kind: str
-    local: bool
-    data_dim: int | None
-    plates: tuple[tuple[str, int], ...]
-    batch_shape: tuple[int, ...]
-    event_shape: tuple[int, ...]
-    support: constraints.Constraint
-    enumerated: str | None
-    enumerable: bool
-    reparameterized: bool
-    distribution: str
-    guide_distribution: str | None
-    scaled: bool
-    guarded: bool = False
-    precise: bool = False
+__all__ = ["Program"]
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The static structure of a pair: its sites in the order of the model, then the guide's auxiliary sites.
-
-    Attributes:
-        sites: by name.
-        guide_order: names of the guide's sites in the order they are drawn.
-        max_plate_nesting: how many batch dimensions, from the right, plates occupy.
-        batch_size: size of the plate ``"data"``, or None when there is none.
-        findings: what is wrong with the pair; none of them stops every use of it.
-        moving: the model's sites whose support depends on latents or parameters, and on which.
-    """
-
-    sites: dict[str, Site]
-    guide_order: tuple[str, ...]
-    max_plate_nesting: int
-    batch_size: int | None
-    findings: tuple[Finding, ...] = ()
-    moving: Mapping[str, Moving] = field(default_factory=dict)
-
-    def select(self, kind: str | None = None, local: bool | None = None) -> list[Site]:
-        return [
-            site
-            for site in self.sites.values()
-            if (kind is None or site.kind == kind) and (local is None or site.local == local)
-        ]
-
-    @property
-    def enumerated(self) -> list[Site]:
-        return [site for site in self.sites.values() if site.enumerated]
-
-    @property
-    def is_coupled(self) -> bool:
-        """Whether a global site comes after a local draw, in the model or the guide, and so may depend on it."""
-        model_order = [name for name, site in self.sites.items() if site.kind != "auxiliary"]
-        for order in (model_order, self.guide_order):
-            drawn = [name for name in order if self.sites[name].local and self.sites[name].kind != "observed"]
-            if drawn and any(not self.sites[name].local for name in order[order.index(drawn[0]) :]):
-                return True
-        return False
-
-    @property
-    def global_latents(self) -> list[Site]:
-        return [site for site in self.sites.values() if site.kind != "observed" and not site.local]
-
-
-class _OwnParameters(Messenger):
-    """Keep what `pyro.param` statements declare inside a module, and the global store untouched."""
-
-    def __init__(
-        self, bank: nn.Module, constraint_of: dict[str, Any], owner: nn.Module, adopted: set[str]
-    ) -> None:
-        super().__init__()
-        self.bank = bank
-        self.constraint_of = constraint_of
-        self.owner = owner
-        self.adopted = adopted
-
-    def _pyro_param(self, msg: Any) -> None:
-        if not isinstance(getattr(msg["fn"], "__self__", None), ParamStoreDict):
-            return  # a module's own parameter: its value is already here
-        name = msg["name"]
-        key = name.replace(".", "__")
-        if name not in self.constraint_of:
-            initial = msg["args"][1] if len(msg["args"]) > 1 else msg["kwargs"].get("init_tensor")
-            constraint = msg["kwargs"].get("constraint", constraints.real)
-            if len(msg["args"]) > 2:
-                constraint = msg["args"][2]
-            if any(initial is parameter for parameter in self.owner.parameters()):  # by `pyro.module`
-                msg["value"], msg["done"] = initial, True
-                self.adopted.add(name)
-                return
-            initial = initial() if callable(initial) and not isinstance(initial, torch.Tensor) else initial
-            with torch.no_grad():
-                unconstrained = transform_to(constraint).inv(torch.as_tensor(initial)).detach().clone()
-            self.bank.register_parameter(key, nn.Parameter(unconstrained))
-            self.constraint_of[name] = constraint
-        value = getattr(self.bank, key)
-        constrained = transform_to(self.constraint_of[name])(value)
-        constrained.unconstrained = lambda: value
-        msg["value"] = constrained
-        msg["done"] = True
-
-
-@dataclass(eq=False)
-class _Bank:
-    module: nn.Module = field(default_factory=nn.Module)
-    constraint_of: dict[str, Any] = field(default_factory=dict)
-    adopted: set[str] = field(default_factory=set)  # what `pyro.module` declares: parameters of the pair's modules
-
-
-class Program(nn.Module):
-    """A model and its guide, bound so that every parameter of the pair belongs to one module.
-
-    Args:
-        model: a `LatentVariableModel`, or any Pyro program as a callable.
-        guide: a module, a callable, or None for the model's own `guide` method (an empty guide if it has none).
-        isolated: whether parameters live in the modules and the global parameter store is left alone. Fits are
-            isolated; a program that runs inside a plain `pyro.infer.SVI` is not.
-    """
+class Program(BoundPair):
+    """A pair whose sites are known once it has run: see :class:`BoundPair` for the arguments."""
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any] | None = None, *, isolated: bool = True):
-        super().__init__()
-        if guide is None:
-            guide = getattr(model, "guide", None) if isinstance(model, nn.Module) else None
-        if guide is None:
-            guide = _empty_guide
-        method = isinstance(model, nn.Module) and program_of(model) is not model
-        self._model = _Holder(model, "model", None) if method else _holder(model)
-        self._guide = _holder(guide)
-        if isinstance(self._model.owner, nn.Module):
-            self.model_module = self._model.owner
-        if isinstance(self._guide.owner, nn.Module) and self._guide.owner is not self._model.owner:
-            self.guide_module = self._guide.owner
-        self._bank = _Bank()
-        self.pyro_params = self._bank.module
-        self.isolated = isolated
+        super().__init__(model, guide, isolated=isolated)
         self._structure: dict[tuple[Any, ...], Structure] = {}
-        self.loop_over_particles = False
-        self.drawn_again = False  # whether the guide was seen to draw the same in a second run
-        self.at_start: dict[str, Any] = {}  # Python values before the first run, by path
-        self.restless: dict[str, Place] = {}  # Python values that each run changes, by path
-        self.exacting = False  # whether every density whose terms may cancel is evaluated in float64: in scores
-
-    @property
-    def model(self) -> Callable[..., Any]:
-        return self._model.function
-
-    @property
-    def guide(self) -> Callable[..., Any]:
-        return self._guide.function
-
-    @property
-    def model_owner(self) -> Any:
-        """The model as an object: the module whose method (or call) is the program, else the function itself."""
-        return self._model.owner
-
-    @property
-    def guide_owner(self) -> nn.Module | None:
-        """The module that holds the guide's parameters (the model itself when the guide is its method)."""
-        owner = self._guide.owner
-        return owner if isinstance(owner, nn.Module) else None
-
-    @property
-    def roots(self) -> dict[str, Any]:
-        """From where the pair's Python state is reached, by name."""
-        owners = {"model": self._model.owner, "guide": self._guide.owner}
-        return {name: o.function if isinstance(o, FunctionProgram) else o for name, o in owners.items()}
-
-    def start_again(self) -> None:
-        """Python values that each run changes are what they were before the first."""
-        for name, place in self.restless.items():
-            if name in self.at_start:
-                place.set(self.at_start[name])
-            elif name.startswith(("model.", "guide.")):
-                place.remove()
-
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Runs inside are no steps: Python values that each run changes are afterwards what they were."""
-        values = [(place, place.get()) for place in self.restless.values()]
-        try:
-            yield
-        finally:
-            restore(values)
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """Module-local parameters, `pyro.param` kept in the program, validation off."""
-        with ExitStack() as stack:
-            stack.enter_context(pyro.validation_enabled(False))
-            stack.enter_context(Unvalidated())
-            if self.isolated:
-                bank = self._bank
-                if bank.adopted:  # Pyro tells of every parameter of `pyro.module` that has no gradient
-                    stack.enter_context(warnings.catch_warnings())
-                    warnings.filterwarnings("ignore", message=".* was not registered in the param store")
-                stack.enter_context(pyro.settings.context(module_local_params=True))
-                stack.enter_context(_OwnParameters(bank.module, bank.constraint_of, self, bank.adopted))
-            yield
 
     def structure(self, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
         """The pair's sites, from one eager validated run on `batch`; kept for later batches of the same shapes.
@@ -259,9 +36,6 @@ class Program(nn.Module):
             ModelError: for a model that bounds no evidence (``scored_by_loss``), and for the first thing found that
                 stops every use of the pair.
         """
-        from .enumerated_terms import check_enumeration
-        from .structure import examine_structure
-
         check_has_evidence(self.model_owner)
         key = tuple((name, tuple(getattr(value, "shape", ()))) for name, value in batch.items())
         key += tuple(tuple(getattr(value, "shape", ())) for value in args)
@@ -276,29 +50,10 @@ class Program(nn.Module):
 
     describe = structure
 
-
-@dataclass(eq=False)
-class _Holder:
-    """A callable kept outside the module tree: a method is found again on its owner, also after a deep copy."""
-
-    owner: Any
-    name: str | None
-    callable: Callable[..., Any] | None
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        if self.name is not None:
-            bound: Callable[..., Any] = getattr(self.owner, self.name)
-            return bound
-        assert self.callable is not None
-        return self.callable
-
-
-def _holder(function: Callable[..., Any]) -> _Holder:
-    if inspect.ismethod(function):
-        return _Holder(function.__self__, function.__func__.__name__, None)
-    return _Holder(function, None, function)
-
-
-def _empty_guide(*args: Any, **batch: Any) -> None:
-    return None
+    def sample_enumerated(self) -> Program:
+        """The same pair, sharing all its parts, whose guide draws the sites that it would otherwise enumerate."""
+        other = copy.copy(self)
+        other._structure = {}
+        guide = poutine.infer_config(self.guide, config_fn=lambda site: {"enumerate": None})
+        other._guide = replace(self._guide, owner=None, name=None, callable=guide)
+        return other

@@ -1,4 +1,4 @@
-"""What a program's own errors mean: Pyro's and torch's words for common slips, said with the name and the cure."""
+"""Pyro's and torch's errors for common slips, translated: with the name and the cure."""
 
 from __future__ import annotations
 

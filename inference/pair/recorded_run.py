@@ -21,9 +21,9 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
+from .bound_pair import BoundPair
 from .findings.improper import FeasibleValue
 from .findings.pair_sites import is_ignored
-from .program import Program
 
 _LIBRARIES = ("site-packages", "<string>", "/contextlib.py", "/functools.py")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +107,7 @@ def _inside(fn: Any, value: torch.Tensor) -> bool:
 
 
 def run(
-    program: Program,
+    program: BoundPair,
     function: Callable[..., Any],
     batch: Mapping[str, torch.Tensor],
     *,
@@ -154,7 +154,7 @@ def run(
 
 
 @contextmanager
-def moved_parameters(program: Program, size: float = 1e-2) -> Iterator[None]:
+def moved_parameters(program: BoundPair, size: float = 1e-2) -> Iterator[None]:
     """Inside, the trainable parameters are a little off their start, which is restored."""
     generator = torch.Generator().manual_seed(0)
     parameters = [p for p in program.parameters() if p.requires_grad]

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .bound_pair import BoundPair
 from .plain_state import Place, restore
-from .program import Program
 
 __all__ = ["Moment", "detached"]
 
 
 @contextmanager
-def detached(program: Program) -> Iterator[None]:
+def detached(program: BoundPair) -> Iterator[None]:
     """Inside, no parameter that a run reaches carries a gradient, whoever owns it; all keep their values.
 
     That holds for those of the guide, of the model (shared with the guide or not), and of `pyro.param` statements.
@@ -72,7 +72,7 @@ class Moment:
     values: list[tuple[Place, Any]]
 
     @staticmethod
-    def now(program: Program) -> Moment:
+    def now(program: BoundPair) -> Moment:
         return Moment(
             [
                 (module, name, value.clone())

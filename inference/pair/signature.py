@@ -1,4 +1,4 @@
-"""What a model takes: its argument names, which are required, which may be drawn, which stay integers."""
+"""The arguments of a model: names, which are required, which may be drawn, which stay integers."""
 
 from __future__ import annotations
 

@@ -8,17 +8,18 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch.distributions import constraints
 
+from .bound_pair import BoundPair
 from .densities.double_precision import cancels, is_large
 from .eager_run import run_pair
 from .findings import PairSites, class_name, data_frames, find
 from .findings.supports import is_known_to_fit
 from .moving_supports import find_moving
-from .program import Batch, Program, Site, Structure
+from .sites import Batch, Site, Structure
 
 __all__ = ["examine_structure"]
 
 
-def examine_structure(program: Program, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
+def examine_structure(program: BoundPair, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:
     """Run guide and model once, with Pyro's validation on, and describe their sites and what is wrong with them."""
     run = run_pair(program, batch, args)
     model_nodes, guide_nodes = run.model, run.guide

@@ -13,19 +13,20 @@ from pyro.poutine.messenger import Messenger
 
 from ..errors import ModelError
 from . import enumeration
+from .bound_pair import BoundPair
 from .densities.site_densities import analytic_kl as closed_form_kl
 from .densities.site_densities import dimensions, log_prob_of, reduce_to_data
 from .findings.masks import mask_tensor
 from .findings.pair_sites import is_ignored
 from .messengers.substitute import Substitute
-from .program import Batch, Program, Structure
 from .randomness.draws import NORMAL, UNIFORM, present_draws
 from .randomness.tape import Tape
 from .randomness.witness import Witness
 from .second_run import Moment, detached
-from .terms import SiteTerms
+from .site_terms import SiteTerms
+from .sites import Batch, Structure
 
-__all__ = ["PairRun", "enumerated_model"]
+__all__ = ["JointTrace", "enumerated_model"]
 
 Tensors = dict[str, torch.Tensor]
 
@@ -44,12 +45,12 @@ class _Annotate(Messenger):
             msg["infer"] = {**msg["infer"], "enumerate": "parallel"}
 
 
-class PairRun:
+class JointTrace:
     """One draw of the pair: the function that is mapped over particles, and the bookkeeping of what it returned."""
 
     def __init__(
         self,
-        program: Program,
+        program: BoundPair,
         structure: Structure,
         batch: Batch,
         args: tuple[Any, ...],
@@ -286,7 +287,7 @@ class _EnumerateOnly(Messenger):
         msg["infer"] = {**msg["infer"], "enumerate": wanted}
 
 
-def enumerated_model(program: Program, batch: Batch, given: Tensors, names: frozenset[str], nesting: int) -> Any:
+def enumerated_model(program: BoundPair, batch: Batch, given: Tensors, names: frozenset[str], nesting: int) -> Any:
     """The model's trace with latents at `given` values and the sites `names` enumerated, left of `nesting` plates."""
     with ExitStack() as stack:
         stack.enter_context(Substitute(given))

@@ -1,1 +1,1 @@
-"""What runs share: early stopping, history, progress, interrupts, the start at the data."""
+"""The run of every method: the loop, history, progress, early stopping, interrupts, the start at the data."""

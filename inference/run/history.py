@@ -24,14 +24,8 @@ class Recorder:
 
     def __init__(self, data_size: float) -> None:
         self.data_size = data_size
-        self.rows: list[dict[str, Any]] = []
         self._pending: list[torch.Tensor] = []
         self._since = 0
-
-    @property
-    def step(self) -> int:
-        """The step of the newest row; 0 without one."""
-        return int(self.rows[-1]["step"]) if self.rows else 0
 
     def add(self, step: int, bounds: torch.Tensor) -> None:
         """Take in the bounds ``(count, 2)`` of the steps from `step` on."""
@@ -45,32 +39,21 @@ class Recorder:
             return torch.empty(0, 2, device="cpu"), self._since
         return torch.cat(self._pending), self._since
 
-    def restore(self, rows: list[dict[str, Any]], pending: torch.Tensor, since: int) -> None:
-        """Go back to what :attr:`rows` and :meth:`pending` returned."""
-        self.rows = list(rows)
+    def restore(self, pending: torch.Tensor, since: int) -> None:
+        """Go back to what :meth:`pending` returned."""
         self._pending, self._since = [pending] if len(pending) else [], since
 
-    def flush(self, step: int, **columns: Any) -> tuple[dict[str, Any], int | None]:
-        """Close the interval at `step`: the new row, and the first step whose bound was not finite (or None).
+    def flush(self, **columns: Any) -> tuple[dict[str, Any], int | None]:
+        """Close the interval: its row, and the first step whose bound was not finite (or None).
 
-        `bound` and `loss` are means over the interval; this is the one place where the host waits for the device. A row
-        with a bound that is not finite is returned, but not kept.
+        `bound` and `loss` are means over the interval; this is the one place where the host waits for the device.
         """
         values = torch.cat(self._pending).double().cpu() if self._pending else torch.empty(0, 2, dtype=torch.float64)
         self._pending = []
         bad = (~torch.isfinite(values)).any(1).nonzero()
         first_bad = None if len(bad) == 0 else self._since + int(bad[0])
         objective, bound = (float(v) for v in values.mean(0)) if len(values) else (math.nan, math.nan)
-        row = {
-            "step": step,
-            "bound": bound,
-            "bound_per_datum": bound / self.data_size,
-            "loss": -objective,
-            **columns,
-        }
-        if first_bad is None:
-            self.rows.append(row)
-        return row, first_bad
+        return {"bound": bound, "bound_per_datum": bound / self.data_size, "loss": -objective, **columns}, first_bad
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:

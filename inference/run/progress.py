@@ -1,4 +1,4 @@
-"""What a running fit tells: one progress object per logging interval, and one progress bar."""
+"""Progress of a running fit: one object per logging interval for callbacks, and one progress bar."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What the first step must show before a fit goes on: finite terms, and a gradient for every parameter."""
+"""Checks of the first step: finite terms, and a gradient for every parameter."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from pyro.distributions.constraints import unit_lower_cholesky
@@ -11,10 +10,8 @@ from torch.distributions import constraints
 
 from ..errors import ModelError, NonFiniteError
 from ..seeding import derive_seed
+from .eager import EagerSteps
 from .function import Gradients, StepFunction
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 __all__ = ["check_first_step", "first_bad_site", "shown"]
 
@@ -24,7 +21,7 @@ _WITHOUT_FREEDOM = (type(constraints.simplex), type(unit_lower_cholesky))  # if 
 _MOST = 1024  # how many batches of an epoch one that a term does reach gets: rows that teach it may be rare
 
 
-def check_first_step(engine: Engine, out: Gradients) -> None:
+def check_first_step(engine: EagerSteps, out: Gradients) -> None:
     """Raise if the first step cannot be the start of a fit.
 
     Raises:
@@ -80,7 +77,7 @@ def check_first_step(engine: Engine, out: Gradients) -> None:
     )
 
 
-def _batches(engine: Engine, unreached: bool) -> int:
+def _batches(engine: EagerSteps, unreached: bool) -> int:
     """How many batches the silent parameters are judged on; one where every step sees all the data."""
     if engine.feed.shared is not None:
         return 1
@@ -128,7 +125,7 @@ def _constants(function: StepFunction) -> set[str]:
     return names
 
 
-def first_bad_site(engine: Engine, step: int) -> str:
+def first_bad_site(engine: EagerSteps, step: int) -> str:
     """A sentence that names the first site (in the order of the model) whose terms are not finite at `step`."""
     from ..pair.messengers.minibatch import minibatch
     from ..pair.randomness.noise import Noise

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from ..run.peers import Peers
 from .shard import Shard
 
-__all__ = ["agree", "current_shard", "share", "synchronise"]
+__all__ = ["ShardPeers", "current_shard", "synchronise"]
 
 
 def current_shard(device: Any) -> Shard | None:
@@ -31,26 +32,32 @@ def current_shard(device: Any) -> Shard | None:
     return Shard(dist.get_rank(), dist.get_world_size())
 
 
-def agree(shard: Shard | None, answer: int, device: torch.device) -> int:
-    """The largest of the processes' answers, so that all of them go on or stop together."""
-    if shard is None:
-        return answer
-    import torch.distributed as dist
+class ShardPeers(Peers):
+    """The processes of a data-parallel run.
 
-    answers = torch.tensor([answer], device=device)
-    dist.all_reduce(answers, dist.ReduceOp.MAX)
-    return int(answers[0])
+    Args:
+        shard: this process's part.
+        device: where what they exchange lies.
+    """
 
+    alone = False
 
-def share(shard: Shard | None, value: Any, device: torch.device) -> Any:
-    """The first process's `value`, in every process."""
-    if shard is None:
-        return value
-    import torch.distributed as dist
+    def __init__(self, shard: Shard, device: torch.device) -> None:
+        self.leader, self.device = shard.rank == 0, device
 
-    values = [value]
-    dist.broadcast_object_list(values, src=0, device=device)
-    return values[0]
+    def agree(self, answer: int) -> int:
+        import torch.distributed as dist
+
+        answers = torch.tensor([answer], device=self.device)
+        dist.all_reduce(answers, dist.ReduceOp.MAX)
+        return int(answers[0])
+
+    def share(self, value: Any) -> Any:
+        import torch.distributed as dist
+
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
 
 
 def synchronise(shard: Shard | None, module: torch.nn.Module) -> None:

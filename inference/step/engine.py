@@ -10,18 +10,15 @@ import torch
 
 from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
-from ..seeding import derive_seed
 from .checks import check_first_step
 from .compile.backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
 from .compile.cost import estimate_cost
-from .function import Gradients, StepFunction, StepNoise
-from .noise_source import NoiseSource
-from .schedules import StepSchedules
-from .shard import Shard
+from .eager import EagerSteps
+from .function import Gradients, StepFunction
 from .state import StepState
 from .step_graph import StepGraph
-from .tracing import trace_step, warn_uncompiled
-from .update import OptimizerState, Update
+from .tracing import departure, find_restless, trace_step, warn_eager, warn_uncompiled
+from .update import Update
 
 __all__ = ["COMPILE_MODES", "Engine"]
 
@@ -31,20 +28,16 @@ COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
 Tensors = list[torch.Tensor]
 
 
-class Engine:
+class Engine(EagerSteps):
     """Run steps of one fit.
 
     Args:
         function: the step's gradient.
         update: the optimiser's update.
         feed: the data.
-        seed: the run's seed.
-        steps: the run's total number of steps.
         compile: one of `COMPILE_MODES`.
-        schedule: annealing weights and learning rates.
-        scheduled_lr: whether the learning rate changes.
         choose_threads: whether tiny steps may set torch to one thread (the caller restores the number).
-        shard: this process's part of a data-parallel run, or None.
+        options: of :class:`EagerSteps`.
     """
 
     def __init__(
@@ -53,123 +46,34 @@ class Engine:
         update: Update,
         feed: Feed,
         *,
-        seed: int,
-        steps: int,
         compile: str | bool,
-        schedule: StepSchedules,
-        scheduled_lr: bool,
-        device: torch.device,
-        dtype: torch.dtype,
         choose_threads: bool = False,
-        shard: Shard | None = None,
+        **options: Any,
     ) -> None:
-        self.function, self.update, self.feed = function, update, feed
-        self.seed, self.steps, self.schedule, self.scheduled_lr = seed, steps, schedule, scheduled_lr
-        self.device, self.shard = device, shard
+        super().__init__(function, update, feed, **options)
         self.compile, self._choose_threads = compile, choose_threads
         self.backend = "eager"
         self.unroll = 1
         self.compile_seconds = 0.0
-        batch = feed.batch(0)
-        program, transform = function.layouts(batch)
-        self.opaque = bool(program.opaque or transform.opaque)
-        self.private = [*program.private, *transform.private]
-        particles = function.objective.num_particles
-        if shard is not None:
-            self.noise: Any = shard.noise(seed, particles, function, feed, (program, transform), dtype, device)
-        else:
-            self.noise = NoiseSource(seed, particles, program, transform, dtype, device)
-        self._noise_batch = len(next(iter(batch.values()))) if batch else 0
-        self.dtype = dtype
-        self._ragged_noise: dict[int, Any] = {}
-        parameters = function.initial()
-        average = [torch.zeros_like(p) for p in parameters] if update.average is not None else []
-        self.state = StepState(parameters, [], average, [b.detach().clone() for b in function.buffers.values()])
-        self._keys: tuple[tuple[int, str], ...] = ()
-        self._optimizer: torch.optim.Optimizer | None = None
-        self._live: Tensors = []
+        self.prepared = False
         self._graphs: dict[Any, tuple[StepGraph, Callable[..., Any]] | None] = {}
         self._block: Callable[..., Any] | None = None
         self._captured: CapturedGraph | None = None
-        self.prepared = False
-        self.update_graph: torch.fx.GraphModule | None = None
-        self._untraceable_optimizer = False
-        self.restless: list[str] = []  # paths of what a run changes in Python
-
-    @property
-    def optimizer_keys(self) -> tuple[tuple[int, str], ...]:
-        """What each tensor of ``state.optimizer`` is: (parameter index, entry name)."""
-        return self._keys
 
     def load(self, state: StepState, keys: tuple[tuple[int, str], ...]) -> None:
-        """Go on from a stored state."""
-        self.state, self._keys = state.clone(), keys
-        self._optimizer = None
+        super().load(state, keys)
         self._captured = None
 
-    def _live_optimizer(self) -> torch.optim.Optimizer:
-        present = self.state.parameters
-        if self._optimizer is None or any(p is not q for p, q in zip(self._live, present, strict=True)):
-            self._live = parameters = [p.detach().clone() for p in self.state.parameters]
-            self._optimizer = self.update.optimizer(parameters, self.update.lr)
-            self.update.restore(
-                self._optimizer, parameters, OptimizerState(self._keys, [t.clone() for t in self.state.optimizer])
-            )
-            self.state = self.state.with_tensors([*parameters, *self.state.tensors[len(parameters) :]])
-        return self._optimizer
+    def first_step(self) -> torch.Tensor:
+        """Step 0, eagerly, if its gradients can be the start of a fit; returns the bounds ``(2,)``.
 
-    def noise_of(self, step: int, size: int) -> StepNoise:
-        """The noise of one step, for a batch of `size`."""
-        return StepNoise(*(tensor[0] for tensor in self._noise_block(step, 1, size)))
-
-    def _noise_block(self, start: int, count: int, size: int) -> tuple[torch.Tensor, ...]:
-        """Noise rows for batches of `size`; a ragged batch has a layout, and a stream of noise, of its own."""
-        if self.shard is not None or size == self._noise_batch:
-            return self.noise.block(start, count)  # type: ignore[no-any-return]
-        if size not in self._ragged_noise:
-            program, transform = self.function.layouts(self.feed.batch(start))
-            seed, particles = derive_seed(self.seed, "ragged", size), self.function.objective.num_particles
-            self._ragged_noise[size] = NoiseSource(seed, particles, program, transform, self.dtype, self.device)
-        return self._ragged_noise[size].block(start, count)  # type: ignore[no-any-return]
-
-    def gradients(self, step: int, state: StepState | None = None, *, annealed: bool = True) -> Gradients:
-        """The eager gradients of one step, as the fit would see them (or with the schedule's final weight)."""
-        state = state or self.state
-        out = self.function(state.parameters, state.buffers, *self.inputs(step, annealed))
-        return self.shard.reduce(out) if self.shard is not None else out
-
-    def inputs(self, step: int, annealed: bool) -> tuple[dict[str, torch.Tensor], StepNoise, torch.Tensor]:
-        """Batch, noise and annealing weight of one step, to be called right before the program runs."""
-        batch, (weights, _) = self.feed.batch(step), self.schedule(step if annealed else self.steps - 1, 1)
-        noise = self.noise_of(step, len(next(iter(batch.values()))))
-        self.seed_opaque(step)  # last, for the layout of a new size is found by running the program
-        return batch, noise, weights[0]
-
-    def seed_opaque(self, step: int) -> None:
-        """Seed the generator for draws that cannot be lifted out of the step."""
-        if self.opaque:
-            names = () if self.shard is None else (self.shard.rank,)  # each process draws for data of its own
-            torch.manual_seed(derive_seed(self.seed, "step", step, *names))
-
-    def eager_step(self, step: int, *, check: bool = False) -> torch.Tensor:
-        """One step with the real optimiser; returns the bounds ``(2,)``."""
-        optimizer = self._live_optimizer()
-        out = self.gradients(step)
-        if check:
-            with self.function.program.at_rest():
-                check_first_step(self, out)
-        if self.scheduled_lr:
-            for group in optimizer.param_groups:
-                group["lr"] = self.schedule.rate(step)
-        parameters, average = self.state.parameters, self.state.average
-        self.update.step(optimizer, parameters, out.gradients, average)
-        found = self.update.state_of(optimizer, parameters)
-        if found is None:
-            self._untraceable_optimizer = True
-            found = OptimizerState((), [])
-        self._keys = found.keys
-        self.state = StepState(parameters, found.tensors, average, out.buffers)
-        return out.bounds
+        Raises:
+            NonFiniteError, ModelError: as :func:`~jensen.inference.step.checks.check_first_step`.
+        """
+        out = self.gradients(0)
+        with self.function.program.at_rest():
+            check_first_step(self, out)
+        return self.apply(0, out)
 
     def prepare(self, step: int) -> None:
         """Choose how the remaining steps run; called once, after the optimiser's state exists."""
@@ -215,7 +119,21 @@ class Engine:
         self.compile = "cudagraph" if self.device.type == "cuda" else "trace"
         self._graphs, self._block, self._captured = {}, None, None
 
-    def traced_step(self, step: int) -> tuple[StepGraph, Tensors] | None:
+    def still_agrees(self, step: int) -> bool:
+        """Whether the program does at `step` what its trace does; if not, say so: the steps then run eagerly.
+
+        Some change only later: after a warm-up, or by something outside that no comparison of Python values shows.
+        """
+        traced = self._traced_step(step)
+        if traced is None:
+            return True
+        names = find_restless(self, step)
+        if cause := departure(self, step, *traced):
+            warn_eager(cause)
+            self.leave_traces()
+        return not (cause or names)
+
+    def _traced_step(self, step: int) -> tuple[StepGraph, Tensors] | None:
         """The trace that is in use for the batch size of `step`, and its inputs at the present state."""
         entry = self._graphs.get(self.feed.size(step))
         if entry is None:

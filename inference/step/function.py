@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ..objectives.base import Bound, Objective
-from ..pair.program import Batch, Program
+from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
+from ..pair.sites import Batch
 
 __all__ = ["Gradients", "StepFunction", "StepNoise"]
 

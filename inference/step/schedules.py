@@ -1,4 +1,4 @@
-"""What changes from step to step by plan: the annealing weight and the learning rate."""
+"""Schedules of a run: the annealing weight and the learning rate of each step."""
 
 from __future__ import annotations
 

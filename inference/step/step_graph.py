@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
-from ..pair.program import Batch
+from ..pair.sites import Batch
 from .compile.graph import trace
 from .function import StepFunction, StepNoise
 from .state import StepState

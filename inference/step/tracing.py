@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
 
 from ..pair.plain_state import GENERATORS, PlainState, restore
+from .eager import EagerSteps
 from .step_graph import StepGraph
 from .update import OptimizerState
 
-if TYPE_CHECKING:
-    from .engine import Engine
-
-__all__ = ["find_restless", "python_state", "still_agrees", "trace_step", "warn_set_by_hand", "warn_uncompiled"]
+__all__ = [
+    "departure",
+    "find_restless",
+    "python_state",
+    "trace_step",
+    "warn_eager",
+    "warn_set_by_hand",
+    "warn_uncompiled",
+]
 
 
 class _LastSite(Messenger):
@@ -28,7 +34,7 @@ class _LastSite(Messenger):
         self.name = msg["name"]
 
 
-def trace_step(engine: Engine, step: int) -> StepGraph | None:
+def trace_step(engine: EagerSteps, step: int) -> StepGraph | None:
     """Trace the step for the batch size of `step`; with a warning and None if the program cannot be traced.
 
     A program that branches on a tensor's value raises under tracing. One that changes what it reads in Python, draws
@@ -36,7 +42,7 @@ def trace_step(engine: Engine, step: int) -> StepGraph | None:
     its trace would repeat. All run eagerly.
     """
     if cause := _cannot_repeat(engine):
-        _warn_eager(cause)
+        warn_eager(cause)
         return None
     site, graph = _LastSite(), None
     try:
@@ -53,7 +59,7 @@ def trace_step(engine: Engine, step: int) -> StepGraph | None:
         )
         return None
     if graph is not None and (cause := _unfaithful(engine, graph, step)):
-        _warn_eager(cause)
+        warn_eager(cause)
         return None
     return graph
 
@@ -68,7 +74,7 @@ def warn_uncompiled(error: RuntimeError) -> None:
     )
 
 
-def _trace(engine: Engine, step: int) -> StepGraph:
+def _trace(engine: EagerSteps, step: int) -> StepGraph:
     weights, rates = engine.schedule(step, 1)
     if engine.update_graph is None:
         engine.update_graph = engine.update.traced(
@@ -92,7 +98,7 @@ def _trace(engine: Engine, step: int) -> StepGraph:
     )
 
 
-def find_restless(engine: Engine, step: int) -> list[str]:
+def find_restless(engine: EagerSteps, step: int) -> list[str]:
     """Run the program once, and note in it which Python values that changes; they are put back. Returns their paths."""
     before = python_state(engine)
     engine.function(engine.state.parameters, engine.state.buffers, *engine.inputs(step, True))
@@ -105,32 +111,13 @@ def find_restless(engine: Engine, step: int) -> list[str]:
     return names
 
 
-def still_agrees(engine: Engine, step: int) -> bool:
-    """Whether the program does at `step` what its trace does; if not, say so: the steps then run eagerly.
-
-    Some change only later: after a warm-up, or by something outside that no comparison of Python values shows.
-    """
-    traced = engine.traced_step(step)
-    if traced is None:
-        return True
-    names = find_restless(engine, step)
-    graph, inputs = traced
-    cause = _cannot_repeat(engine)
-    if not cause and not _close(engine, _bounds(engine, step), _bounds(engine, step, graph, inputs)):
-        cause = f"From step {step} on, or a little earlier, the program gives another bound than its trace"
-    if cause:
-        _warn_eager(cause)
-        engine.leave_traces()
-    return not (cause or names)
-
-
-def python_state(engine: Engine) -> PlainState:
+def python_state(engine: EagerSteps) -> PlainState:
     """The Python values that the program, the objective and the transform reach."""
     function = engine.function
     return PlainState({**function.program.roots, "objective": function.objective, "transform": function.transform})
 
 
-def _cannot_repeat(engine: Engine) -> str:
+def _cannot_repeat(engine: EagerSteps) -> str:
     """Why no trace can stand for the program, or an empty string."""
     if engine.restless:
         name = engine.restless[0]
@@ -145,7 +132,7 @@ def _cannot_repeat(engine: Engine) -> str:
     return ""
 
 
-def _unfaithful(engine: Engine, graph: StepGraph, step: int) -> str:
+def _unfaithful(engine: EagerSteps, graph: StepGraph, step: int) -> str:
     """Why the graph is not the program at `step`, or an empty string."""
     try:
         expected = _bounds(engine, step)
@@ -166,8 +153,17 @@ def _unfaithful(engine: Engine, graph: StepGraph, step: int) -> str:
     return ""
 
 
+def departure(engine: EagerSteps, step: int, graph: StepGraph, inputs: Sequence[torch.Tensor]) -> str:
+    """Why the program does not do at `step` what its trace does with these inputs, or an empty string."""
+    if cause := _cannot_repeat(engine):
+        return cause
+    if _close(engine, _bounds(engine, step), _bounds(engine, step, graph, inputs)):
+        return ""
+    return f"From step {step} on, or a little earlier, the program gives another bound than its trace"
+
+
 def _bounds(
-    engine: Engine, step: int, graph: StepGraph | None = None, inputs: Sequence[torch.Tensor] = ()
+    engine: EagerSteps, step: int, graph: StepGraph | None = None, inputs: Sequence[torch.Tensor] = ()
 ) -> torch.Tensor:
     """``(2,)``: the bounds of a step from the present state, by the program or by its trace."""
     given = engine.inputs(step, True)
@@ -178,17 +174,18 @@ def _bounds(
     return found
 
 
-def _close(engine: Engine, one: torch.Tensor, other: torch.Tensor, exact: bool = False) -> bool:
+def _close(engine: EagerSteps, one: torch.Tensor, other: torch.Tensor, exact: bool = False) -> bool:
     """Equal up to rounding: that of another order of operations, or (`exact`) of the same program run twice."""
     double = engine.dtype == torch.float64 and not engine.function.precision
     tolerance = (1e-8 if double else 1e-3) if not exact else (1e-11 if double else 1e-5)
     return bool(torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
-def _warn_eager(cause: str) -> None:
+def warn_eager(cause: str) -> None:
+    """Say that the steps run eagerly, and why."""
     warnings.warn(f"{cause}, so the steps run eagerly, which is slower.", stacklevel=7)
 
 
 def warn_set_by_hand(name: str) -> None:
     """Say that a callback changes the program's Python state too often to trace it anew each time."""
-    _warn_eager(f"Callbacks change `{name}` again and again, which a trace holds as it was")
+    warn_eager(f"Callbacks change `{name}` again and again, which a trace holds as it was")

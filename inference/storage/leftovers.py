@@ -1,4 +1,4 @@
-"""What killed writers leave in a folder: known by a journal or by its own checksum, and removed by the next one."""
+"""Leftovers of killed writers in a folder: known by a journal or a checksum, and removed by the next writer."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ from .parts.networks import MLP, GaussianEncoder
 
 
 class ConditionalVAE(LatentVariableModel):
-    r"""Conditional variational autoencoder: the law of x given y.
+    r"""Conditional variational autoencoder: the distribution of x given y.
 
     .. math::
         z_n \sim \mathcal N(0, I_L), \quad x_n \mid y_n, z_n \sim p(\cdot \mid h_\theta(z_n, y_n)), \qquad
         q_\phi(z_n \mid x_n, y_n) = \mathcal N(\mu_\phi(x_n, y_n), \operatorname{diag} \sigma_\phi(x_n, y_n)^2),
 
     or :math:`z_n \mid y_n \sim \mathcal N(m_\theta(y_n), \operatorname{diag} s_\theta(y_n)^2)` with `learned_prior`.
-    Nothing is said about the law of y: bounds and evidences are those of :math:`\log p(x \mid y)`.
+    Nothing is said about the distribution of y: bounds and evidences are those of :math:`\log p(x \mid y)`.
 
     =====================  =====================================================  ==========================
     symbol                 meaning                                                argument or site

@@ -20,7 +20,7 @@ from .parts.networks import MLP, GaussianEncoder
 
 
 class InpaintingVAE(LatentVariableModel):
-    r"""Variational autoencoder with arbitrary conditioning: the law of the hidden pixels given the seen ones.
+    r"""Variational autoencoder with arbitrary conditioning: the distribution of the hidden pixels given the seen ones.
 
     With a mask :math:`m_n` (1 is seen), :math:`s_n = m_n \odot x_n` and the hidden pixels
     :math:`h_n = \{x_{nd} : m_{nd} = 0\}`,
@@ -206,7 +206,7 @@ def _check_factorises(likelihood: Likelihood) -> None:
     if not isinstance(law, dist.Independent) or law.base_dist.batch_shape != (1, *likelihood.data_shape):
         raise ValueError(
             "`likelihood` must factorise over pixels, so that the hidden ones can be scored without the seen ones; "
-            f"`{type(likelihood).__name__}` is a law of the whole image. Use a Bernoulli or a Gaussian one."
+            f"`{type(likelihood).__name__}` is a distribution of the whole image. Use a Bernoulli or a Gaussian one."
         )
 
 

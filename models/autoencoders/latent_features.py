@@ -97,7 +97,7 @@ class LatentFeatures:
             loc = q.loc
             noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
             return self._kept(q.carry(noise))
-        with torch.random.fork_rng(enabled=generator is not None):  # a law of one's own takes no generator
+        with torch.random.fork_rng(enabled=generator is not None):  # a distribution of one's own takes no generator
             if generator is not None:
                 torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
             return self._kept(q.sample())

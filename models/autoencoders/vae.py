@@ -39,7 +39,7 @@ class VAE(LatentVariableModel):
     :math:`z`              latent, ``(N, L)``, local                      site ``z``
     :math:`h_\theta`       network ``(B, L) -> (B, *output_shape)``       ``decoder``
     :math:`\mu,\sigma`     network ``(B, *feature_shape) -> two (B, L)``  ``encoder``
-    :math:`q(z|x)`         law of z given the encoder's output            ``posterior``
+    :math:`q(z|x)`         distribution of z given the encoder's output   ``posterior``
     :math:`p(z)`           prior, standard normal by default              ``prior``
     :math:`p(\cdot|h)`     distribution of x given the decoder's output   ``likelihood``
     =====================  =============================================  ==========================

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_tensor", "given", "read_numbers"]
+__all__ = ["as_tensor", "to_tensors", "read_numbers"]
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -83,7 +83,7 @@ def _signed(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         raise ValueError(f"`{name}` cannot be used: {error}.") from error
 
 
-def given(
+def to_tensors(
     data: Any,
     like: Tensor,
     check: Callable[..., None],

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["definite_cholesky"]
+__all__ = ["checked_cholesky"]
 
 import torch
 from torch import Tensor
 
 
-def definite_cholesky(matrix: Tensor, trouble: str, advice: str, margin: float = 0.0) -> Tensor:
+def checked_cholesky(matrix: Tensor, problem: str, remedy: str, margin: float = 0.0) -> Tensor:
     r"""The lower Cholesky factors L of matrices A ``(…, D, D)``, checked.
 
     Args:
         matrix: A.
-        trouble: what an A that is not positive definite means, as a sentence up to its dtype.
-        advice: what else than another dtype or scale helps, "or …".
+        problem: what an A that is not positive definite means, as a sentence up to its dtype.
+        remedy: what else than another dtype or scale helps, "or …".
         margin: the least :math:`L_{ii}^2 / A_{ii}` (the share of a row that the rows before it leave open), in units
             of the dtype's rounding: below it the digits of L are noise.
 
@@ -27,5 +27,5 @@ def definite_cholesky(matrix: Tensor, trouble: str, advice: str, margin: float =
     if not bool(((info == 0) & (share > margin * torch.finfo(matrix.dtype).eps).all(-1)).all()):
         dtype = str(matrix.dtype).removeprefix("torch.")
         wider = "" if matrix.dtype == torch.float64 else " fit with dtype=torch.float64,"
-        raise ValueError(f"{trouble} in {dtype}. Standardise the columns of `x`,{wider} {advice}.")
+        raise ValueError(f"{problem} in {dtype}. Standardise the columns of `x`,{wider} {remedy}.")
     return factor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["evaluating", "local_parameters", "make_local", "own_parameters"]
+__all__ = ["evaluating", "local_parameters", "make_local", "module_parameters"]
 
 import weakref
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def local_parameters() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def own_parameters(module: PyroModule) -> Iterator[None]:
+def module_parameters(module: PyroModule) -> Iterator[None]:
     """Inside, this module's programs use its own parameters, whatever mode the caller is in.
 
     A plain `pyro.infer.SVI`, which runs in Pyro's global mode, still finds and optimises them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ambient", "draw_data"]
+__all__ = ["default_device_and_dtype", "draw_data"]
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @contextlib.contextmanager
-def ambient(batch: Mapping[str, Any], parameters: Iterable[Tensor] = ()) -> Iterator[None]:
+def default_device_and_dtype(batch: Mapping[str, Any], parameters: Iterable[Tensor] = ()) -> Iterator[None]:
     """Run under the device and the default floating dtype of the batch and parameters (first floating tensor wins)."""
     tensors = [value for value in (*batch.values(), *parameters) if isinstance(value, Tensor)]
     floating = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
@@ -65,7 +65,7 @@ def draw_data(
     """Run `program` once with `num` rows in its plate ``"data"``; sampled and observed sites by name."""
     devices = sorted({t.device.index or 0 for t in inputs.values() if t.is_cuda})
     fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng(devices)
-    with fork, torch.no_grad(), ambient(inputs, parameters), poutine.block():
+    with fork, torch.no_grad(), default_device_and_dtype(inputs, parameters), poutine.block():
         if seed is not None:
             torch.manual_seed(seed)
         with _DataSize(num):

@@ -84,7 +84,7 @@ def check_features(name: str, value: Tensor, num_features: int, argument: str = 
     if value.ndim == 2:
         cure = f"Build the model with {argument}={value.shape[1]} or select the columns."
     raise ValueError(
-        f"`{name}` must have shape (N, {num_features}), one column a feature of the model, got {tuple(value.shape)}. "
+        f"`{name}` must have shape (N, {num_features}), one column per feature of the model, got {tuple(value.shape)}. "
         f"{cure}"
     )
 

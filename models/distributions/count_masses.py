@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CountPoisson", "log_orders", "multinomial_log_mass"]
+__all__ = ["CountPoisson", "log_multinomial_coefficient", "multinomial_log_mass"]
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..common.precision import wide
 
 
-def log_orders(x: Tensor) -> Tensor:
+def log_multinomial_coefficient(x: Tensor) -> Tensor:
     r"""Orders in which what is counted can stand, :math:`\log T! - \sum_d \log x_d!`, ``(..., D) -> (...)``, in
     float64: it is a difference of numbers of the order of :math:`T \log T`."""
     x = wide(x)
@@ -35,7 +35,7 @@ def multinomial_log_mass(x: Tensor, log_probs: Tensor) -> Tensor:
         >>> bool((multinomial_log_mass(x, probs.double().log().float()) - exact).abs() < 1.0)
         True
     """
-    return (log_orders(x) + (wide(x) * wide(log_probs)).sum(-1)).to(log_probs.dtype)
+    return (log_multinomial_coefficient(x) + (wide(x) * wide(log_probs)).sum(-1)).to(log_probs.dtype)
 
 
 class CountPoisson(dist.Poisson):

@@ -14,7 +14,7 @@ from torch.distributions import Normal, constraints
 
 
 class FlowDistribution(TorchDistribution):
-    r"""The law of :math:`z = f(z_0)`, :math:`z_0 \sim \mathcal N(\mu, \operatorname{diag} \sigma^2)`.
+    r"""The distribution of :math:`z = f(z_0)`, :math:`z_0 \sim \mathcal N(\mu, \operatorname{diag} \sigma^2)`.
 
     .. math:: \log q(z) = \log \mathcal N(z_0; \mu, \sigma^2) - \log |\det f'(z_0)|
 
@@ -69,7 +69,7 @@ class FlowDistribution(TorchDistribution):
 
 
 class InvertedFlowDistribution(FlowDistribution):
-    r"""The law of :math:`z = f^{-1}(z_0)` for the same f: one evaluation of f scores any z, drawing inverts it.
+    r"""The distribution of :math:`z = f^{-1}(z_0)`, same f: one evaluation of f scores any z, drawing inverts it.
 
     .. math:: \log p(z) = \log \mathcal N(f(z); \mu, \sigma^2) + \log |\det f'(z)|
     """

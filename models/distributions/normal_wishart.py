@@ -14,7 +14,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ..common.linalg import definite_cholesky
+from ..common.linalg import checked_cholesky
 from .wishart import PrecisionNormal, WishartCholesky
 
 _MATRICES = ("full", "tied")
@@ -64,12 +64,12 @@ class NormalWishart:
     degrees: Tensor
     scatter: Tensor
 
-    def precision_law(self) -> Any:
+    def precision_distribution(self) -> Any:
         """The distribution of the precisions (of their Cholesky factors, for matrices) as one event."""
         law = self._each_precision()
         return law.to_event(len(law.batch_shape))
 
-    def means_law(self, precision: Tensor) -> Any:
+    def means_distribution(self, precision: Tensor) -> Any:
         """The distribution of the means ``(C, D)`` given such precisions."""
         beta = self.mean_precision
         if self.covariance == "full":
@@ -101,7 +101,7 @@ class NormalWishart:
         each = law.concentration.digamma() - law.rate.log()
         return each.sum(-1) if self.covariance == "diagonal" else self.means.shape[1] * each
 
-    def updated(self, rows: Tensor, averages: Tensor, spread: Tensor) -> NormalWishart:
+    def posterior(self, rows: Tensor, averages: Tensor, spread: Tensor) -> NormalWishart:
         r"""The posterior, self being the prior.
 
         Args:
@@ -119,10 +119,10 @@ class NormalWishart:
         scatter = self.scatter + self._reduced(spread + outer(averages - self.means, shrink, spread.dim()))
         if self.covariance in _MATRICES:
             trouble = "`prior_covariance` is lost beside a component's data, which are linear functions of each other,"
-            definite_cholesky(scatter, trouble, "or give a larger `prior_covariance`", margin=_MARGIN)
+            checked_cholesky(scatter, trouble, "or give a larger `prior_covariance`", margin=_MARGIN)
         return NormalWishart(self.covariance, beta, means, self.degrees + self._total(rows), scatter)
 
-    def blended(self, other: NormalWishart, rate: float) -> NormalWishart:
+    def interpolate(self, other: NormalWishart, rate: float) -> NormalWishart:
         r"""The member whose natural parameters are :math:`(1 - \rho)` times these plus :math:`\rho` times `other`'s."""
         old, new = (1 - rate) * self.mean_precision, rate * other.mean_precision
         beta = old + new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Anchored"]
+__all__ = ["Recentred"]
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def _(constraint: _AnchoredSupport) -> Transform:
     return ComposeTransform([biject_to(constraint.base), constraint.move()])
 
 
-class Anchored(ExpandedDistribution):
+class Recentred(ExpandedDistribution):
     r"""The same density, with the support's bijection :math:`G \circ T` in place of :math:`T`.
 
     Autoguides start where the unconstrained value is zero, and samplers within a few units of it. For components of a
@@ -61,13 +61,13 @@ class Anchored(ExpandedDistribution):
     def support(self) -> _AnchoredSupport:
         return _AnchoredSupport(self.base_dist.support, self.move)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Anchored:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Recentred:
         if torch.Size(batch_shape) == self.batch_shape:
             return super().expand(batch_shape)  # also what the constructor asks
-        return Anchored(self.base_dist.expand(batch_shape), self.move)
+        return Recentred(self.base_dist.expand(batch_shape), self.move)
 
 
-@register_kl(Distribution, Anchored)
-@register_kl(dist.Delta, Anchored)
-def _kl_anchored(q: Distribution, p: Anchored) -> Tensor:
+@register_kl(Distribution, Recentred)
+@register_kl(dist.Delta, Recentred)
+def _kl_anchored(q: Distribution, p: Recentred) -> Tensor:
     return kl_divergence(q, p.base_dist)

@@ -1,4 +1,4 @@
-"""The Wishart law of a precision matrix through its Cholesky factor, and the normal with that precision."""
+"""The Wishart distribution of a precision matrix through its Cholesky factor, and the normal with that precision."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..base import LatentVariableModel
 from ..common.column_spread import column_spread
 from ..common.floors import AboveFloor, Floored, follow
 from ..common.information_criteria import InformationCriteria
-from ..common.inputs import as_tensor, given
+from ..common.inputs import as_tensor, to_tensors
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
 from ..common.validation import check_choice, check_features, check_positive, check_size
@@ -28,8 +28,8 @@ from .woodbury import (
     Conditional,
     FactorMoments,
     cholesky,
-    collect,
     condition,
+    expected_statistics,
     posterior_map,
     principal_axes,
     row_groups,
@@ -130,7 +130,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         return loadings + self.num_features + self.scale.numel()  # type: ignore[no-any-return]
 
     @abc.abstractmethod
-    def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
+    def noise_variance(self, squares: Tensor, counts: Tensor) -> Tensor:
         r"""Noise variance ``(D,)`` or ``()`` from each feature's sum of squares and number of values, ``(D,)``."""
 
     # Closed forms, in float64 whatever the parameters' number type.
@@ -140,7 +140,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         return self._by_groups(data, "log_prob")
 
     def _given(self, data: Mapping[str, Tensor]) -> Tensor:
-        return given(data, wide(self.bias), self.check_data)["x"]
+        return to_tensors(data, wide(self.bias), self.check_data)["x"]
 
     def _condition(self, x: Tensor, observed: Tensor | None) -> Conditional:
         return condition(x, wide(self.weight), wide(self.bias), wide(self.noise), observed)
@@ -187,8 +187,8 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[FactorMoments, Tensor]:
         """The factors' expected moments, and the log evidence of all observed entries, ``()``, with rows' weights."""
-        x, times = given(data, self.bias, self.check_data)["x"], weights_in(data, wide(self.bias))
-        return collect(x, self.weight, self.bias, self.noise, times)
+        x, times = to_tensors(data, self.bias, self.check_data)["x"], weights_in(data, wide(self.bias))
+        return expected_statistics(x, self.weight, self.bias, self.noise, times)
 
     @torch.no_grad()
     def m_step(self, statistics: FactorMoments) -> None:
@@ -207,7 +207,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         factor = cholesky(moments[:-1, :-1] - torch.outer(mean, mean))
         self.weight.copy_(weight @ factor)
         self.bias.copy_(statistics.centre + shift + weight @ mean)
-        self._set_noise(self.pooled(squares, statistics.counts))
+        self._set_noise(self.noise_variance(squares, statistics.counts))
 
     def _set_noise(self, variance: Tensor) -> None:
         self.scale = variance.clamp_min((1.01 * wide(self.floor)) ** 2).sqrt().to(self.bias.dtype)
@@ -217,11 +217,11 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         """Take the floor from the data: `min_scale` of their spread, by column or of all, as the noise has it."""
         x = counted(batch)["x"]
         counts = (~x.isnan()).sum(0)
-        follow(self, x, self.pooled(column_spread(x).square() * counts, counts).sqrt())
+        follow(self, x, self.noise_variance(column_spread(x).square() * counts, counts).sqrt())
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start near the principal axes of the data (in units of :meth:`pooled` noise), with the exact guide."""
+        """Start near the principal axes of the data (in units of :meth:`noise_variance`), with the exact guide."""
         self.prepare(batch)
         x = wide(counted(batch)["x"])
         observed = ~x.isnan()
@@ -235,7 +235,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         mean = x.nanmean(0)
         residual = torch.where(observed, x, mean) - mean
         squares = residual.square().sum(0)
-        variance = self.pooled(squares, counts)
+        variance = self.noise_variance(squares, counts)
         unit = variance.sqrt().clamp_min(1.01 * wide(self.floor)).expand(self.num_features)
         values, axes, rest = principal_axes(residual / unit, self.latent_dim)
         noise = rest / max(1, self.num_features - self.latent_dim)
@@ -245,7 +245,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         self.weight.copy_(unit.unsqueeze(-1) * start)
         self.bias.copy_(mean)
         left = squares / counts - self.weight.square().sum(1)
-        self._set_noise(self.pooled(left.clamp_min(0.1 * squares / counts) * counts, counts))
+        self._set_noise(self.noise_variance(left.clamp_min(0.1 * squares / counts) * counts, counts))
         self.set_exact_guide()
 
     @torch.no_grad()

@@ -60,5 +60,5 @@ class FactorAnalysis(FactorModel):
     def __init__(self, num_features: int, latent_dim: int, min_scale: float = 1e-6) -> None:
         super().__init__(num_features, latent_dim, min_scale, torch.ones(max(num_features, 0)), num_features)
 
-    def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
+    def noise_variance(self, squares: Tensor, counts: Tensor) -> Tensor:
         return squares / torch.where(counts > 0, counts, 1.0)

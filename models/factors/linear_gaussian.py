@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, constraints
 
 from ..base import LatentVariableModel
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.precision import wide
 from ..common.validation import check_choice, check_features, check_positive, check_size
 from .woodbury import condition, posterior_map
@@ -113,13 +113,13 @@ class LinearGaussian(LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``."""
-        x = given(data, wide(self.bias), self.check_data)["x"]
+        x = to_tensors(data, wide(self.bias), self.check_data)["x"]
         return condition(x, wide(self.weight), wide(self.bias), self._noise).log_prob
 
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
         r"""Exact :math:`p(z_n \mid x_n)`, batch shape ``(N,)``."""
         weight, bias, covariance = self._posterior_map()
-        return {"z": MultivariateNormal(given(data, weight, self.check_data)["x"] @ weight.mT + bias, covariance)}
+        return {"z": MultivariateNormal(to_tensors(data, weight, self.check_data)["x"] @ weight.mT + bias, covariance)}
 
     def _posterior_map(self) -> tuple[Tensor, Tensor, Tensor]:
         """A, c and S of the exact posterior, in float64."""

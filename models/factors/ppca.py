@@ -87,7 +87,7 @@ class PPCA(FactorModel):
         total = self.weight.square().sum() + self.num_features * self.scale.square()
         return self.explained_variance / total
 
-    def pooled(self, squares: Tensor, counts: Tensor) -> Tensor:
+    def noise_variance(self, squares: Tensor, counts: Tensor) -> Tensor:
         return squares.sum() / counts.sum()
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ __all__ = [
     "Conditional",
     "FactorMoments",
     "cholesky",
-    "collect",
+    "expected_statistics",
     "condition",
     "posterior_map",
     "principal_axes",
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.linalg import definite_cholesky
+from ..common.linalg import checked_cholesky
 from ..common.precision import wide
 
 _NUMBERS = 2**18  # in one group of rows: it stays in a processor's cache
@@ -134,7 +134,7 @@ class FactorMoments(NamedTuple):
         return best, (self.squares - (best * self.cross).sum(-1)).clamp_min(0)
 
 
-def collect(
+def expected_statistics(
     x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, times: Tensor | None = None
 ) -> tuple[FactorMoments, Tensor]:
     """The moments of all rows, and their log evidence, ``()``; in float64, a group of rows at a time.
@@ -187,7 +187,7 @@ def cholesky(matrix: Tensor) -> Tensor:
         ValueError: a matrix is not positive definite in its dtype.
     """
     trouble = "The factors' moments are not positive definite (factors repeat each other, or their noise is too small)"
-    return definite_cholesky(matrix, trouble, "or use fewer factors")
+    return checked_cholesky(matrix, trouble, "or use fewer factors")
 
 
 def principal_axes(x: Tensor, num: int) -> tuple[Tensor, Tensor, Tensor]:

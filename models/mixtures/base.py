@@ -18,7 +18,7 @@ from torch.distributions import constraints
 
 from ..base import LatentVariableModel
 from ..common.information_criteria import InformationCriteria
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.precision import wide
 from ..common.validation import check_size
 
@@ -64,7 +64,7 @@ class Mixture(InformationCriteria, LatentVariableModel, abc.ABC):
 
     def log_joint(self, data: Mapping[str, Tensor]) -> Tensor:
         r""":math:`\log \pi_k + \log p(x_n \mid k)`, ``(N, C)``."""
-        return self._joint(given(data, wide(self.weights), self.check_data)["x"])
+        return self._joint(to_tensors(data, wide(self.weights), self.check_data)["x"])
 
     def _joint(self, x: Tensor) -> Tensor:
         return self.weights.to(x.dtype).log() + self.component_log_prob(x)  # type: ignore[no-any-return]

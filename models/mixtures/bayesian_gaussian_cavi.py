@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..common.covariances import from_scale, precision_from_scale
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.row_weights import weights_in
 from ..common.validation import check_features
 from ..coordinate_guide import CoordinateGuide
 from ..distributions.normal_wishart import NormalWishart, outer
-from .gaussian_em import collect
+from .gaussian_em import expected_statistics
 
 _CHUNK = 1 << 20  # numbers of one temporary
 
@@ -67,9 +67,9 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         # q(Lambda)
         factor = self.factor
         site = "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
-        precision = pyro.sample(site, factor.precision_law())
+        precision = pyro.sample(site, factor.precision_distribution())
         # q(mu | Lambda)
-        pyro.sample("means", factor.means_law(precision))
+        pyro.sample("means", factor.means_distribution(precision))
 
     @property
     def factor(self) -> NormalWishart:
@@ -129,7 +129,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         scale, times = old.scale(), data_size / len(x)
         # The largest of the unnormalised weights is shifted to one, so that none of those that matter underflows.
         shift = old_weights.max()
-        moments, likelihood = collect(x, (old_weights - shift).exp(), old.means, scale, weight)
+        moments, likelihood = expected_statistics(x, (old_weights - shift).exp(), old.means, scale, weight)
         total = len(x) if weight is None else weight.sum()
         rows = moments.counts
         average = moments.first / rows.clamp_min(torch.finfo(rows.dtype).tiny).unsqueeze(-1)
@@ -142,8 +142,8 @@ class GaussianMixtureCoordinates(CoordinateGuide):
             averages, spread = old.means + scale * average, scale.square() * centred
             squares = moments.second.sum(-1)
 
-        target = self.prior.updated(times * rows, averages, times * spread)
-        new = old.blended(target, rate) if rate < 1 else target
+        target = self.prior.posterior(times * rows, averages, times * spread)
+        new = old.interpolate(target, rate) if rate < 1 else target
         for name in ("mean_precision", "means", "degrees", "scatter"):
             getattr(self, name).copy_(getattr(new, name))
         concentration = self.prior_concentration + times * rows
@@ -170,7 +170,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         return NormalWishart(self.covariance_type, *fields)
 
     def _given(self, data: Mapping[str, Tensor]) -> Tensor:
-        return given(data, self.means, lambda x: check_features("x", x, self.means.shape[1]))["x"]
+        return to_tensors(data, self.means, lambda x: check_features("x", x, self.means.shape[1]))["x"]
 
     def _parts(self, data: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         return self._given(data).split(max(1, math.ceil(_CHUNK / self.means.numel())))

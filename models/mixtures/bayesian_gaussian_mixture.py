@@ -16,14 +16,14 @@ from torch.distributions.transforms import AffineTransform, IndependentTransform
 
 from ..base import LatentVariableModel
 from ..common.column_spread import column_spread, or_one
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.kmeans import kmeans
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
 from ..common.takes_data import takes_data
 from ..common.validation import check_choice, check_features, check_positive, check_size
 from ..distributions.normal_wishart import NormalWishart, gaussian
-from ..distributions.recentred import Anchored
+from ..distributions.recentred import Recentred
 from ..distributions.wishart import TriangularProduct
 from .bayesian_gaussian_cavi import GaussianMixtureCoordinates
 from .gaussian_prior import checked_prior, empirical_covariance
@@ -137,9 +137,10 @@ class BayesianGaussianMixture(LatentVariableModel):
         alpha = self.location.new_full((self.num_components,), self.concentration)
         weights = pyro.sample("weights", dist.Dirichlet(alpha))
         # p(Lambda)
-        precision = pyro.sample(self.precision_site, Anchored(prior.precision_law(), self._size))
+        spread = Recentred(prior.precision_distribution(), self._precision_bijection)
+        precision = pyro.sample(self.precision_site, spread)
         # p(mu | Lambda)
-        means = pyro.sample("means", Anchored(prior.means_law(precision), self._place))
+        means = pyro.sample("means", Recentred(prior.means_distribution(precision), self._means_bijection))
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(x | pi, mu, Lambda), the assignment summed out
             return pyro.sample("x", self.density(weights, means, precision), obs=x)
@@ -181,7 +182,7 @@ class BayesianGaussianMixture(LatentVariableModel):
             x: ``(N, D)``.
             weights: ``(S, C)``; means: ``(S, C, D)``; and the site of the precisions: as `Fit.posterior` returns them.
         """
-        x = given(x, means, self.check_data)["x"]
+        x = to_tensors(x, means, self.check_data)["x"]
         each = gaussian(self.covariance_type, means.unsqueeze(1), precision[self.precision_site].unsqueeze(1))
         return weights.log().unsqueeze(1) + each.log_prob(x.unsqueeze(-2))  # type: ignore[no-any-return]
 
@@ -193,7 +194,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         """
         each = _one_by_one(draws)
         parts = []
-        for part in self._parts(given(x, draws["means"], self.check_data)["x"]):
+        for part in self._parts(to_tensors(x, draws["means"], self.check_data)["x"]):
             found = torch.stack([self.log_joint(part, **draw).softmax(-1)[0] for draw in each])
             parts.append(found.mean(0))
         return torch.cat(parts)
@@ -204,7 +205,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         ``(N,)`` in nats. After `CAVI`, `fit.guide.log_predictive` has it in closed form."""
         each = _one_by_one(draws)
         parts = []
-        for part in self._parts(given(x, draws["means"], self.check_data)["x"]):
+        for part in self._parts(to_tensors(x, draws["means"], self.check_data)["x"]):
             found = torch.stack([self.log_joint(part, **draw).logsumexp(-1)[0] for draw in each])
             parts.append(found.logsumexp(0) - math.log(len(each)))
         return torch.cat(parts)
@@ -239,7 +240,7 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> GaussianMixtureCoordinates:
         """The factors that `CAVI` updates, from the responsibilities of a k-means clustering."""
-        x, times = given(data, self.location, self.check_data)["x"], weights_in(data, self.location)
+        x, times = to_tensors(data, self.location, self.check_data)["x"], weights_in(data, self.location)
         rows, factor = self._clustered(x if times is None else x[times > 0], seed)
         return GaussianMixtureCoordinates(
             self.location.new_full(rows.shape, self.concentration), self.prior(), rows, factor
@@ -263,13 +264,13 @@ class BayesianGaussianMixture(LatentVariableModel):
         else:
             spread = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
         times = len(x) / len(used)
-        return times * rows, self.prior().updated(times * rows, centres + first, times * spread)
+        return times * rows, self.prior().posterior(times * rows, centres + first, times * spread)
 
-    def _place(self) -> Transform:
+    def _means_bijection(self) -> Transform:
         """The bijection that puts the origin of the means' unconstrained space at their start."""
         return AffineTransform(self.start_means, self.start_spread, event_dim=2)
 
-    def _size(self) -> Transform:
+    def _precision_bijection(self) -> Transform:
         """The same of the precisions."""
         if self.covariance_type not in ("full", "tied"):
             return AffineTransform(0.0, self.start_precision, event_dim=self.start_precision.dim())

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.kmeans import kmeans
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
@@ -56,7 +56,7 @@ class CountMixture(Mixture):
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[CountMoments, Tensor]:
         """Expected rows and counts of each component, and the log likelihood of all the data, ``()``, in float64."""
         # not `check_data`, which reads every number, at every step of a fit
-        x = given(data, wide(self.weights), lambda x: check_features("x", x, self.num_features))["x"]
+        x = to_tensors(data, wide(self.weights), lambda x: check_features("x", x, self.num_features))["x"]
         joint = self._joint(x)
         evidence = joint.logsumexp(-1, keepdim=True)
         share, times = (joint - evidence).exp(), weights_in(data, joint)
@@ -76,12 +76,12 @@ class CountMixture(Mixture):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start at a k-means clustering of :meth:`coordinates`, shrunk towards all rows by one pseudo-row."""
         x = wide(counted(batch)["x"])
-        centres, _, _ = kmeans(self.coordinates(x), self.num_components, seed)
-        nearest = torch.cdist(self.coordinates(x), centres).argmin(1)
+        centres, _, _ = kmeans(self.clustering_features(x), self.num_components, seed)
+        nearest = torch.cdist(self.clustering_features(x), centres).argmin(1)
         share = torch.nn.functional.one_hot(nearest, self.num_components).to(x.dtype)
         rows = share.sum(0)
         self.m_step(CountMoments(rows + 1, share.mT @ x + x.mean(0)))
 
     @abc.abstractmethod
-    def coordinates(self, x: Tensor) -> Tensor:
+    def clustering_features(self, x: Tensor) -> Tensor:
         """`x` where Euclidean distance makes sense, for the start."""

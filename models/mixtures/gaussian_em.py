@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Moments", "collect", "floored", "log_densities", "maximise", "total_variance"]
+__all__ = ["Moments", "expected_statistics", "floored", "log_densities", "maximise", "total_variance"]
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Moments:
     second: Tensor
 
 
-def collect(
+def expected_statistics(
     x: Tensor, weights: Tensor, means: Tensor, scale: Tensor, times: Tensor | None = None
 ) -> tuple[Moments, Tensor]:
     r"""The E step: responsibilities are used as they are made, so memory is ``O(N + C D^2)`` beside the data.

@@ -18,14 +18,14 @@ from ..common.column_spread import column_spread, or_one
 from ..common.constraints import FlooredCholesky
 from ..common.covariances import from_scale, precision_from_scale
 from ..common.floors import AboveFloor, Floored, follow
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.kmeans import kmeans
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
 from ..common.takes_data import takes_data
 from ..common.validation import check_choice, check_features, check_positive
 from .base import Mixture
-from .gaussian_em import Moments, collect, floored, log_densities, maximise, total_variance
+from .gaussian_em import Moments, expected_statistics, floored, log_densities, maximise, total_variance
 
 _COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
@@ -119,8 +119,8 @@ class GaussianMixture(Floored, Mixture):
 
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[Moments, Tensor]:
         """The components' expected moments, and the log likelihood of all the data, ``()``, with their weights."""
-        x, times = given(data, self.means, self.check_data)["x"], weights_in(data, self.means)
-        return collect(x, self.weights, self.means, self._scales(), times)
+        x, times = to_tensors(data, self.means, self.check_data)["x"], weights_in(data, self.means)
+        return expected_statistics(x, self.weights, self.means, self._scales(), times)
 
     @torch.no_grad()
     def m_step(self, statistics: Moments) -> None:

@@ -16,7 +16,7 @@ from torch.distributions import constraints
 from ..common.precision import wide
 from ..common.takes_data import takes_data
 from ..common.validation import check_positive, check_size
-from ..distributions.count_masses import log_orders
+from ..distributions.count_masses import log_multinomial_coefficient
 from ..distributions.row_multinomial import RowMultinomial
 from .count_base import CountMixture, CountMoments
 
@@ -77,7 +77,7 @@ class MultinomialMixture(CountMixture):
     def component_log_prob(self, x: Tensor) -> Tensor:
         probs = wide(self.probs)
         probs = probs / probs.sum(-1, keepdim=True)  # a simplex of float32 is short of one by a rounding, T times
-        return wide(x) @ probs.log().mT + log_orders(x).unsqueeze(-1)
+        return wide(x) @ probs.log().mT + log_multinomial_coefficient(x).unsqueeze(-1)
 
     @property
     def num_free_parameters(self) -> int:
@@ -91,6 +91,6 @@ class MultinomialMixture(CountMixture):
         self.probs = (shares / shares.sum(-1, keepdim=True)).to(self.probs.dtype)
 
     @takes_data(cast=False)
-    def coordinates(self, x: Tensor) -> Tensor:
+    def clustering_features(self, x: Tensor) -> Tensor:
         """Square roots of the shares: Hellinger's distance."""
         return (x / x.sum(-1, keepdim=True).clamp_min(1.0)).sqrt()

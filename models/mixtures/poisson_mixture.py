@@ -88,6 +88,6 @@ class PoissonMixture(CountMixture):
         self.rates = rates.to(self.rates.dtype)
 
     @takes_data(cast=False)
-    def coordinates(self, x: Tensor) -> Tensor:
+    def clustering_features(self, x: Tensor) -> Tensor:
         """Square roots, which have nearly equal variances."""
         return x.sqrt()

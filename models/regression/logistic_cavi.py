@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..common.inputs import given
-from ..common.linalg import definite_cholesky
+from ..common.inputs import to_tensors
+from ..common.linalg import checked_cholesky
 from ..common.row_weights import weights_in
 from ..common.validation import check_features, check_shape
 from ..coordinate_guide import CoordinateGuide
@@ -66,7 +66,7 @@ class LogisticCoordinates(CoordinateGuide):
 
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
-        batch = given(data, self.loc, self._check, ("x", "y"))
+        batch = to_tensors(data, self.loc, self._check, ("x", "y"))
         x = batch["x"]
         if self.has_intercept:
             x = torch.cat([x, x.new_ones(len(x), 1)], -1)
@@ -78,7 +78,7 @@ class LogisticCoordinates(CoordinateGuide):
             x * (times * torch.tanh(xi / 2) / (2 * xi))[:, None]
         )
         trouble = "The weights' precision is singular (a column far from zero repeats the intercept or another column)"
-        factor = definite_cholesky(precision, trouble, "or fit by SVI", margin=30.0)
+        factor = checked_cholesky(precision, trouble, "or fit by SVI", margin=30.0)
         self.covariance.copy_(torch.cholesky_inverse(factor))
         self.loc.copy_(self.covariance @ (x.mT @ (times * half)))
         xi = self._xi(x)
@@ -96,7 +96,7 @@ class LogisticCoordinates(CoordinateGuide):
 
         by Gauss and Hermite's rule of 40 points.
         """
-        x = given(data, self.loc, self._check_features)["x"]
+        x = to_tensors(data, self.loc, self._check_features)["x"]
         if self.has_intercept:
             x = torch.cat([x, x.new_ones(len(x), 1)], -1)
         nodes, weights = (torch.from_numpy(part).to(x) for part in np.polynomial.hermite_e.hermegauss(40))

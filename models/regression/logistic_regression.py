@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from ..base import LatentVariableModel
-from ..common.inputs import given
+from ..common.inputs import to_tensors
 from ..common.row_weights import check_weight
 from ..common.takes_data import takes_data
 from ..common.validation import check_features, check_labels, check_positive, check_size
@@ -112,7 +112,7 @@ class BayesianLogisticRegression(LatentVariableModel):
 
     @takes_data(cast=False)
     def probabilities(self, x: Tensor, w: Tensor, intercept: Tensor | None = None, **_: Tensor) -> Tensor:
-        """Probability of the class, one row a posterior draw: their spread over the draws is the uncertainty.
+        """Probability of the class, one row per posterior draw: their spread over the draws is the uncertainty.
 
         Args:
             x: features, ``(N, D)``.
@@ -129,7 +129,7 @@ class BayesianLogisticRegression(LatentVariableModel):
             >>> model.probabilities(x, **draws).mean(0).shape
             torch.Size([5])
         """
-        x = given(x, w, self.check_data)["x"]
+        x = to_tensors(x, w, self.check_data)["x"]
         if self.rows:
             logits = torch.einsum("nd,scd->snc", x, w)
             return (logits if intercept is None else logits + intercept[:, None]).softmax(-1)

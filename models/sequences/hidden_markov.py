@@ -20,7 +20,7 @@ from ..common.constraints import FlooredCholesky
 from ..common.covariances import from_scale, precision_from_scale
 from ..common.floors import AboveFloor, Floored, follow
 from ..common.information_criteria import InformationCriteria
-from ..common.inputs import as_tensor, given
+from ..common.inputs import as_tensor, to_tensors
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
 from ..common.takes_data import takes_data
@@ -28,10 +28,10 @@ from ..common.validation import check_choice, check_positive
 from ..mixtures.gaussian_em import floored, maximise, total_variance
 from .hmm import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov, best_path, expectations, needs_logs
 from .hmm.checks import check_enough, check_sequences
-from .hmm.expected_counts import HiddenMarkovStatistics, shares
+from .hmm.expected_counts import HiddenMarkovStatistics, normalize_counts
 from .hmm.initialization import categorical_start, gaussian_start, segment_start
-from .hmm.padding import blank, real_steps
-from .hmm.stochastic_matrix import Chances, are_known, go_forward, keep_zeros
+from .hmm.padding import mask_padding, sequence_mask
+from .hmm.stochastic_matrix import SparseSimplex, is_deterministic, is_left_to_right, keep_zeros
 
 
 class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
@@ -118,9 +118,9 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
         check_choice("covariance", covariance, ("diagonal", "full"))
         self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
         self.covariance_type, self.min_scale, self.num_steps = covariance, min_scale, num_steps
-        self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), Chances())
+        self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), SparseSimplex())
         change = torch.full((num_states, num_states), 0.2 / num_states) + 0.8 * torch.eye(num_states)
-        self.transition = PyroParam(change, Chances())
+        self.transition = PyroParam(change, SparseSimplex())
         if num_categories is not None:
             rough = 0.5 + torch.rand(num_states, num_categories)
             self.probs = PyroParam(rough / rough.sum(-1, keepdim=True), constraints.simplex)
@@ -148,7 +148,7 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
             # p(x), summed over the states
             marginal = self.marginal(x, lengths, self._in_logs)
             if x is not None and lengths is not None:  # what fills the padding is no observation
-                x = blank(x, real_steps(lengths, x.shape[1]))
+                x = mask_padding(x, sequence_mask(lengths, x.shape[1]))
             return pyro.sample("x", marginal, obs=x)  # type: ignore[no-any-return]
 
     def guide(
@@ -210,10 +210,10 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
         if self.num_features is not None and batch.get("x") is not None:
             rows = counted(batch)
             x, lengths = rows["x"], rows.get("lengths")
-            frames = x.flatten(0, 1) if lengths is None else x[real_steps(lengths, x.shape[1])]
+            frames = x.flatten(0, 1) if lengths is None else x[sequence_mask(lengths, x.shape[1])]
             follow(self, frames, column_spread(frames))
         self._in_logs = needs_logs(self.transition)
-        known = {name for name in ("initial", "transition") if are_known(getattr(self, name))}
+        known = {name for name in ("initial", "transition") if is_deterministic(getattr(self, name))}
         for name in known ^ self._known:
             getattr(self, f"{name}_unconstrained").requires_grad_(name not in known)
         self._known = frozenset(known)
@@ -226,13 +226,13 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
 
     def _given(self, data: Mapping[str, Any]) -> tuple[HiddenMarkov, Tensor]:
         """The density in float64, and the sequences, of any kind of data."""
-        batch = given(data, wide(self.initial), self.check_data, whole=("lengths",))
+        batch = to_tensors(data, wide(self.initial), self.check_data, whole=("lengths",))
         return self.marginal(batch["x"], batch.get("lengths")).wide(), batch["x"]
 
     def _frames(self, marginal: HiddenMarkov, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The frames and which of them are data, time first."""
         inside = marginal.inside(x.shape[:1])
-        return blank(x.transpose(0, 1).contiguous(), inside), inside
+        return mask_padding(x.transpose(0, 1).contiguous(), inside), inside
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` in nats, ``(N,)``, in float64."""
@@ -299,7 +299,8 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def e_step(self, data: Mapping[str, Tensor]) -> tuple[HiddenMarkovStatistics, Tensor]:
         """Expected counts and moments, and the log likelihood of all sequences, ``()``, with their weights."""
-        batch = given(data, self.initial, lambda **_: None, whole=("lengths",))  # unchecked, as a fit's every step is
+        # unchecked, as every step of a fit is
+        batch = to_tensors(data, self.initial, lambda **_: None, whole=("lengths",))
         marginal = self.marginal(batch["x"], batch.get("lengths"))
         frames, inside = self._frames(marginal, batch["x"])
         emission = marginal.emission
@@ -314,10 +315,10 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def m_step(self, statistics: HiddenMarkovStatistics) -> None:
         """Set all parameters to the maximiser. What belongs to a state that is never visited stays where it is."""
-        self.initial = shares(statistics.initial, self.initial)
-        self.transition = shares(statistics.transitions, self.transition)
+        self.initial = normalize_counts(statistics.initial, self.initial)
+        self.transition = normalize_counts(statistics.transitions, self.transition)
         if self.num_categories is not None:
-            self.probs = shares(statistics.emission, self.probs)
+            self.probs = normalize_counts(statistics.emission, self.probs)
             return
         full = self.covariance_type == "full"
         scale = self.scale_tril if full else self.scale
@@ -341,7 +342,7 @@ class HiddenMarkovModel(Floored, InformationCriteria, LatentVariableModel):
         x, given = rows["x"], rows.get("lengths")
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device) if given is None else given
         check_enough(lengths, self.num_states)
-        in_time = go_forward(self.transition)
+        in_time = is_left_to_right(self.transition)
         if self.num_categories is not None:
             start_of = segment_start if in_time else categorical_start
             self.probs = start_of(x, lengths, self.num_states, self.num_categories, seed).to(self.probs)

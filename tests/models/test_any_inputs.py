@@ -21,7 +21,7 @@ ROWS = 12
 VARIANTS = ["VAE, categorical", "VQVAE with a codebook of parameters", "hidden Markov of codes"]
 TABLE = [*MODELS, *VARIANTS, "hidden Markov with lengths"]
 # Programs are given what a fit made of the data, and M-steps what their E-step found.
-LEFT_OUT = {"model", "guide", "forward", "m_step", "set_components", "pooled"}
+LEFT_OUT = {"model", "guide", "forward", "m_step", "set_components", "noise_variance"}
 
 
 @functools.cache

@@ -97,7 +97,7 @@ def importance_weights(
     """Weights ``p(x, z) / q(z)``: per datum if all latents are local and the data independent, else jointly.
 
     The draws are a pure function of (seed, position of the piece, size of the pieces): a repeated call gives the same
-    bits, another `max_bytes` other draws from the same law.
+    bits, another `max_bytes` other draws from the same distribution.
     """
     max_bytes = max_bytes or default_max_bytes(scored.device)
     structure = scored.structure

@@ -32,7 +32,7 @@ def k_threshold(num_particles: int) -> float:
 
 
 def psis_k(log_weights: Tensor) -> Tensor:
-    r"""Shape :math:`\hat k` of the generalised Pareto law of the largest importance weights.
+    r"""Shape :math:`\hat k` of the generalised Pareto distribution of the largest importance weights.
 
     .. math:: p(y \mid k, \sigma) = \sigma^{-1} (1 + k y / \sigma)^{-1/k - 1}, \quad y = w - w_{(K - M)}
 

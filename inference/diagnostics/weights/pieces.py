@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...pair.terms import Terms, evaluate
+from ...pair.site_terms import Terms
+from ...pair.terms import evaluate
 from .chunking import Chunks, chunk_seed, measure_cost, plan_chunks
 from .scoring import Scored
 

@@ -1,4 +1,4 @@
-"""What every metric does first: check its arguments, find the data, and set the fitted pair up for scoring."""
+"""The first step of every metric: check the arguments, find the data, and set the fitted pair up for scoring."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.data import MemoryData, as_data
+from ...data.base import MemoryData
+from ...data.data import as_data
 from ...data.observed_values import check_values
 from ...errors import ConfigurationError, DataError, ModelError
 from ...pair.coupling import examine_coupling, few_rows
-from ...pair.eval_mode import drawing, ready
+from ...pair.eval_mode import evaluation_mode
 from ...pair.findings import raise_first
-from ...pair.program import Program, Structure
+from ...pair.program import Program
+from ...pair.sites import Structure
 
 __all__ = ["Scored", "check_count", "check_fit", "random_sites", "refuse_point_masses", "scored"]
 
@@ -67,10 +69,10 @@ def scored(fit: Any, data: Any = None, *, draw_discrete: bool = False) -> Iterat
     check_fit(fit)
     program: Program = fit.program
     batch = _data(fit, data)
-    with ready(program, seed=0) as device:
+    with evaluation_mode(program, seed=0) as device:
         if data is not None:
             check_values(program, batch, use="score", device=device)
-        yield Scored(drawing(program) if draw_discrete else program, batch, device)
+        yield Scored(program.sample_enumerated() if draw_discrete else program, batch, device)
 
 
 def check_fit(fit: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows and returns where it keeps a moving average of its parameters."""
+"""Moving averages of the parameters, as a run shows and returns them."""
 
 from __future__ import annotations
 

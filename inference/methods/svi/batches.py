@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ...data.data import Data, MemoryData
+from ...data.base import Data, MemoryData
 from ...data.feed import Feed, FullBatch, MiniBatches, Stream
 from ...data.sampler import BatchSampler
 from ...data.streams import LoaderData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...data.data import Data
+from ...data.base import Data
 from ...data.feed import Feed
 from ...errors import ConfigurationError
 from ...objectives.base import Objective
@@ -15,13 +15,13 @@ from ...step.learning_rates import LearningRates
 from ...step.schedules import StepSchedules
 from ...step.shard import Shard
 from ...step.update import Update, is_elementwise
-from .svi import SVI
+from .options import SVIOptions
 
 __all__ = ["build_engine"]
 
 
 def build_engine(
-    svi: SVI,
+    svi: SVIOptions,
     program: Program,
     data: Data,
     feed: Feed,

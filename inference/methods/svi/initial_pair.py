@@ -9,8 +9,8 @@ from typing import Any
 import pyro
 import torch
 
-from ...data.data import Data, MemoryData
-from ...data.transforms import presented
+from ...data.base import Data, MemoryData
+from ...data.transforms import apply_transform
 from ...guides import build_guide
 from ...pair.eager_run import kept_buffers
 from ...pair.function_program import FunctionProgram, counterparts, own_copy, with_modules
@@ -19,7 +19,7 @@ from ...pair.program import Program
 from ...pair.program_errors import explained
 from ...run.initialize import start_model
 from ...seeding import derive_seed
-from .svi import SVI
+from .options import SVIOptions
 
 __all__ = ["as_one_batch", "starting_pair"]
 
@@ -32,7 +32,7 @@ def as_one_batch(data: Data) -> dict[str, torch.Tensor]:
 
 
 def starting_pair(
-    svi: SVI,
+    svi: SVIOptions,
     model: Any,
     data: Data,
     first: dict[str, torch.Tensor],
@@ -54,7 +54,8 @@ def starting_pair(
     own = own_copy(model, device, dtype)
     if isinstance(own, torch.nn.Module):
         own.train()
-        start_model(own, presented(svi.transform, model, as_one_batch(data), seed), derive_seed(seed, "initialize"))
+        seen = apply_transform(svi.transform, model, as_one_batch(data), seed)
+        start_model(own, seen, derive_seed(seed, "initialize"))
     start = PlainState({"model": own.function if isinstance(own, FunctionProgram) else own}).values
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Where a fit stopped being finite: the interval is repeated eagerly, step by step, until the culprit shows."""
+"""Find where a fit stopped being finite: the interval is repeated eagerly, step by step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from ...step.checks import first_bad_site
 from ...step.engine import Engine
-from .snapshot import RunState
+from .snapshot import StepSnapshot
 
 __all__ = ["explain_non_finite", "parameters_are_finite"]
 
@@ -16,7 +16,7 @@ def parameters_are_finite(engine: Engine) -> bool:
     return bool(torch.stack([torch.isfinite(p).all() for p in engine.state.parameters]).all())
 
 
-def explain_non_finite(engine: Engine, good: RunState, bad: int, steps: int) -> tuple[int, str]:
+def explain_non_finite(engine: Engine, good: StepSnapshot, bad: int, steps: int) -> tuple[int, str]:
     """The step at which it happened, and a sentence that names the site or parameter.
 
     The engine is left at the state before that step.

@@ -1,30 +1,28 @@
-"""The state of a run at one instant: kept in memory to go back to, and on disk to go on from."""
+"""The state of stochastic ascent at one instant: kept in memory to go back to, and written to go on from."""
 
 from __future__ import annotations
 
+__all__ = ["StepSnapshot", "check_snapshot", "read_snapshot", "write_snapshot"]
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...data.data import Data, MemoryData
+from ...errors import CheckpointError
+from ...run.algorithm import Snapshot
+from ...run.checkpoint_check import check_numbers, check_tensors
 from ...run.early_stopping import EarlyStopping
-from ...run.history import Recorder, write_history
 from ...step.engine import Engine
 from ...step.state import StepState
-from ...storage.atomic import fingerprint
-from ...storage.checkpoint import Checkpoint, CheckpointStore
-from .snapshot_check import check_progress, check_step_state
-
-__all__ = ["RunFiles", "RunState", "load_state", "run_identity", "take_state"]
+from ...step.update import OptimizerState
 
 Keys = tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
-class RunState:
+class StepSnapshot:
     """Everything that the steps so far have made.
 
     Attributes:
@@ -32,10 +30,10 @@ class RunState:
         state: parameters, optimiser state, averages and buffers.
         keys: what each tensor of ``state.optimizer`` is.
         stopping: the early-stopping counters; `best`: the state it would return.
-        rows: rows of the history so far.
         pending: bounds ``(count, 2)`` of steps that no row covers yet; the first of them is step `since`.
-        seconds, step_seconds: time so far, in all and in the steps alone.
+        step_seconds: time in the steps alone.
         values: Python values that runs of the program or callbacks have changed, by path.
+        notes: what `Fit.info` should still know when the run is read again.
     """
 
     step: int
@@ -43,161 +41,86 @@ class RunState:
     keys: Keys
     stopping: EarlyStopping
     best: StepState | None
-    rows: list[dict[str, Any]]
     pending: torch.Tensor
     since: int
-    seconds: float
     step_seconds: float
     values: dict[str, Any]
+    notes: Mapping[str, Any]
 
 
-def take_state(
-    step: int,
-    engine: Engine,
-    stopping: EarlyStopping,
-    best: StepState | None,
-    recorder: Recorder,
-    seconds: float,
-    step_seconds: float,
-    values: dict[str, Any],
-) -> RunState:
-    """A copy of the present state, that later steps do not touch."""
-    pending, since = recorder.pending()
-    return RunState(
-        step=step,
-        state=engine.state.clone(),
-        keys=engine.optimizer_keys,
-        stopping=replace(stopping),
-        best=best,
-        rows=list(recorder.rows),
-        pending=pending,
-        since=since,
-        seconds=seconds,
-        step_seconds=step_seconds,
-        values=values,
-    )
+def write_snapshot(found: StepSnapshot) -> Snapshot:
+    """The snapshot as tensors by name and plain values."""
+    tensors = {f"state/{i:05d}": tensor for i, tensor in enumerate(found.state.tensors)}
+    if found.best is not None:
+        tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(found.best.tensors)}
+    if len(found.pending):
+        tensors["pending"] = found.pending
+    values = {
+        "step": found.step,
+        "optimizer_keys": [list(key) for key in found.keys],
+        "stopping": {"best": found.stopping.best, "best_step": found.stopping.best_step, "bad": found.stopping.bad},
+        "since": found.since,
+        "step_seconds": found.step_seconds,
+        "values": found.values,
+        "notes": dict(found.notes),
+    }
+    return Snapshot(tensors, values)
 
 
-class RunFiles:
-    """Where a run keeps its states and its history: a folder, or nowhere (then nothing is written or found)."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-        self._store: CheckpointStore | None = None
-
-    def open(self, identity: Mapping[str, Any]) -> None:
-        """Make the folder ready for the run of this identity.
-
-        Raises:
-            CheckpointError: if the folder cannot be written.
-        """
-        assert self.folder is not None
-        self._store = CheckpointStore(self.folder, identity)
-
-    def latest(self, steps: int, engine: Engine, stopping: EarlyStopping) -> Checkpoint | None:
-        """The newest whole state that can be one of this run, of `steps` steps on `engine`.
-
-        Raises:
-            CheckpointError: if the folder holds another run, or no readable state of this one.
-        """
-
-        def check(found: Checkpoint) -> None:
-            check_progress(found, steps, "seconds", "step_seconds")
-            dict(found.state["notes"])
-            like = engine.state
-            device = like.tensors[0].device if like.tensors else torch.device("cpu")
-            run = load_state(found, like, stopping, device)
-            check_step_state(run, like, engine.update.layout(like.parameters))
-
-        return None if self._store is None else self._store.latest(check)
-
-    def save(self, run: RunState, status: str, notes: Mapping[str, Any]) -> None:
-        """Write `run` as the newest checkpoint, and its rows as ``history.csv``.
-
-        Args:
-            run: the state.
-            status: ``"running"`` until the run has ended.
-            notes: what `Fit.info` should still know when the run is read again.
-        """
-        if self._store is None:
-            return
-        tensors = {f"state/{i:05d}": tensor for i, tensor in enumerate(run.state.tensors)}
-        if run.best is not None:
-            tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(run.best.tensors)}
-        if len(run.pending):
-            tensors["pending"] = run.pending
-        body = {
-            "optimizer_keys": [list(key) for key in run.keys],
-            "stopping": {"best": run.stopping.best, "best_step": run.stopping.best_step, "bad": run.stopping.bad},
-            "since": run.since,
-            "seconds": run.seconds,
-            "step_seconds": run.step_seconds,
-            "status": status,
-            "values": run.values,
-            "notes": dict(notes),
-        }
-        self._store.save(run.step, tensors, body, run.rows, finished=status != "running")
-        write_history(self._store.folder / "history.csv", run.rows)
-
-
-def load_state(found: Checkpoint, like: StepState, stopping: EarlyStopping, device: torch.device) -> RunState:
-    """The run that a checkpoint holds, laid out as the present one."""
-    keys = tuple((int(index), str(name)) for index, name in found.state["optimizer_keys"])
+def read_snapshot(
+    snapshot: Snapshot, like: StepState, stopping: EarlyStopping, device: torch.device
+) -> StepSnapshot:
+    """What :func:`write_snapshot` wrote, laid out as the present state."""
+    values = snapshot.values
+    keys = tuple((int(index), str(name)) for index, name in values["optimizer_keys"])
     layout = StepState(like.parameters, [torch.empty(0)] * len(keys), like.average, like.buffers)
 
     def stored(prefix: str) -> StepState | None:
-        names = sorted(name for name in found.tensors if name.startswith(prefix))
-        return layout.with_tensors([found.tensors[name].to(device) for name in names]) if names else None
+        names = sorted(name for name in snapshot.tensors if name.startswith(prefix))
+        return layout.with_tensors([snapshot.tensors[name].to(device) for name in names]) if names else None
 
-    state = stored("state/") or layout.with_tensors([])
-    return RunState(
-        step=found.step,
-        state=state,
+    return StepSnapshot(
+        step=values["step"],
+        state=stored("state/") or layout.with_tensors([]),
         keys=keys,
-        stopping=replace(stopping, **found.state["stopping"]),
+        stopping=replace(stopping, **values["stopping"]),
         best=stored("best/"),
-        rows=list(found.history),
-        pending=found.tensors.get("pending", torch.empty(0, 2, device="cpu")).to(device),
-        since=found.state["since"],
-        seconds=found.state["seconds"],
-        step_seconds=found.state["step_seconds"],
-        values=dict(found.state.get("values", {})),
+        pending=snapshot.tensors.get("pending", torch.empty(0, 2, device="cpu")).to(device),
+        since=values["since"],
+        step_seconds=values["step_seconds"],
+        values=dict(values.get("values", {})),
+        notes=dict(values["notes"]),
     )
 
 
-def run_identity(
-    configuration: Mapping[str, Any],
-    model: Any,
-    data: Data,
-    validation: Mapping[str, torch.Tensor] | None,
-    seed: int,
-    shapes: Mapping[str, torch.Tensor],
-) -> dict[str, Any]:
-    """What makes a run this one: a folder that holds any other is refused.
+def check_snapshot(snapshot: Snapshot, engine: Engine, stopping: EarlyStopping) -> None:
+    """Raise a `CheckpointError`, or what else reading it leads to, unless the snapshot is laid out as the engine's own
+    state and its optimiser's."""
+    check_numbers(snapshot.values, "step_seconds")
+    like = engine.state
+    device = like.tensors[0].device if like.tensors else torch.device("cpu")
+    run, optimizer = read_snapshot(snapshot, like, stopping, device), engine.update.layout(like.parameters)
+    for state in (run.state, run.best):
+        if state is None:
+            continue
+        for part in ("parameters", "average", "buffers"):
+            there, here = (dict(enumerate(getattr(which, part))) for which in (state, like))
+            check_tensors({f"{part}/{i}": t for i, t in there.items()}, {f"{part}/{i}": t for i, t in here.items()})
+        if len(state.optimizer) != len(run.keys):
+            raise CheckpointError(f"it has {len(state.optimizer)} optimiser entries, named are {len(run.keys)}")
+    if any(not 0 <= index < len(like.parameters) for index, _ in run.keys):
+        raise CheckpointError("an optimiser entry belongs to no parameter")
+    if optimizer is not None and (run.step or run.keys):
+        _check_optimizer(run, optimizer)
+    if run.pending.shape[1:] != (2,) or not run.pending.is_floating_point():
+        raise CheckpointError(f"its pending bounds are {tuple(run.pending.shape)}")
+    if not isinstance(run.since, int) or not isinstance(run.stopping.best_step, int):
+        raise CheckpointError("its counters are no numbers")
 
-    Data in memory count with every value, streamed ones with their number alone.
-    """
-    arguments = getattr(model, "init_arguments", {})
-    return {
-        **configuration,
-        "seed": seed,
-        **({} if configuration.get("average") is None else {"average_starts_at": 0.0}),
-        "model": getattr(model, "__qualname__", type(model).__qualname__),
-        "model_arguments": {name: _plain(value) for name, value in arguments.items()},
-        "parameters": {name: list(value.shape) for name, value in shapes.items()},
-        "data_size": data.size,
-        "data": fingerprint(data.tensors) if isinstance(data, MemoryData) else None,
-        "validation": None if validation is None else fingerprint(validation),
-    }
 
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, torch.Tensor):
-        return fingerprint({"": value})
-    return getattr(value, "__qualname__", type(value).__qualname__)
+def _check_optimizer(run: StepSnapshot, optimizer: OptimizerState) -> None:
+    """A state after the start must have all that the optimiser keeps after a step."""
+    own = {f"{index}.{name}": value for (index, name), value in zip(optimizer.keys, optimizer.tensors, strict=True)}
+    named = zip(run.keys, run.state.optimizer, strict=True)
+    found = {f"{index}.{name}": value for (index, name), value in named}
+    check_tensors({name: value for name, value in found.items() if name in own}, own)

@@ -1,4 +1,4 @@
-"""What is wrong with a pair, and what to change: one list for fits, scores, draws and the doctor."""
+"""Findings: what is wrong with a pair and what to change, one list for fits, scores, draws and the doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every check looks at: the sites of one run of the model beside those of one run of the guide."""
+"""The sites of one run of the model beside those of one run of the guide, as every check sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the model grows with the data, outside the plate `"data"`: seen on all the rows beside a part of them."""
+"""Sites outside the plate `"data"` that grow with the data, found on all the rows beside a part of them."""
 
 from __future__ import annotations
 

@@ -6,13 +6,11 @@ import math
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-
-from .tape import Tape
 
 __all__ = ["NORMAL", "UNIFORM", "Draws", "native", "present_draws"]
 
@@ -21,6 +19,15 @@ NORMAL, UNIFORM = "normal", "uniform"
 Supply = Callable[[str, tuple[int, ...], torch.dtype, torch.device], torch.Tensor]
 
 _present: list[Draws] = []
+
+
+class _Tape(Protocol):
+    """Keeps draws, or gives those of an earlier run back; see :class:`~.tape.Tape`."""
+
+    @property
+    def gives(self) -> bool: ...
+    def next(self) -> torch.Tensor: ...
+    def keep(self, value: torch.Tensor) -> None: ...
 
 
 def present_draws() -> Draws:
@@ -33,7 +40,7 @@ class Draws(TorchFunctionMode):
 
     ``supply(kind, shape, dtype, device)`` returns base noise. In-place draws write into their tensor; under
     :func:`torch.vmap`, where a tensor that all particles share cannot take a value for each, its later uses see the
-    draws instead. What torch makes of other laws (Gamma, Poisson, …) it goes on drawing from its generator.
+    draws instead. What torch makes of other distributions (Gamma, Poisson, …) it goes on drawing from its generator.
 
     Attributes:
         used: how many numbers of each kind were supplied.
@@ -46,7 +53,7 @@ class Draws(TorchFunctionMode):
         self.supply = supply
         self.used = {NORMAL: 0, UNIFORM: 0}
         self.count = 0
-        self.tape: Tape | None = None
+        self.tape: _Tape | None = None
         self._filled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id: a shared tensor, and what fills it
 
     def __enter__(self) -> Any:
@@ -216,44 +223,44 @@ def _in_place(law: Callable[..., torch.Tensor], **defaults: Any) -> Callable[...
     return rewrite
 
 
-def _normal_law(noise: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+def _normal_from_noise(noise: torch.Tensor, mean: float, std: float) -> torch.Tensor:
     return noise if (mean, std) == (0.0, 1.0) else mean + std * noise
 
 
-def _log_normal_law(noise: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+def _log_normal_from_noise(noise: torch.Tensor, mean: float, std: float) -> torch.Tensor:
     return torch.exp(mean + std * noise)
 
 
-def _uniform_law(noise: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def _uniform_from_noise(noise: torch.Tensor, low: float, high: float) -> torch.Tensor:
     return noise if (low, high) == (0.0, 1.0) else low + (high - low) * noise
 
 
-def _exponential_law(noise: torch.Tensor, rate: float) -> torch.Tensor:
+def _exponential_from_noise(noise: torch.Tensor, rate: float) -> torch.Tensor:
     return -torch.log1p(-noise) / rate
 
 
-def _cauchy_law(noise: torch.Tensor, median: float, sigma: float) -> torch.Tensor:
+def _cauchy_from_noise(noise: torch.Tensor, median: float, sigma: float) -> torch.Tensor:
     return median + sigma * torch.tan(math.pi * (noise - 0.5))
 
 
-def _geometric_law(noise: torch.Tensor, p: float) -> torch.Tensor:
+def _geometric_from_noise(noise: torch.Tensor, p: float) -> torch.Tensor:
     return torch.floor(torch.log1p(-noise) / math.log1p(-p)) + 1.0 if p < 1.0 else torch.ones_like(noise)
 
 
-def _bernoulli_law(noise: torch.Tensor, p: Any) -> torch.Tensor:
+def _bernoulli_from_noise(noise: torch.Tensor, p: Any) -> torch.Tensor:
     return (noise < p).to(noise.dtype)
 
 
 _SELU = 1.7580993408473766  # alpha times scale of a self-normalising unit
 _READ_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 _REWRITES: dict[str, Callable[..., torch.Tensor | None]] = {
-    "normal_": _in_place(_normal_law, mean=0.0, std=1.0),
-    "log_normal_": _in_place(_log_normal_law, mean=1.0, std=2.0),
-    "uniform_": _in_place(_uniform_law, **{"from": 0.0, "to": 1.0}),
-    "exponential_": _in_place(_exponential_law, lambd=1.0),
-    "cauchy_": _in_place(_cauchy_law, median=0.0, sigma=1.0),
-    "geometric_": _in_place(_geometric_law, p=0.5),
-    "bernoulli_": _in_place(_bernoulli_law, p=0.5),
+    "normal_": _in_place(_normal_from_noise, mean=0.0, std=1.0),
+    "log_normal_": _in_place(_log_normal_from_noise, mean=1.0, std=2.0),
+    "uniform_": _in_place(_uniform_from_noise, **{"from": 0.0, "to": 1.0}),
+    "exponential_": _in_place(_exponential_from_noise, lambd=1.0),
+    "cauchy_": _in_place(_cauchy_from_noise, median=0.0, sigma=1.0),
+    "geometric_": _in_place(_geometric_from_noise, p=0.5),
+    "bernoulli_": _in_place(_bernoulli_from_noise, p=0.5),
     "bernoulli": _bernoulli,
     "normal": _normal,
     "rrelu": _rrelu,

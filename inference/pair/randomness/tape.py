@@ -1,4 +1,4 @@
-"""What a program drew outside of its sample sites, kept so that a second run draws the very same."""
+"""Draws made outside of sample sites, kept so that a second run draws the very same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from ...errors import ModelError
+from .draws import present_draws
 
 __all__ = ["Tape"]
 
@@ -31,8 +32,6 @@ class Tape(Messenger):
         self._replays, self._position, self._sites = values is not None, 0, 0
 
     def __enter__(self) -> Any:
-        from .draws import present_draws
-
         self._draws, self._before = present_draws(), present_draws().tape
         self._draws.tape = self
         return super().__enter__()

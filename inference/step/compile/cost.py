@@ -1,4 +1,4 @@
-"""What a step graph costs, from its shapes: kernel launches, multiply-adds, numbers touched."""
+"""Estimated cost of a step graph, from its shapes: kernel launches, multiply-adds, numbers touched."""
 
 from __future__ import annotations
 

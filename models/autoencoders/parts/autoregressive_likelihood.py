@@ -73,7 +73,7 @@ class AutoregressiveBernoulli(Likelihood):
 
 
 class _Autoregressive(TorchDistribution):
-    """The law of the features, given their flattened log-odds ``(..., D)`` and the masked network."""
+    """The distribution of the features, given their flattened log-odds ``(..., D)`` and the masked network."""
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # torch's own interface
 

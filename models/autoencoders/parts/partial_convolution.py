@@ -54,7 +54,7 @@ class PartialConv2d(nn.Conv2d):
         """Map ``(B, in, H, W)`` and the mask ``(B, 1, H, W)`` (1 is seen) to the output and the mask of its pixels."""
         if mask.shape != (len(x), 1, *x.shape[-2:]):
             raise ValueError(
-                f"`mask` must have shape {(len(x), 1, *x.shape[-2:])}, one number a pixel, got {tuple(mask.shape)}."
+                f"`mask` must have shape {(len(x), 1, *x.shape[-2:])}, one number per pixel, got {tuple(mask.shape)}."
             )
         seen, inside = self._count(mask), self._count(torch.ones_like(mask))
         known = (seen > 0.5).to(x.dtype)

@@ -6,7 +6,7 @@ __all__ = ["check_enough", "check_sequences"]
 
 from torch import Tensor
 
-from .padding import real_steps
+from .padding import sequence_mask
 
 
 def check_sequences(
@@ -30,7 +30,7 @@ def check_sequences(
         raise ValueError(f"`x` must have one or more steps, got shape {tuple(x.shape)}. Pad empty sequences to one.")
     inside = None
     if lengths is not None:
-        inside = real_steps(lengths, x.shape[1])
+        inside = sequence_mask(lengths, x.shape[1])
     missing = x.isnan() if x.dim() == 2 else x.isnan().any(-1)
     _refuse(missing, inside, "`x` must be finite up to each sequence's length, got NaN")
     if num_categories is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HiddenMarkovStatistics", "shares"]
+__all__ = ["HiddenMarkovStatistics", "normalize_counts"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class HiddenMarkovStatistics:
     emission: Any
 
 
-def shares(counts: Tensor, present: Tensor) -> Tensor:
+def normalize_counts(counts: Tensor, present: Tensor) -> Tensor:
     """Each row of counts by its sum. A row without counts stays as it is at present, and so does a zero."""
     total = counts.sum(-1, keepdim=True)
     tiny = torch.finfo(counts.dtype).tiny

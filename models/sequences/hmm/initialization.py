@@ -13,7 +13,7 @@ from ...common.column_spread import column_spread, or_one
 from ...common.kmeans import kmeans
 from ...common.precision import wide
 from ...mixtures.gaussian_em import floored
-from .padding import real_steps
+from .padding import sequence_mask
 
 _WINDOWS, _WIDTH = 5_000, 15
 
@@ -49,7 +49,7 @@ def gaussian_start(
         floor: under every standard deviation, ``(D,)``.
         in_time: whether to number the clusters by when in a sequence their frames come, on average.
     """
-    inside = real_steps(lengths, x.shape[1])
+    inside = sequence_mask(lengths, x.shape[1])
     spread, floor = wide(or_one(column_spread(x[inside]))), wide(floor)
     centres, rows, cluster = kmeans(x[inside], num_states, seed, unit=spread)
     if in_time:
@@ -93,7 +93,7 @@ def _means(values: Tensor, label: Tensor, num: int) -> Tensor:
 
 def segment_start(x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int) -> Tensor:
     """The composition of C equal parts of the sequences, from first to last, smoothed: ``(C, V)``."""
-    inside = real_steps(lengths, x.shape[1])
+    inside = sequence_mask(lengths, x.shape[1])
     part = (num_states * _place(lengths, x.shape[1])).long()[inside]
     counts = torch.bincount(part * num_categories + x[inside].long(), minlength=num_states * num_categories)
     counts = counts.reshape(num_states, num_categories).to(torch.get_default_dtype())

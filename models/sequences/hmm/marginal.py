@@ -13,7 +13,7 @@ from torch import Tensor
 from ...common.precision import wide
 from .algorithms import log_evidence
 from .emissions import Emission
-from .padding import blank, real_steps
+from .padding import mask_padding, sequence_mask
 
 
 class HiddenMarkov(TorchDistribution):
@@ -72,7 +72,7 @@ class HiddenMarkov(TorchDistribution):
         """Which steps are data rather than padding, time first, ``(T, N)``, for a batch of this shape."""
         if self.lengths is None:
             return None
-        return real_steps(self.lengths.expand(shape).reshape(-1), self.steps).mT
+        return sequence_mask(self.lengths.expand(shape).reshape(-1), self.steps).mT
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The forward algorithm, ``batch_shape``."""
@@ -80,7 +80,7 @@ class HiddenMarkov(TorchDistribution):
         shape = torch.broadcast_shapes(self.batch_shape, value.shape[: value.dim() - events])
         frames = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape).transpose(0, 1)
         mask = self.inside(shape)
-        log_density = self.emission.log_prob(blank(frames, mask))
+        log_density = self.emission.log_prob(mask_padding(frames, mask))
         found = log_evidence(self.initial, self.transition, log_density, mask, self.in_logs)
         return found.reshape(shape)
 
@@ -104,5 +104,5 @@ class HiddenMarkov(TorchDistribution):
         frames = self.emission.draw(states)
         mask = self.inside(shape)
         if mask is not None:
-            states, frames = torch.where(mask.mT, states, -1), blank(frames, mask.mT)
+            states, frames = torch.where(mask.mT, states, -1), mask_padding(frames, mask.mT)
         return states.reshape(*shape, self.steps), frames.reshape(*shape, *self.event_shape)

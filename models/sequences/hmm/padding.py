@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["blank", "real_steps"]
+__all__ = ["mask_padding", "sequence_mask"]
 
 import torch
 from torch import Tensor
 
 
-def real_steps(lengths: Tensor, steps: int) -> Tensor:
+def sequence_mask(lengths: Tensor, steps: int) -> Tensor:
     """Whether each step is before its sequence's end, ``(N, T)``."""
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(-1)
 
 
-def blank(x: Tensor, inside: Tensor | None) -> Tensor:
+def mask_padding(x: Tensor, inside: Tensor | None) -> Tensor:
     """`x` with zero where its first two dimensions are not `inside`; whatever was there, also NaN, is gone."""
     if inside is None:
         return x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Chances", "are_known", "go_forward", "keep_zeros"]
+__all__ = ["SparseSimplex", "is_deterministic", "is_left_to_right", "keep_zeros"]
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.distributions.transforms import SoftmaxTransform, Transform
 _LOW = -1e6  # its exponential is zero in every floating-point type, whatever the row's other entries
 
 
-class Chances(constraints.Constraint):
+class SparseSimplex(constraints.Constraint):
     """Rows that sum to one. A zero stays zero: before the softmax it is so low that no gradient reaches it."""
 
     event_dim = 1
@@ -29,19 +29,19 @@ class _ChancesTransform(SoftmaxTransform):
         return y.log().clamp_min(_LOW)
 
 
-@transform_to.register(Chances)
-def _(constraint: Chances) -> Transform:
+@transform_to.register(SparseSimplex)
+def _(constraint: SparseSimplex) -> Transform:
     return _ChancesTransform()
 
 
 @torch.no_grad()
-def are_known(chances: Tensor) -> bool:
+def is_deterministic(chances: Tensor) -> bool:
     """Whether every row has one chance, so that there is nothing to learn. One read on the host."""
     return bool(((chances > 0).sum(-1) == 1).all())
 
 
 @torch.no_grad()
-def go_forward(transition: Tensor) -> bool:
+def is_left_to_right(transition: Tensor) -> bool:
     """Whether states are never left for an earlier one: left to right. One read on the host."""
     return len(transition) > 1 and bool((transition.tril(-1) == 0).all())
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from jensen.inference.data.data import MemoryData, as_data
+from jensen.inference.data.base import MemoryData
+from jensen.inference.data.data import as_data
 from jensen.inference.data.sampler import BatchSampler
 from jensen.inference.errors import ConfigurationError, DataError, ModelError
 from jensen.inference.seeding import derive_seed

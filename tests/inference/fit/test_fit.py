@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
-from jensen.inference.fit.fit import Fit, load
+from jensen.inference.fit.fit import Fit
+from jensen.inference.fit.load import load
 from jensen.inference.guides import build_guide
 from jensen.models import LatentVariableModel
 

@@ -40,7 +40,7 @@ def test_partial_convolution_is_renormalised_and_blind_to_holes():
     assert nothing.any()
     assert torch.equal(seen == 0, nothing)
     assert (y[nothing.expand_as(y)] == 0).all()
-    with pytest.raises(ValueError, match=r"`mask` must have shape \(4, 1, 6, 6\), one number a pixel"):
+    with pytest.raises(ValueError, match=r"`mask` must have shape \(4, 1, 6, 6\), one number per pixel"):
         convolve(x, mask[:, 0])
     assert torch.autograd.gradcheck(
         lambda w: torch.func.functional_call(convolve, {"weight": w}, (x, mask))[0], convolve.weight
@@ -181,7 +181,7 @@ def test_digits_are_completed_better_than_by_the_mean():
         (lambda m, x: InpaintingVAE(4, 2, likelihood="categorical"), "`likelihood` must be a Bernoulli or a Gaussian"),
         (
             lambda m, x: InpaintingVAE((4, 4), 2, likelihood=AutoregressiveBernoulli((4, 4))),
-            "`likelihood` must factorise over pixels.* `AutoregressiveBernoulli` is a law of the whole image",
+            "`likelihood` must factorise over pixels.* `AutoregressiveBernoulli` is a distribution of the whole image",
         ),
         (lambda m, x: InpaintingVAE(4, 0), "must be positive, got 0"),
         (lambda m, x: PartialConvolutionalEncoder((3, 3), 2), r"`image_shape` must be \(height, width\)"),

@@ -39,7 +39,7 @@ def test_covariates_of_another_size_name_their_argument(act):
 
 
 def test_what_is_no_matrix_is_to_be_reshaped():
-    message = r"`{}` must have shape \(N, 3\), one column a feature of the model, got {}. Reshape it: a row a datum"
+    message = r"`{}` must have shape \(N, 3\), one column per feature of the model, got {}. Reshape it: a row a datum"
     with pytest.raises(ValueError, match=message.format("y", r"\(\)")):
         ConditionalVAE(**CONDITIONAL).generate(5, y=1.0)
     for shape, shown in (((7,), r"\(7,\)"), ((7, 2, 3), r"\(7, 2, 3\)")):

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from torch.distributions import AffineTransform, IndependentTransform, biject_to, kl_divergence
 
-from jensen.models.distributions.recentred import Anchored
+from jensen.models.distributions.recentred import Recentred
 from jensen.models.distributions.wishart import LowerTriangular, PrecisionNormal, TriangularProduct, WishartCholesky
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -98,7 +98,7 @@ def test_the_normal_is_torchs() -> None:
 def test_an_anchored_distribution_is_the_same_with_another_origin() -> None:
     start = triangle(2, 3)
     base = WishartCholesky(torch.full((2,), 4.0), triangle(2, 3)).to_event(1)
-    law = Anchored(base, lambda: IndependentTransform(TriangularProduct(start), 1))
+    law = Recentred(base, lambda: IndependentTransform(TriangularProduct(start), 1))
     value = law.sample()
     assert torch.equal(law.log_prob(value), base.log_prob(value))
     way = biject_to(law.support)
@@ -108,6 +108,6 @@ def test_an_anchored_distribution_is_the_same_with_another_origin() -> None:
     wide = law.expand((3,))
     assert wide.sample().shape == (3, 2, 2, 2) and wide.log_prob(value).shape == (3,) and law.batch_shape == ()
     gamma = torch.distributions.Gamma(torch.tensor(2.0), torch.tensor(3.0))
-    positive = Anchored(gamma, lambda: AffineTransform(0.0, torch.tensor(7.0)))
+    positive = Recentred(gamma, lambda: AffineTransform(0.0, torch.tensor(7.0)))
     assert float(biject_to(positive.support)(torch.zeros(()))) == pytest.approx(7.0)
     assert positive.support.lower_bound == 0.0 and positive.has_rsample and positive.mean == 2 / 3

@@ -48,7 +48,7 @@ def started(model: BayesianGaussianMixture, x: torch.Tensor, share: torch.Tensor
         spread = spread.diagonal(dim1=-2, dim2=-1)
     prior = model.prior()
     alpha = torch.full_like(rows, model.concentration)
-    return GaussianMixtureCoordinates(alpha, prior, rows, prior.updated(rows, averages, spread))
+    return GaussianMixtureCoordinates(alpha, prior, rows, prior.posterior(rows, averages, spread))
 
 
 def reference(x: torch.Tensor, share: torch.Tensor, sweeps: int, kind: str) -> Reference:
@@ -131,11 +131,11 @@ def test_the_bound_is_that_of_responsibilities_and_factors(covariance: str, floa
     torch.manual_seed(1)
     factor, prior = guide.factor, model.prior()
     proportions = [torch.distributions.Dirichlet(a) for a in (guide.concentration, torch.full((3,), 0.7))]
-    weights, precision = proportions[0].sample((20_000,)), factor.precision_law().sample((20_000,))
-    means = factor.means_law(precision).sample()
+    weights, precision = proportions[0].sample((20_000,)), factor.precision_distribution().sample((20_000,))
+    means = factor.means_distribution(precision).sample()
     divergence = proportions[0].log_prob(weights) - proportions[1].log_prob(weights)
     for law, sign in ((factor, 1), (prior, -1)):
-        each = law.precision_law().log_prob(precision) + law.means_law(precision).log_prob(means)
+        each = law.precision_distribution().log_prob(precision) + law.means_distribution(precision).log_prob(means)
         divergence = divergence + sign * each
     error = 4 * divergence.std() / len(means) ** 0.5
     assert abs(likelihood - divergence.mean() - bound) < error < 0.5
@@ -374,7 +374,7 @@ def test_memory_does_not_hold_every_component_of_every_datum(float64: None) -> N
 def test_scores_of_draws_do_not_hold_every_component_of_every_datum(float64: None) -> None:
     x, model = torch.randn(20_000, 8), BayesianGaussianMixture(10, 8)
     prior = model.prior()
-    precision = prior.precision_law().sample((3,))
+    precision = prior.precision_distribution().sample((3,))
     draws = {"weights": torch.rand(3, 10).softmax(-1), "means": torch.randn(3, 10, 8), "precision_tril": precision}
     with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
         score, share = model.log_predictive(x, **draws), model.responsibilities(x, **draws)

@@ -39,13 +39,13 @@ def test_a_bare_tensor_is_the_first_argument(linear: Any, same: Callable[..., No
 def test_a_dataset_larger_than_memory_is_read_as_needed(
     vae: Any, same: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jensen.inference.methods.svi import restarts as training
+    from jensen.inference.methods.svi import svi as module
 
     model, data = vae
     svi = SVI(TraceMeanField_ELBO(), batch_size=16, **OPTIONS)
     expected = svi.fit(model, data)
     as_data = data_module.as_data
-    monkeypatch.setattr(training, "as_data", lambda *args, **more: as_data(*args, **more, max_bytes=8))
+    monkeypatch.setattr(module, "as_data", lambda *args, **more: as_data(*args, **more, max_bytes=8))
     streamed = svi.fit(model, TensorDataset(data["x"]))
     assert streamed.data is None
     assert streamed.data_size == 50

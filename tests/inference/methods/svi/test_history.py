@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {"steps": 23, "lr": 0.05, "log_every": 5, "device": "c
 def test_rows_come_every_interval_and_at_the_end(logistic: Any) -> None:
     fit = SVI(Trace_ELBO(), **OPTIONS).fit(*logistic)
     table = fit.history
-    assert list(table.columns) == ["step", "bound", "bound_per_datum", "loss", "seconds", "lr"]
+    assert list(table.columns) == ["step", "bound", "bound_per_datum", "loss", "lr", "seconds"]
     assert list(table["step"]) == [5, 10, 15, 20, 23]
     np.testing.assert_allclose(table["bound_per_datum"], table["bound"] / 60)
     np.testing.assert_allclose(table["loss"], -table["bound"])

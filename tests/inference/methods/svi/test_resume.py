@@ -60,11 +60,11 @@ def test_an_interrupt_before_the_first_row_still_returns_a_fit(
 ) -> None:
     from jensen.inference.step.engine import Engine
 
-    def press(self: Engine, step: int, **more: Any) -> torch.Tensor:
+    def press(self: Engine) -> torch.Tensor:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "eager_step", press)
+        patch.setattr(Engine, "first_step", press)
         part = svi().fit(*logistic, checkpoint=tmp_path)
     assert (part.status, part.info["steps"], len(part.history)) == ("interrupted", 0, 0)
     assert "interrupted" in repr(part)

@@ -1,13 +1,13 @@
-"""A fit on disk: fit.json, parameters.safetensors, history.csv, and draws and data where there are any."""
+"""A fit read from disk, and nothing in its files believed."""
 
 from __future__ import annotations
 
-__all__ = ["load_fit", "save_fit"]
+__all__ = ["load"]
 
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,58 +15,49 @@ from torch import Tensor, nn
 from jensen.models import CoordinateGuide, LatentVariableModel
 
 from ..errors import CheckpointError
-from ..pair.eval_mode import ready
+from ..pair.eval_mode import evaluation_mode
 from ..pair.function_program import own_copy
 from ..pair.program import Program
-from ..storage.atomic import dump_tensors, parse_tensors, prepare_folder
-from ..storage.bundle import read_bundle, write_bundle
+from ..storage.atomic import parse_tensors
+from ..storage.bundle import read_bundle
 from ..storage.folders import as_path
 from .constructor_arguments import NUMBER_TYPES
-from .draws import points_program
+from .fit import Fit
 from .given import check_given, other_arguments, other_shapes
-from .rebuild import build_guide_from, build_model_from, describe_guide, describe_model
+from .points import points_program
+from .rebuild import build_guide_from, build_model_from
 from .schema import check_body, check_rows, read_table
 
-if TYPE_CHECKING:
-    from .fit import Fit
 
-_DATA_BYTES = 16 * 2**20
+def load(
+    folder: str | Path,
+    model: Any = None,
+    guide: Callable[..., Any] | None = None,
+    *,
+    trust: bool = False,
+    device: torch.device | str = "cpu",
+) -> Fit:
+    """Read a fit that :meth:`Fit.save` wrote.
 
+    The model is built again from its class and constructor arguments if the class is jensen's or its module is already
+    imported, and the guide from its name or class. What cannot be built from a file must be passed. A file from a
+    stranger is safe to load without `trust`: nothing is unpickled or imported, and of the names in it only classes of
+    models, layers, distributions and autoguides are obeyed that bear the very name, and a short list of functions.
 
-def save_fit(fit: Fit, folder: str | Path, data: bool | None) -> Path:
-    """See :meth:`Fit.save`."""
-    place = prepare_folder(as_path("folder", folder))
-    tensors = {f"program.{name}": value for name, value in fit.program.state_dict().items()}
-    tensors |= {f"prototype.{name}": value for name, value in fit.prototype.items()}
-    body = {
-        "method": fit.method,
-        "config": fit.config,
-        "seed": fit.seed,
-        "data_size": fit.data_size,
-        "status": fit.status,
-        "info": fit.info,
-        "model": describe_model(fit.model, tensors),
-        "fitted": getattr(fit.model, "fitted", False),
-        "guide": describe_guide(fit.guide, fit.model, fit.config),
-        "dtype": next((str(p.dtype) for p in fit.program.parameters() if p.is_floating_point()), None),
-        "training": sorted(name for name, module in fit.program.named_modules() if module.training),
-    }
-    files = {
-        "parameters.safetensors": dump_tensors(tensors),
-        "history.csv": fit.history.to_csv(index=False).encode(),
-    }
-    if fit.draws is not None:
-        files["draws.safetensors"] = dump_tensors(fit.draws)
-    if fit.data is not None:
-        size = sum(value.numel() * value.element_size() for value in fit.data.values())
-        if data or (data is None and size <= _DATA_BYTES):
-            files["data.safetensors"] = dump_tensors(fit.data)
-    write_bundle(place, "fit", "fit", body, files)
-    return place
+    Args:
+        folder: where the fit was saved.
+        model: a model of the fitted kind, whose parameters are then replaced in a copy.
+        guide: a guide of the fitted kind (a module, or a callable ``model -> guide``), likewise.
+        trust: whether a module named in the file may be imported to find the model's class (importing runs its code).
+        device: where to put parameters and data.
 
+    Raises:
+        CheckpointError: if the files are missing, damaged or foreign, the model or guide must be passed, or `model` is
+            of another class or size.
 
-def load_fit(folder: str | Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:
-    """See :func:`jensen.inference.load`."""
+    Example:
+        >>> fit.save("runs/blr"); load("runs/blr").posterior(10)  # doctest: +SKIP
+    """
     manifest = as_path("folder", folder).expanduser() / "fit.json"
     if not manifest.exists():
         raise CheckpointError(
@@ -74,7 +65,7 @@ def load_fit(folder: str | Path, model: Any, guide: Any, trust: bool, device: to
         )
     try:
         with torch.random.fork_rng(devices=[]):
-            return _load(manifest, model, guide, trust, device)
+            return _load(manifest, model, guide, trust, torch.device(device))
     except CheckpointError as error:
         if str(manifest.parent) in str(error):
             raise
@@ -87,8 +78,6 @@ def load_fit(folder: str | Path, model: Any, guide: Any, trust: bool, device: to
 
 
 def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.device) -> Fit:
-    from .fit import Fit
-
     body, files = read_bundle(manifest, "fit", ("parameters.safetensors", "history.csv"))
     check_body(body)
     parts = {name: parse_tensors(files[name], manifest.with_name(name)) for name in files if name.endswith("tensors")}
@@ -177,7 +166,7 @@ def _pair(
     if draws is not None and body["guide"]["kind"] == "none" and guide is None:
         _fill(model, _part(state, "model_module."))
         program = points_program(model, batches[-1])
-        with ready(program, 0):
+        with evaluation_mode(program, 0):
             latents = {site.name for site in program.structure(batches[-1]).select("latent")}
         if set(draws) != latents:
             raise CheckpointError(f"Its draws are of {sorted(draws)}, but the model's latents are {sorted(latents)}.")
@@ -188,7 +177,7 @@ def _pair(
         program = Program(model, made)
         if (dtype := _dtype(body)) is not None:
             program.to(dtype)
-        with ready(program, 0):
+        with evaluation_mode(program, 0):
             if not getattr(model, "scored_by_loss", False):  # then it has no joint density to run
                 program.structure(batch)
         shapes = {name: value.shape for name, value in program.state_dict().items()}

@@ -1,0 +1,175 @@
+"""The whole configuration of stochastic variational inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...devices import resolve_device
+from ...errors import ConfigurationError, nearest
+from ...objectives import OBJECTIVES, Objective, Trace_ELBO
+from ...options import check_dtype, check_fraction, check_positive, check_whole, plain
+from ...step.engine import COMPILE_MODES
+
+__all__ = ["SVIOptions"]
+
+
+@dataclass(frozen=True)
+class SVIOptions:
+    """Everything that determines a fit by SVI, checked; the fields are explained in :class:`jensen.inference.SVI`."""
+
+    objective: Objective | str = field(default_factory=Trace_ELBO)
+    steps: int = 5_000
+    lr: float = 1e-2
+    batch_size: int | None = None
+    guide: Any = None
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    lr_schedule: Callable[[Any], Any] | None = None
+    clip_norm: float | None = None
+    average: float | None = None
+    drop_last: bool = False
+    transform: Callable[..., Any] | None = None
+    compile: str | bool = "auto"
+    device: str | torch.device = "auto"
+    dtype: torch.dtype | None = None
+    precision: str | None = None
+    restarts: int = 1
+    validate_every: int | None = None
+    validation_draws: int = 16
+    patience: int | None = None
+    warm_up: float = 0.1
+    log_every: int = 100
+    checkpoint_every: int | None = None
+    threads: int | None = None
+    tensorboard: str | Path | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", _objective(self.objective))
+        for name in ("steps", "restarts", "validation_draws", "log_every"):
+            check_whole(name, getattr(self, name))
+        for name in ("batch_size", "validate_every", "patience", "checkpoint_every", "threads"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        check_positive("lr", self.lr)
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm)
+        if self.average is not None:
+            check_fraction("average", self.average, "a decay", ", such as 0.999")
+        check_fraction("warm_up", self.warm_up, "a fraction of training")
+        if self.compile not in COMPILE_MODES:
+            names = [str(mode) for mode in COMPILE_MODES]
+            raise ConfigurationError(
+                f"`compile` must be one of {', '.join(names)}, got {self.compile!r}.{nearest(self.compile, names)}"
+            )
+        if self.precision not in (None, "bf16"):
+            raise ConfigurationError(f'`precision` must be None or "bf16", got {self.precision!r}.')
+        check_dtype(self.dtype)
+        if not callable(self.optimizer):
+            raise ConfigurationError(
+                f"`optimizer` must be a torch.optim class, or a callable `(parameters, lr) -> Optimizer`, got "
+                f"{self.optimizer!r}."
+            )
+        if not isinstance(self.optimizer_options, dict):
+            raise ConfigurationError(
+                f"`optimizer_options` must be a dict of keyword arguments, got {self.optimizer_options!r}."
+            )
+        if self.lr_schedule is not None and not callable(self.lr_schedule):
+            raise ConfigurationError(
+                f"`lr_schedule` must be a function of the fraction of training, or of an optimiser, got "
+                f"{self.lr_schedule!r}."
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise ConfigurationError(f"`transform` must be a function of a batch, got {self.transform!r}.")
+        resolve_device(self.device)
+        _check_guide(self.guide)
+
+    def build_optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`.
+
+        Raises:
+            ConfigurationError: if it refuses its options.
+        """
+        name = getattr(self.optimizer, "__name__", repr(self.optimizer))
+        try:
+            built = self.optimizer(parameters, lr=lr, **self.optimizer_options)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"`optimizer` {name} refused `optimizer_options` or `lr`: {error}") from error
+        if isinstance(built, torch.optim.LBFGS):
+            raise ConfigurationError(
+                f"`optimizer` {name} needs a closure that evaluates the bound several times a step, which a noisy "
+                f"bound does not allow. Use `torch.optim.Adam`."
+            )
+        if not isinstance(built, torch.optim.Optimizer):
+            raise ConfigurationError(f"`optimizer` must return a torch Optimizer, got {built!r} from {name}.")
+        return built
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that determines the fit, as plain values."""
+        assert isinstance(self.objective, Objective)
+        return {
+            **self.objective.configuration(),
+            "steps": self.steps,
+            "lr": self.lr,
+            "batch_size": self.batch_size,
+            "guide": plain(self.guide),
+            "optimizer": plain(self.optimizer),
+            "optimizer_options": {key: plain(value) for key, value in self.optimizer_options.items()},
+            "lr_schedule": plain(self.lr_schedule),
+            "clip_norm": self.clip_norm,
+            "average": self.average,
+            "drop_last": self.drop_last,
+            "transform": plain(self.transform),
+            "compile": self.compile,
+            "dtype": plain(self.dtype),
+            "precision": self.precision,
+            "restarts": self.restarts,
+            "validate_every": self.validate_every,
+            "validation_draws": self.validation_draws,
+            "patience": self.patience,
+            "warm_up": self.warm_up,
+            "log_every": self.log_every,
+        }
+
+
+def _objective(objective: Any) -> Objective:
+    if isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, str):
+        if objective not in OBJECTIVES:
+            raise ConfigurationError(
+                f"`objective` must be one of {', '.join(OBJECTIVES)}, got {objective!r}."
+                f"{nearest(objective, OBJECTIVES)}"
+            )
+        objective = OBJECTIVES[objective]
+    if isinstance(objective, type) and issubclass(objective, Objective):
+        try:
+            return objective()
+        except TypeError as error:
+            raise ConfigurationError(
+                f"`objective` {objective.__name__} needs arguments: {error}. Pass an instance."
+            ) from error
+    raise ConfigurationError(
+        f"`objective` must be a jensen objective such as `Trace_ELBO()`, or its name, got {objective!r}. Pyro's own "
+        f"losses synchronise with the host at every step; jensen's of the same names take their place."
+    )
+
+
+def _check_guide(guide: Any) -> None:
+    if isinstance(guide, str):
+        from ...guides import GUIDES
+
+        if guide not in GUIDES:
+            raise ConfigurationError(
+                f"`guide` must be one of {', '.join(GUIDES)}, a Pyro autoguide class or a callable `model -> guide`, "
+                f"got {guide!r}.{nearest(guide, GUIDES)}"
+            )
+    elif guide is not None and not callable(guide):
+        raise ConfigurationError(
+            f"`guide` must be a name, a Pyro autoguide class or a callable `model -> guide`, got {guide!r}."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,16 +103,24 @@ class CAVI(ClosedFormMethod):
         guide.to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
         if self.batch_size is None:
             size: float = train.effective_size(getattr(model, "row_weight", None))
-            return _Sweeps(self, model, guide, size, validation, batch)
-        if (self.data_size or train.size) < train.size:
+            return _Factors(self, model, guide, size, validation, lambda step: guide.update(batch))
+        size = self.data_size or train.size
+        if size < train.size:
             raise DataError(
                 f"`data_size` is {self.data_size}, fewer than the {train.size} data given. Count those given, too."
             )
-        return _NaturalSteps(self, model, guide, validation, train, seed)
+        update = _natural_steps(self, guide, train, size, seed)
+        return _Factors(self, model, guide, size, validation, update, monotone=False)
 
 
 class _Factors(UpdateRule):
-    """Updates of a model's factors, which tell the model at the end what they learned and stay with it."""
+    """Updates of a model's factors, which tell the model at the end what they learned and stay with it.
+
+    Args:
+        method, data_size, validation, monotone: as for :class:`UpdateRule`.
+        model, guide: the pair.
+        step: makes update number t of the factors, and returns the bound after it.
+    """
 
     def __init__(
         self,
@@ -120,9 +129,14 @@ class _Factors(UpdateRule):
         guide: CoordinateGuide,
         data_size: float,
         validation: dict[str, torch.Tensor] | None,
+        step: Callable[[int], torch.Tensor],
         monotone: bool = True,
     ) -> None:
         super().__init__(method, Program(model, guide), guide, data_size, validation, monotone)
+        self._step = step
+
+    def update(self, step: int) -> torch.Tensor:
+        return self._step(step)
 
     def leave(self) -> None:
         model: Any = self.program.model_owner
@@ -131,47 +145,18 @@ class _Factors(UpdateRule):
             model.keep_factors(self.guide)
 
 
-class _Sweeps(_Factors):
-    """Exact coordinate ascent on all the data."""
-
-    def __init__(
-        self,
-        method: CAVI,
-        model: Any,
-        guide: CoordinateGuide,
-        data_size: float,
-        validation: dict[str, torch.Tensor] | None,
-        data: dict[str, torch.Tensor],
-    ) -> None:
-        super().__init__(method, model, guide, data_size, validation)
-        self.data = data
-
-    def update(self, step: int) -> torch.Tensor:
-        return self.guide.update(self.data)  # type: ignore[no-any-return]
-
-
-class _NaturalSteps(_Factors):
+def _natural_steps(
+    method: CAVI, guide: CoordinateGuide, data: MemoryData, data_size: int, seed: int
+) -> Callable[[int], torch.Tensor]:
     """Noisy natural gradients from mini-batches."""
+    sampler = BatchSampler(data.size, data.check_batch_size(method.batch_size), seed)
+    before = int(guide.mini_batches)
 
-    def __init__(
-        self,
-        method: CAVI,
-        model: Any,
-        guide: CoordinateGuide,
-        validation: dict[str, torch.Tensor] | None,
-        data: MemoryData,
-        seed: int,
-    ) -> None:
-        size = method.data_size or data.size
-        super().__init__(method, model, guide, size, validation, monotone=False)
-        self.method, self.data, self.size = method, data, size
-        self.sampler = BatchSampler(data.size, data.check_batch_size(method.batch_size), seed)
-        self.before = int(guide.mini_batches)
+    def update(step: int) -> torch.Tensor:
+        taken = before + step + 1
+        rate = min(1.0, (taken + method.delay) ** -method.forgetting)
+        bound = guide.stochastic_update(data.batch(sampler.indices(step)), data_size, rate)
+        guide.mini_batches.fill_(taken)
+        return bound
 
-    def update(self, step: int) -> torch.Tensor:
-        batch = self.data.batch(self.sampler.indices(step))
-        taken = self.before + step + 1
-        rate = min(1.0, (taken + self.method.delay) ** -self.method.forgetting)
-        bound = self.guide.stochastic_update(batch, self.size, rate)
-        self.guide.mini_batches.fill_(taken)
-        return bound  # type: ignore[no-any-return]
+    return update

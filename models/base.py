@@ -111,6 +111,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
         nan_allowed: names of the arguments in which a NaN stands for a missing value.
         unlabelled: names of the arguments of class labels in which -1 stands for a missing one.
         sparse_allowed: names of the arguments that may be given as sparse matrices; they are made dense once, on entry.
+        scored_by_loss: whether the model bounds no evidence, and is fitted by its own loss (`HasLoss`) alone.
         fitted: whether the parameters come from a fit: then a further fit goes on from them, and `initialize` is left
             out. To start anew, build a new model. Set it to True by hand on a model whose parameters were set by hand,
             and `EM` and `SVI` start from those.
@@ -133,6 +134,7 @@ class LatentVariableModel(PyroModule, abc.ABC, metaclass=_ModelMeta):  # type: i
     nan_allowed: ClassVar[tuple[str, ...]] = ()
     unlabelled: ClassVar[tuple[str, ...]] = ()
     sparse_allowed: ClassVar[tuple[str, ...]] = ()
+    scored_by_loss: ClassVar[bool] = False
     fitted: bool = False
     learned_factors: CoordinateGuide | None = None
     init_arguments: dict[str, Any]

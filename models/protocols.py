@@ -1,8 +1,29 @@
-"""Closed forms that a model may offer; methods and metrics look for these names."""
+"""What a model may offer beside its program: closed forms, losses, predictions. Each says who looks for it.
+
+Attributes that any model may set (`row_weight`, `nan_allowed`, `unlabelled`, `sparse_allowed`, `scored_by_loss`) are
+declared in :class:`~jensen.models.LatentVariableModel`.
+"""
 
 from __future__ import annotations
 
-__all__ = ["CAVIModel", "EMModel", "HasExactEvidence", "HasExactGuide", "HasExactPosterior", "HasPrediction"]
+__all__ = [
+    "CAVIModel",
+    "EMModel",
+    "HasAuxiliaryLoss",
+    "HasEmbedding",
+    "HasExactEvidence",
+    "HasExactGuide",
+    "HasExactPosterior",
+    "HasFinish",
+    "HasLetters",
+    "HasLogPredictive",
+    "HasLoss",
+    "HasPrediction",
+    "HasProbabilities",
+    "HasResponsibilities",
+    "HasTopics",
+    "HasValidationLoss",
+]
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -46,6 +67,94 @@ class HasExactGuide(Protocol):
 
     def set_exact_guide(self) -> None:
         """Set the guide's parameters so that it is the exact posterior at the present parameters of the model."""
+        ...
+
+
+@runtime_checkable
+class HasLoss(Protocol):
+    """A model that is fitted by a loss of its own, by `LossMinimization`."""
+
+    def losses(self, **batch: Any) -> dict[str, Tensor]:
+        """``"loss"``, which is minimised, and what else the history should show: scalars, means over the batch."""
+        ...
+
+
+@runtime_checkable
+class HasValidationLoss(Protocol):
+    """A model whose losses on validation data are others than on a batch, for `LossMinimization`."""
+
+    def validation_losses(self, **data: Any) -> dict[str, Tensor]:
+        """As `losses`, for any number of data."""
+        ...
+
+
+@runtime_checkable
+class HasFinish(Protocol):
+    """A model that takes a last look at its data when `LossMinimization` has ended."""
+
+    def finish(self, batch: Mapping[str, Tensor]) -> None:
+        """Set what is counted rather than learned."""
+        ...
+
+
+@runtime_checkable
+class HasAuxiliaryLoss(Protocol):
+    """A model with a loss beside its bound, such as a classifier's, for `AuxiliaryELBO`."""
+
+    def auxiliary_loss(self, **batch: Any) -> Tensor:
+        """One loss per datum, ``(N,)``."""
+        ...
+
+
+@runtime_checkable
+class HasEmbedding(Protocol):
+    """A model that maps a datum to a point, for `jensen predict`."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """One point per datum, ``(N, L)``."""
+        ...
+
+
+@runtime_checkable
+class HasResponsibilities(Protocol):
+    """A model of components with a prior on their parameters, for `jensen predict`."""
+
+    def responsibilities(self, x: Tensor, **draws: Tensor) -> Tensor:
+        """Each component's probability per datum, ``(N, C)``, averaged over posterior draws."""
+        ...
+
+
+@runtime_checkable
+class HasProbabilities(Protocol):
+    """A model of classes given inputs, for `jensen predict`."""
+
+    def probabilities(self, x: Tensor, **draws: Tensor) -> Tensor:
+        """Of the class ``(S, N)``, or of each class ``(S, N, C)``, one row per posterior draw."""
+        ...
+
+
+@runtime_checkable
+class HasLogPredictive(Protocol):
+    """A model whose predictive density is known given its global latents, for `jensen predict`."""
+
+    def log_predictive(self, x: Tensor, **draws: Tensor) -> Tensor:
+        """Log density of each datum, averaged over posterior draws, in nats, ``(N,)``."""
+        ...
+
+
+class HasLetters(Protocol):
+    """A model of sequences, for `mutation_effects` and `mutation_scan`."""
+
+    letters: str
+    """The alphabet in the order of the codes; the last letter is the gap."""
+
+
+class HasTopics(Protocol):
+    """A model, or its guide, with topics, for `fitted_topics` and the scores of topics."""
+
+    @property
+    def topics(self) -> Tensor:
+        """Each topic's probabilities of the words, ``(K, V)``."""
         ...
 
 

@@ -14,6 +14,13 @@ from torch import Tensor
 
 from jensen.inference.errors import DataError, JensenError
 from jensen.inference.pair.signature import read_signature
+from jensen.models.protocols import (
+    HasEmbedding,
+    HasLogPredictive,
+    HasPrediction,
+    HasProbabilities,
+    HasResponsibilities,
+)
 
 from .labels import label_name
 
@@ -81,8 +88,8 @@ def _outcome(
     fit: Any, held: Mapping[str, Tensor], argument: str, name: str, classes: Mapping[str, Any], num: int, seed: int
 ) -> Columns:
     """The distribution of the outcome, given the inputs."""
-    if callable(probabilities := getattr(fit.model, "probabilities", None)):
-        chance = probabilities(held[argument], **fit.posterior(num, seed=seed)).mean(0)
+    if isinstance(fit.model, HasProbabilities):
+        chance = fit.model.probabilities(held[argument], **fit.posterior(num, seed=seed)).mean(0)
         chance = torch.stack([1 - chance, chance], -1) if chance.ndim == 1 else chance
         return _shares(chance, name, classes.get(name, ()))
     sites = fit.predict(held, num, seed)
@@ -99,12 +106,12 @@ def _of_rows(
 ) -> Columns:
     """What the model or its guide says of its own rows."""
     model = fit.model
-    owner = next((thing for thing in (fit.guide, model) if callable(getattr(thing, "predict", None))), None)
+    owner = next((thing for thing in (fit.guide, model) if isinstance(thing, HasPrediction)), None)
     if owner is not None:
         value = owner.predict(held)
-    elif callable(getattr(model, "responsibilities", None)):
+    elif isinstance(model, HasResponsibilities):
         value = model.responsibilities(held[argument], **fit.posterior(min(num, 200), seed=seed))
-    elif callable(getattr(model, "embed", None)):
+    elif isinstance(model, HasEmbedding):
         value = model.embed(held[argument])
     elif getattr(model, "scored_by_loss", False):
         value = model.encode(held[argument])
@@ -166,8 +173,8 @@ def _add_evidence(
             label = "log predictive density"
             if callable(of_guide := getattr(fit.guide, "log_predictive", None)):
                 values = of_guide(held)
-            elif callable(of_model := getattr(fit.model, "log_predictive", None)):
-                values = of_model(held[argument], **fit.posterior(min(particles, 200), seed=seed))
+            elif isinstance(fit.model, HasLogPredictive):
+                values = fit.model.log_predictive(held[argument], **fit.posterior(min(particles, 200), seed=seed))
             else:
                 return
         else:

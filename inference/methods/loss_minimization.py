@@ -10,6 +10,8 @@ from typing import Any
 import pyro
 import torch
 
+from jensen.models.protocols import HasFinish, HasLoss, HasValidationLoss
+
 from ..data.base import MemoryData
 from ..data.sampler import BatchSampler
 from ..errors import ModelError, NonFiniteError
@@ -71,7 +73,7 @@ class LossMinimization(Method):
         check_positive("lr", self.lr)
 
     def check_model(self, model: Any) -> None:
-        if not callable(getattr(model, "losses", None)):
+        if not isinstance(model, HasLoss):
             raise ModelError(
                 f"LossMinimization needs a model with a loss of its own, `losses(**batch)`, which "
                 f"`{type(model).__name__}` lacks. Use SVI."
@@ -117,7 +119,8 @@ class _Descent(Algorithm):
             raise NonFiniteError(f"The loss is {row['loss']} by step {step}. Lower `lr`, or standardise the data.")
         if self.validation is not None:
             self.program.eval()
-            score = getattr(self.model, "validation_losses", self.model.losses)
+            model = self.model
+            score = model.validation_losses if isinstance(model, HasValidationLoss) else model.losses
             with torch.no_grad():
                 held_out = _unchecked(score, self.validation)
             self.program.train()
@@ -150,8 +153,8 @@ class _Descent(Algorithm):
 
     def finish(self, status: str) -> FitParts:
         self.program.eval()
-        if callable(finish := getattr(self.model, "finish", None)):
-            finish(self.data.batch())
+        if isinstance(self.model, HasFinish):
+            self.model.finish(self.data.batch())
         return FitParts(self.program)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from jensen.models.protocols import HasAuxiliaryLoss
+
 from ..errors import ConfigurationError, ModelError
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, witness_draws
@@ -103,17 +105,17 @@ class AuxiliaryELBO(Objective):
     ) -> Bound:
         terms = self.evaluate(program, batch, args=args, noise=noise, share=share)
         found = self.objective.reduce(terms, weight)
-        loss = getattr(program.model_owner, "auxiliary_loss", None)
-        if loss is None:
+        model = program.model_owner
+        if not isinstance(model, HasAuxiliaryLoss):
             raise ModelError(
                 f"`AuxiliaryELBO` needs a model with a method `auxiliary_loss(**batch)` that returns one loss a datum, "
-                f"and `{type(program.model_owner).__name__}` has none. Add it, or pass the bound itself: "
+                f"and `{type(model).__name__}` has none. Add it, or pass the bound itself: "
                 f"{self.objective!r}."
             )
         # its draws (dropout in a classifier) are made once, not for each particle: from the step's own generator
         drawing = witness_draws(noise) if isinstance(noise, NoiseLayout) else nullcontext()
         with program.environment(), drawing:
-            values = loss(*args, **batch)
+            values = model.auxiliary_loss(*args, **batch)
         size = terms.structure.batch_size
         if values.dim() != 1 or (size is not None and len(values) != size):
             raise ModelError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ConditionalVAE"]
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyro
@@ -13,16 +13,16 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import LatentVariableModel
 from ..common.inputs import as_tensor
 from ..common.takes_data import takes_data
-from ..common.validation import check_count, check_features, check_labels, check_size, check_widths
-from .parts.likelihoods import Likelihood, make_likelihood
+from ..common.validation import check_count, check_features, check_labels, check_size
+from .base import Autoencoder
+from .parts.likelihoods import Likelihood
 from .parts.network_checks import check_latent
 from .parts.networks import MLP, GaussianEncoder
 
 
-class ConditionalVAE(LatentVariableModel):
+class ConditionalVAE(Autoencoder):
     r"""Conditional variational autoencoder: the distribution of x given y.
 
     .. math::
@@ -91,11 +91,7 @@ class ConditionalVAE(LatentVariableModel):
         num_categories: int | None = None,
         learned_prior: bool = False,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        check_widths("hidden", hidden)
-        for size in (*self.data_shape, latent_dim, *hidden):
-            check_size("data_shape, latent_dim and hidden", size)
+        super().__init__(data_shape, likelihood, scale, num_categories, latent_dim=latent_dim, hidden=hidden)
         if (num_classes is None) == (num_covariates is None):
             raise ValueError(
                 "Exactly one of `num_classes` (y are labels) and `num_covariates` (y are real) must be given, got "
@@ -105,7 +101,6 @@ class ConditionalVAE(LatentVariableModel):
         assert width is not None
         check_size("num_classes or num_covariates", width)
         self.latent_dim, self.num_classes, self.code_dim = latent_dim, num_classes, width
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         if encoder is None:
             shape = self.likelihood.feature_shape
             encoder = _Joined(GaussianEncoder((math.prod(shape) + width,), latent_dim, hidden, activation), len(shape))
@@ -193,13 +188,7 @@ class ConditionalVAE(LatentVariableModel):
     def check_data(self, x: Tensor | None = None, y: Tensor | None = None) -> None:  # type: ignore[override]
         if y is not None:
             self._check_y(y)
-        if x is not None:
-            self.likelihood.check("x", x)
-
-    @torch.no_grad()
-    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
-        self.likelihood.start(batch["x"], self.decoder)
+        super().check_data(x)
 
 
 class _Joined(nn.Module):

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 __all__ = ["HierarchicalVAE"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..base import LatentVariableModel
 from ..common.takes_data import takes_data
-from ..common.validation import check_size, check_widths
-from .parts.likelihoods import Likelihood, make_likelihood
+from .base import Autoencoder
+from .parts.likelihoods import Likelihood
 from .parts.networks import MLP, GaussianEncoder
 
 
-class HierarchicalVAE(LatentVariableModel):
+class HierarchicalVAE(Autoencoder):
     r"""Variational autoencoder with two stochastic layers.
 
     .. math::
@@ -74,17 +73,12 @@ class HierarchicalVAE(LatentVariableModel):
         scale: float = 1.0,
         num_categories: int | None = None,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
         if len(latent_dims) != 2:
             raise ValueError(f"`latent_dims` must be two sizes (L1, L2), from the data upwards, got {latent_dims!r}.")
-        check_widths("hidden", hidden)
-        check_widths("upper_hidden", upper_hidden)
-        for size in (*self.data_shape, *latent_dims, *hidden, *upper_hidden):
-            check_size("data_shape, latent_dims, hidden and upper_hidden", size)
+        widths = {"latent_dims": latent_dims, "hidden": hidden, "upper_hidden": upper_hidden}
+        super().__init__(data_shape, likelihood, scale, num_categories, **widths)
         lower, upper = latent_dims
         self.latent_dim = upper  # of what `embed` gives and `decode_upper` takes
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         self.encoder = GaussianEncoder(self.likelihood.feature_shape, lower, hidden, activation)
         self.upper_encoder = GaussianEncoder((lower,), upper, upper_hidden, activation)
         self.lower_prior = GaussianEncoder((upper,), lower, tuple(upper_hidden)[::-1], activation)
@@ -144,12 +138,3 @@ class HierarchicalVAE(LatentVariableModel):
         if num is None:
             return self.decode(loc)
         return self.decode(loc + scale * torch.randn(num, *loc.shape, dtype=loc.dtype, device=loc.device))
-
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
-        if x is not None:
-            self.likelihood.check("x", x)
-
-    @torch.no_grad()
-    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start the likelihood and the decoder's output bias at the data's marginal distribution."""
-        self.likelihood.start(batch["x"], self.decoder)

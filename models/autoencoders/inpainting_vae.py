@@ -4,22 +4,22 @@ from __future__ import annotations
 
 __all__ = ["InpaintingVAE"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import LatentVariableModel
 from ..common.takes_data import takes_data
-from ..common.validation import check_count, check_size, check_widths
-from .parts.likelihoods import Likelihood, make_likelihood
+from ..common.validation import check_count
+from .base import Autoencoder
+from .parts.likelihoods import Likelihood
 from .parts.network_checks import check_image_network, check_latent
 from .parts.networks import MLP, GaussianEncoder
 
 
-class InpaintingVAE(LatentVariableModel):
+class InpaintingVAE(Autoencoder):
     r"""Variational autoencoder with arbitrary conditioning: the distribution of the hidden pixels given the seen ones.
 
     With a mask :math:`m_n` (1 is seen), :math:`s_n = m_n \odot x_n` and the hidden pixels
@@ -88,15 +88,10 @@ class InpaintingVAE(LatentVariableModel):
         activation: str = "tanh",
         scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        check_widths("hidden", hidden)
-        for size in (*self.data_shape, latent_dim, *hidden):
-            check_size("data_shape, latent_dim and hidden", size)
         if likelihood == "categorical":
             raise ValueError("`likelihood` must be a Bernoulli or a Gaussian one, got 'categorical'.")
+        super().__init__(data_shape, likelihood, scale, latent_dim=latent_dim, hidden=hidden)
         self.latent_dim = latent_dim
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale)
         if (self.likelihood.feature_shape, self.likelihood.output_shape) != (self.data_shape, self.data_shape):
             raise ValueError("`likelihood` must read one decoder output for each pixel, as Bernoulli and Gaussian do.")
         _check_factorises(self.likelihood)
@@ -189,13 +184,7 @@ class InpaintingVAE(LatentVariableModel):
     def check_data(self, x: Tensor | None = None, mask: Tensor | None = None) -> None:  # type: ignore[override]
         if mask is not None:
             self._check_mask(mask)
-        if x is not None:
-            self.likelihood.check("x", x)
-
-    @torch.no_grad()
-    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
-        self.likelihood.start(batch["x"], self.decoder)
+        super().check_data(x)
 
 
 @torch.no_grad()

@@ -12,16 +12,16 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import LatentVariableModel
 from ..common.takes_data import takes_data
-from ..common.validation import check_labels, check_size, check_widths
+from ..common.validation import check_labels
+from .base import Autoencoder
 from .parts.labelled_networks import LabelledGaussianEncoder, LabelledMLP
-from .parts.likelihoods import Likelihood, make_likelihood
+from .parts.likelihoods import Likelihood
 from .parts.network_checks import check_latent
 from .parts.networks import MLP
 
 
-class SemiSupervisedVAE(LatentVariableModel):
+class SemiSupervisedVAE(Autoencoder):
     r"""Semi-supervised variational autoencoder, the M2 of Kingma et al.
 
     .. math::
@@ -104,17 +104,12 @@ class SemiSupervisedVAE(LatentVariableModel):
         num_categories: int | None = None,
         labelled_fraction: float | None = None,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        check_widths("hidden", hidden)
-        for size in (*self.data_shape, latent_dim, *hidden):
-            check_size("data_shape, latent_dim and hidden", size)
+        super().__init__(data_shape, likelihood, scale, num_categories, latent_dim=latent_dim, hidden=hidden)
         if num_classes < 2:
             raise ValueError(f"`num_classes` must be at least 2, got {num_classes!r}. For one class use `VAE`.")
         if labelled_fraction is not None and not 0 < labelled_fraction <= 1:
             raise ValueError(f"`labelled_fraction` must be in (0, 1] or None, got {labelled_fraction!r}.")
         self.num_classes, self.latent_dim = num_classes, latent_dim
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         features, width = self.likelihood.feature_shape, tuple(hidden)
         if encoder is None:
             encoder = LabelledGaussianEncoder(features, num_classes, latent_dim, width, activation)
@@ -192,8 +187,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         return loc, scale
 
     def check_data(self, x: Tensor | None = None, y: Tensor | None = None) -> None:  # type: ignore[override]
-        if x is not None:
-            self.likelihood.check("x", x)
+        super().check_data(x)
         if y is not None:
             check_labels("y", y, self.num_classes, missing=True)
 
@@ -212,8 +206,3 @@ class SemiSupervisedVAE(LatentVariableModel):
                     "which class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
                 )
             self.labelled_fraction.copy_((y >= 0).to(self.labelled_fraction.dtype).mean())
-
-    @torch.no_grad()
-    def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start the likelihood and the default decoder's output bias at the data's marginal distribution."""
-        self.likelihood.start(batch["x"], self.decoder)

@@ -12,18 +12,17 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ..base import LatentVariableModel
 from ..common.takes_data import takes_data
-from ..common.validation import check_size, check_widths
 from ..distributions.flow import FlowDistribution
-from .parts.likelihoods import Likelihood, make_likelihood
+from .base import Autoencoder
+from .parts.likelihoods import Likelihood
 from .parts.network_checks import check_image_network, check_latent
 from .parts.networks import MLP, GaussianEncoder
 from .parts.posteriors import make_posterior
 from .parts.priors import FlowPrior, VampPrior, make_prior
 
 
-class VAE(LatentVariableModel):
+class VAE(Autoencoder):
     r"""Variational autoencoder.
 
     .. math::
@@ -90,13 +89,8 @@ class VAE(LatentVariableModel):
         prior: str | VampPrior | FlowPrior | None = None,
         posterior: str | nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        check_widths("hidden", hidden)
-        for size in (*self.data_shape, latent_dim, *hidden):
-            check_size("data_shape, latent_dim and hidden", size)
+        super().__init__(data_shape, likelihood, scale, num_categories, latent_dim=latent_dim, hidden=hidden)
         self.latent_dim = latent_dim
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         if isinstance(prior, VampPrior) and posterior is not None:
             raise ValueError("`prior` VampPrior mixes diagonal Gaussians: leave `posterior` None, or use a FlowPrior.")
         width = 2 * latent_dim if encoder is not None or not hidden else hidden[-1]
@@ -158,14 +152,9 @@ class VAE(LatentVariableModel):
         z = self.infer(x).rsample((num,))
         return self.decode(z.flatten(0, 1)).unflatten(0, (num, len(x)))
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
-        if x is not None:
-            self.likelihood.check("x", x)
-
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
-        x = batch["x"]
-        self.likelihood.start(x, self.decoder)
+        super().initialize(batch, seed)
         if self.prior is not None:
-            self.prior.initialize(self.likelihood.features(x), seed)
+            self.prior.initialize(self.likelihood.features(batch["x"]), seed)

@@ -12,17 +12,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import LatentVariableModel
 from ..common.takes_data import takes_data
-from ..common.validation import check_positive, check_size, check_widths
-from .parts.likelihoods import Likelihood, make_likelihood
+from ..common.validation import check_positive
+from .base import Autoencoder
+from .parts.likelihoods import Likelihood
 from .parts.networks import MLP
 from .parts.vector_quantizer import VectorQuantizer, perplexity
 
 _DISTANCES = 2**24  # to codes, held at a time when many data are encoded: 64 MB of float32
 
 
-class VQVAE(LatentVariableModel):
+class VQVAE(Autoencoder):
     r"""Vector-quantised autoencoder.
 
     Each datum is M codes of a codebook of K vectors. With :math:`u_{nm} = f_\phi(x_n)_m` and :math:`e_k` the codes,
@@ -97,14 +97,11 @@ class VQVAE(LatentVariableModel):
         decay: float | None = 0.99,
         restart_below: float = 0.01,
     ) -> None:
-        super().__init__()
-        self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        check_widths("hidden", hidden)
-        for size in (*self.data_shape, codes_per_datum, *hidden):
-            check_size("data_shape, codes_per_datum and hidden", size)
+        super().__init__(
+            data_shape, likelihood, scale, num_categories, codes_per_datum=codes_per_datum, hidden=hidden
+        )
         check_positive("commitment", commitment)
         self.codes_per_datum, self.commitment = codes_per_datum, commitment
-        self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
         self.quantizer = VectorQuantizer(num_codes, code_dim, decay, restart_below)
         shape = (codes_per_datum, code_dim)
         if encoder is None:
@@ -186,16 +183,12 @@ class VQVAE(LatentVariableModel):
         used = torch.bincount((codes + places).flatten(), minlength=self.frequencies.numel())
         self.frequencies.copy_((used.view_as(self.frequencies) + 1 / num) / (len(x) + 1))
 
-    def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
-        if x is not None:
-            self.likelihood.check("x", x)
-
     @torch.no_grad()
     @takes_data
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start likelihood and decoder bias at the data's marginal, and the codebook at encoded data."""
+        super().initialize(batch, seed)
         x = batch["x"]
-        self.likelihood.start(x, self.decoder)
         vectors = torch.cat([self.encoder(self.likelihood.features(rows)) for rows in self._pieces(x)])
         self.quantizer.start(vectors.flatten(0, -2), seed)
 

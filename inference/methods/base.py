@@ -21,7 +21,7 @@ from ..devices import resolve_device, run_on
 from ..errors import DataError, NonFiniteError
 from ..fit.fit import Fit
 from ..objectives.compatibility import check_observed
-from ..options import check_callbacks, check_dtype, check_seed, check_whole, plain
+from ..options import check_callbacks, check_seed, plain
 from ..pair.signature import refuse_class
 from ..run.algorithm import Algorithm, FitParts
 from ..run.history import write_history
@@ -31,38 +31,22 @@ from ..run.peers import Peers
 from ..run.progress import Callback
 from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
+from .options import MethodOptions
 
 __all__ = ["Batch", "Method"]
 
 Batch = dict[str, torch.Tensor]
 
 
-class Method(abc.ABC):
+class Method(MethodOptions, abc.ABC):
     """Abstract. A method is a frozen dataclass: its fields are the whole configuration, and it makes algorithms.
 
     Extend it by :meth:`check_model` and :meth:`begin`; the loop (:class:`~jensen.inference.run.loop.Loop`) brings
     history, progress, checkpoints, callbacks and interrupts.
     """
 
-    steps: int
-    device: str | torch.device
-    dtype: torch.dtype | None
-    progress: bool | None
-    checkpoint_every: int | None
-    restarts: int = 1
-    log_every: int = 1
-    tensorboard: str | Path | None = None
-
     _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "progress")
     _GRADIENTS: ClassVar = True  # whether the algorithm differentiates
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "restarts", "log_every"):
-            check_whole(name, getattr(self, name))
-        if self.checkpoint_every is not None:
-            check_whole("checkpoint_every", self.checkpoint_every)
-        check_dtype(self.dtype)
-        resolve_device(self.device)
 
     def fit(
         self,
@@ -165,7 +149,7 @@ class Method(abc.ABC):
         """The processes that make the fit together."""
         return Peers()
 
-    def _prepare(self, stack: ExitStack) -> None:  # noqa: B027  (most have nothing to do)
+    def _prepare(self, stack: ExitStack) -> None:
         """Change what the fit needs for its time; `stack` puts it back."""
 
     def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Any, Batch | None]:
@@ -174,8 +158,9 @@ class Method(abc.ABC):
         def read(given: Any) -> MemoryData:
             found = as_data(model, given, dtype=torch.get_default_dtype(), device=torch.get_default_device())
             if not isinstance(found, MemoryData):
+                other = "" if getattr(model, "scored_by_loss", False) else ", or use SVI"
                 raise DataError(
-                    f"`data` must be in memory for {type(self).__name__}, got a stream. Pass its tensors, or use SVI."
+                    f"`data` must be in memory for {type(self).__name__}, got a stream. Pass its tensors{other}."
                 )
             check_observed(model, found.tensors)
             return found

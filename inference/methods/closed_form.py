@@ -89,8 +89,8 @@ class UpdateRule(Algorithm):
         self.name, self.tolerance, self.monotone = type(method).__name__, method.tolerance, monotone
         self.program, self.guide, self.data_size, self.validation = program, guide, data_size, validation
         self._bound: torch.Tensor | None = None
-        self._bounds: list[float] = []  # in each row
-        self._best: list[float] = []  # up to each row
+        self._latest: float | None = None  # bound in the newest row
+        self._best: list[float] = []  # up to each of the newest rows
         self._fell = False
         self._had_converged = False  # before this sitting
 
@@ -108,7 +108,7 @@ class UpdateRule(Algorithm):
     def start(self) -> dict[str, Any] | None:
         self._had_converged = False
         self._bound = self.bound()
-        return None if self._bound is None or self._bounds else self.row(0)
+        return None if self._bound is None or self._latest is not None else self.row(0)
 
     def advance(self, step: int, most: int) -> int:
         self._bound = self.update(step)
@@ -122,8 +122,8 @@ class UpdateRule(Algorithm):
                 f"{self.name}: the bound is {bound} after update {step}. Look for constant columns or outliers in the "
                 f"data, or standardise them."
             )
-        if self._bounds:
-            self._check_rise(self._bounds[-1], bound, step)
+        if self._latest is not None:
+            self._check_rise(self._latest, bound, step)
         self._remember([bound])
         row = {"bound": bound, "bound_per_datum": bound / self.data_size, "loss": -bound}
         if self.validation is not None:
@@ -137,9 +137,9 @@ class UpdateRule(Algorithm):
         Rises below the bound's own rounding cannot be seen from one update to the next: with a rounding of
         :math:`\rho` nats a datum they are averaged over :math:`\rho / \text{tolerance}` updates.
         """
-        if not self.monotone or self._bound is None:
+        bound = self._latest
+        if not self.monotone or self._bound is None or bound is None:
             return False
-        bound = self._bounds[-1]
         rounding = _ROUNDING * torch.finfo(self._bound.dtype).eps * abs(bound) / self.data_size
         window = max(1, min(_LONGEST, math.ceil(rounding / self.tolerance)))
         if len(self._best) <= window:
@@ -149,7 +149,7 @@ class UpdateRule(Algorithm):
         return self._best[-1] - self._best[-1 - window] < least and fall <= self._slack(bound)
 
     def state(self) -> Snapshot:
-        return Snapshot(self.program.state_dict(), {"converged": bool(self._bounds) and self.converged()})
+        return Snapshot(self.program.state_dict(), {"converged": self.converged()})
 
     def check(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
         check_tensors(snapshot.tensors, self.program.state_dict())
@@ -164,12 +164,11 @@ class UpdateRule(Algorithm):
 
     def finish(self, status: str) -> FitParts:
         self.leave()
-        converged = self._had_converged or (bool(self._bounds) and self.converged())
-        bound = self._bounds[-1] if self._bounds else None
-        return FitParts(self.program, self.guide, bound, info={"converged": converged})
+        converged = self._had_converged or self.converged()
+        return FitParts(self.program, self.guide, self._latest, info={"converged": converged})
 
     def _remember(self, bounds: list[float]) -> None:
-        self._bounds += bounds
+        self._latest = bounds[-1] if bounds else None
         self._best = list(itertools.accumulate([*self._best[-_LONGEST - 1 :], *bounds], max))
 
     def _slack(self, bound: float) -> float:

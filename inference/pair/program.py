@@ -48,8 +48,6 @@ class Program(BoundPair):
             self._structure[key] = structure
         return self._structure[key]
 
-    describe = structure
-
     def sample_enumerated(self) -> Program:
         """The same pair, sharing all its parts, whose guide draws the sites that it would otherwise enumerate."""
         other = copy.copy(self)

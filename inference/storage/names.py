@@ -39,7 +39,7 @@ def find_named(module: str, name: str) -> tuple[type | None, str]:
         name: the qualified name.
     """
     home = _home(module)
-    modules = [home] if home == module and not _is_own(home) else _loaded(home)
+    modules = _loaded(home) if _is_own(home) else [home]
     if not any(isinstance(sys.modules.get(path), ModuleType) for path in modules):
         return None, "its module is not imported"
     found: dict[int, type] = {}
@@ -120,7 +120,6 @@ _FILES = {
     "inference.progress": "Progress",
     "inference.svi": "SVI",
     "models.alignment_vae": "AlignmentVAE",
-    "models.anchored": "Anchored",
     "models.autoregressive_likelihood": "AutoregressiveBernoulli",
     "models.base": "LatentVariableModel",
     "models.bayesian_gaussian_mixture": "BayesianGaussianMixture",
@@ -133,7 +132,6 @@ _FILES = {
     "models.gaussian_mixture": "GaussianMixture",
     "models.hidden_markov": "HiddenMarkovModel",
     "models.hierarchical_vae": "HierarchicalVAE",
-    "models.hmm.chances": "Chances",
     "models.hmm.distribution": "HiddenMarkov",
     "models.inpainting_vae": "InpaintingVAE",
     "models.labelled_networks": "LabelledGaussianEncoder LabelledMLP",

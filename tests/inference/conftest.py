@@ -18,11 +18,11 @@ def doctor_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def checked(self: SVI, model: Any, data: Any, **options: Any) -> Any:
         nonlocal examining
-        if examining:  # the doctor begins a fit itself
-            return fit(self, model, data, **options)
         try:
             return fit(self, model, data, **options)
         except (ModelError, DataError) as error:
+            if examining:  # the doctor begins a fit itself
+                raise
             examining = True
             try:
                 report = examine(model, self.guide, data)

@@ -94,7 +94,7 @@ class StochasticAscent(Algorithm):
         self.step_seconds = 0.0
         self.notes: dict[str, Any] = {}
         self._mark: float | None = None  # when the interval's steps began, later by what else it held
-        self._good = self._snapshot()  # the last state known to be finite
+        self._good: StepSnapshot | None = None  # the last state known to be finite: the loop asks for it at every row
 
     @property
     def shapes(self) -> Mapping[str, torch.Tensor]:
@@ -131,6 +131,7 @@ class StochasticAscent(Algorithm):
             columns["weight"] = self.engine.schedule.weight(step - 1)
         row, bad = self.recorder.flush(**columns)
         if bad is not None or not parameters_are_finite(self.engine):
+            assert self._good is not None
             where = step if bad is None else bad
             at, reason = explain_non_finite(self.engine, self._good, where, self.svi.steps)
             raise NonFiniteError(f"The fit stopped being finite at step {at}: {reason}")

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ...devices import resolve_device
 from ...errors import ConfigurationError, nearest
 from ...objectives import OBJECTIVES, Objective, Trace_ELBO
-from ...options import check_dtype, check_fraction, check_positive, check_whole, plain
+from ...options import check_fraction, check_positive, check_whole, plain
 from ...step.engine import COMPILE_MODES
+from ..options import MethodOptions
 
 __all__ = ["SVIOptions"]
 
 
 @dataclass(frozen=True)
-class SVIOptions:
+class SVIOptions(MethodOptions):
     """Everything that determines a fit by SVI, checked; the fields are explained in :class:`jensen.inference.SVI`."""
 
     objective: Objective | str = field(default_factory=Trace_ELBO)
@@ -51,9 +51,9 @@ class SVIOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", _objective(self.objective))
-        for name in ("steps", "restarts", "validation_draws", "log_every"):
-            check_whole(name, getattr(self, name))
-        for name in ("batch_size", "validate_every", "patience", "checkpoint_every", "threads"):
+        super().__post_init__()
+        check_whole("validation_draws", self.validation_draws)
+        for name in ("batch_size", "validate_every", "patience", "threads"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
         check_positive("lr", self.lr)
@@ -69,7 +69,6 @@ class SVIOptions:
             )
         if self.precision not in (None, "bf16"):
             raise ConfigurationError(f'`precision` must be None or "bf16", got {self.precision!r}.')
-        check_dtype(self.dtype)
         if not callable(self.optimizer):
             raise ConfigurationError(
                 f"`optimizer` must be a torch.optim class, or a callable `(parameters, lr) -> Optimizer`, got "
@@ -86,7 +85,6 @@ class SVIOptions:
             )
         if self.transform is not None and not callable(self.transform):
             raise ConfigurationError(f"`transform` must be a function of a batch, got {self.transform!r}.")
-        resolve_device(self.device)
         _check_guide(self.guide)
 
     def build_optimizer(self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor) -> torch.optim.Optimizer:

@@ -83,8 +83,13 @@ class SVI(SVIOptions, Method):
         """Any program can be tried: its first step is checked."""
 
     def begin(self, model: Any, train: Data, validation: Batch | None, seed: int) -> StochasticAscent:
-        size = None if isinstance(train, LoaderData) else train.check_batch_size(self.batch_size)
-        return StochasticAscent(self, model, train, validation, seed, current_shard(self.device), size)
+        return StochasticAscent(
+            self, model, train, validation, seed, current_shard(self.device), self._batch_size(train)
+        )
+
+    def _batch_size(self, train: Data) -> int | None:
+        """Data per step; None for a `DataLoader`, which brings its own."""
+        return None if isinstance(train, LoaderData) else train.check_batch_size(self.batch_size)
 
     def _peers(self) -> Peers:
         shard = current_shard(self.device)
@@ -112,7 +117,7 @@ class SVI(SVIOptions, Method):
                 raise DataError(f"`validation` must hold what the training data hold, and lacks `{lacking[0]}`.")
             check_raw(self.transform, held_out, "validation data")
             held_out = apply_transform(self.transform, model, held_out, seed)
-        size = None if isinstance(train, LoaderData) else train.check_batch_size(self.batch_size)
+        size = self._batch_size(train)
         raw = train.tensors if isinstance(train, MemoryData) else train.head(size or train.size)
         check_raw(self.transform, raw, "training data")
         return train, held_out

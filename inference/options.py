@@ -1,8 +1,7 @@
-"""Checks of a method's options, and the plain values that stand for them in files."""
+"""Checks of a method's options."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 
 from .errors import ConfigurationError
 
-__all__ = ["check_callbacks", "check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole", "plain"]
+__all__ = ["check_callbacks", "check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole"]
 
 
 def check_whole(name: str, value: Any) -> None:
@@ -56,19 +55,3 @@ def check_dtype(value: Any) -> None:
     """Refuse what is neither None nor a floating-point type."""
     if value is not None and not (isinstance(value, torch.dtype) and value.is_floating_point):
         raise ConfigurationError(f"`dtype` must be a floating-point torch.dtype, got {value!r}.")
-
-
-def plain(value: Any) -> Any:
-    """A plain value that stands for an option in a stored configuration."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, functools.partial):
-        return {"function": plain(value.func), **{key: plain(item) for key, item in value.keywords.items()}}
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return value.__qualname__
-    text = repr(value)
-    return text if " at 0x" not in text else type(value).__qualname__

@@ -6,17 +6,16 @@ __all__ = ["check_file", "clear", "read_json", "slug", "swap_folder", "write_jso
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jensen.inference.errors import ConfigurationError
-from jensen.inference.storage.atomic import prepare_folder
+from jensen.inference.storage.atomic import prepare_folder, write_file
+from jensen.inference.storage.json_values import to_plain
 
 _LONGEST = 150
 
@@ -35,24 +34,18 @@ def slug(label: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_file(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as strict JSON, atomically; non-finite floats become ``"nan"``, ``"inf"``, ``"-inf"``."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(to_plain(content, _stand_in, str), indent=2, allow_nan=False) + "\n")
 
 
 def check_file(path: Path, option: str) -> None:
@@ -91,16 +84,7 @@ def clear(*paths: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` built from JSON's own types only."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if hasattr(value, "tolist"):  # numpy and torch scalars and arrays
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return str(value)
+def _stand_in(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)  # of numbers and arrays of NumPy and torch

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..storage.json_values import to_plain
+
 __all__ = ["Estimate"]
 
 
@@ -52,7 +54,7 @@ class Estimate:
         """Plain numbers, strings, lists and dicts only, ready for JSON (tensors become nested lists)."""
         out: dict[str, Any] = {"value": self.value, "stderr": self.stderr, "n": self.n}
         if details:
-            out["details"] = _plain(self.details)
+            out["details"] = to_plain(self.details, _stand_in)
         return out
 
     @classmethod
@@ -87,15 +89,7 @@ def _plus_minus(value: float, stderr: float) -> str:
     return f"{value:.{decimals}f} +- {stderr:.{decimals}f}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().tolist()
-    if isinstance(value, Estimate):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+def _stand_in(detail: Any) -> Any:
+    if isinstance(detail, torch.Tensor):
+        return detail.detach().cpu().tolist()
+    return detail.to_dict() if isinstance(detail, Estimate) else str(detail)

@@ -21,11 +21,11 @@ from ..devices import resolve_device, run_on
 from ..errors import DataError, NonFiniteError
 from ..fit.fit import Fit
 from ..objectives.compatibility import check_observed
-from ..options import check_callbacks, check_seed, plain
+from ..options import check_callbacks, check_seed
 from ..pair.signature import refuse_class
 from ..run.algorithm import Algorithm, FitParts
 from ..run.history import write_history
-from ..run.identity import run_identity
+from ..run.identity import plain, run_identity
 from ..run.loop import Loop
 from ..run.peers import Peers
 from ..run.progress import Callback

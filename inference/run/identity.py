@@ -1,9 +1,10 @@
-"""The identity of a run, by which a folder that holds another is refused."""
+"""The identity of a run, by which a folder that holds another is refused, and the options in it."""
 
 from __future__ import annotations
 
-__all__ = ["run_identity"]
+__all__ = ["plain", "run_identity"]
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,23 @@ import torch
 
 from ..data.base import Data, MemoryData
 from ..storage.atomic import fingerprint
+from ..storage.json_values import to_plain
+
+
+def plain(option: Any) -> Any:
+    """A plain value that stands for a method's option in a stored configuration."""
+    return to_plain(option, _of_option)
+
+
+def _of_option(value: Any) -> Any:
+    if isinstance(value, functools.partial):
+        return {"function": value.func, **value.keywords}
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return value.__qualname__
+    text = repr(value)
+    return text if " at 0x" not in text else type(value).__qualname__
 
 
 def run_identity(
@@ -31,7 +49,7 @@ def run_identity(
         "seed": seed,
         **({} if configuration.get("average") is None else {"average_starts_at": 0.0}),
         "model": getattr(model, "__qualname__", type(model).__qualname__),
-        "model_arguments": {name: _plain(value) for name, value in arguments.items()},
+        "model_arguments": to_plain(arguments, _of_argument),
         "parameters": {name: list(value.shape) for name, value in shapes.items()},
         "data_size": data.size,
         "data": fingerprint(data.tensors) if isinstance(data, MemoryData) else None,
@@ -39,13 +57,7 @@ def run_identity(
     }
 
 
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+def _of_argument(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return fingerprint({"": value})
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))

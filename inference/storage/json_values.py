@@ -1,12 +1,12 @@
-"""Strict JSON for configurations and records: floats round-trip, and no NaN tokens."""
+"""Values as JSON holds them, for configurations and records: strict and to be read back, or plain and to be read."""
 
 from __future__ import annotations
 
-__all__ = ["differences", "from_json", "to_json"]
+__all__ = ["differences", "from_json", "to_json", "to_plain"]
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,31 @@ def to_json(value: Any) -> Any:
         {'lr': 0.1, 'betas': [0.9, {'$float': 'inf'}]}
     """
     return _convert(value, "")
+
+
+def to_plain(
+    value: Any, stand_in: Callable[[Any], Any] = str, non_finite: Callable[[float], float | str] = float
+) -> Any:
+    """Return `value` in JSON's own types, whatever is in it: not to be read back, but to be compared or shown.
+
+    Args:
+        value: anything. Mappings and sequences become plain ones, keys their text.
+        stand_in: called with what is neither of these, nor a number, text or None. What it returns is made plain too.
+        non_finite: what a NaN or an infinity becomes.
+
+    Example:
+        >>> to_plain({"shape": (2, torch.Size([3])), "dtype": torch.float32})
+        {'shape': [2, [3]], 'dtype': 'torch.float32'}
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else non_finite(value)
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item, stand_in, non_finite) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item, stand_in, non_finite) for item in value]
+    return to_plain(stand_in(value), stand_in, non_finite)
 
 
 def from_json(value: Any) -> Any:

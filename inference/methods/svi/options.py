@@ -11,7 +11,8 @@ import torch
 
 from ...errors import ConfigurationError, nearest
 from ...objectives import OBJECTIVES, Objective, Trace_ELBO
-from ...options import check_fraction, check_positive, check_whole, plain
+from ...options import check_fraction, check_positive, check_whole
+from ...run.identity import plain
 from ...step.engine import COMPILE_MODES
 from ..options import MethodOptions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,13 +11,37 @@ import torch
 
 from .errors import ConfigurationError
 
-__all__ = ["check_callbacks", "check_dtype", "check_fraction", "check_positive", "check_seed", "check_whole"]
+__all__ = [
+    "check_callbacks",
+    "check_count",
+    "check_dtype",
+    "check_fraction",
+    "check_positive",
+    "check_seed",
+    "check_whole",
+]
 
 
 def check_whole(name: str, value: Any) -> None:
     """Refuse what is not a positive whole number."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"`{name}` must be a positive whole number, got {value!r}.")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """`value`, how many draws or bytes, as an integer of at least `least`; ``1e3`` and NumPy's integers will do.
+
+    Raises:
+        ConfigurationError: otherwise.
+    """
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
+    try:
+        number = int(value) if whole else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ConfigurationError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+    return number
 
 
 def check_positive(name: str, value: Any) -> None:

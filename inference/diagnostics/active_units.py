@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..options import check_count
 from ..pair.terms import evaluate
 from .estimate import Estimate
-from .weights.chunking import chunk_seed, default_max_bytes
+from .weights.chunking import chunk_seed, most_bytes
 from .weights.pieces import plan
-from .weights.scoring import check_count, scored
+from .weights.scoring import scored
 
 __all__ = ["active_units"]
 
@@ -66,7 +67,7 @@ def active_units(
         if not names:
             raise ModelError('`active_units` needs a continuous latent in the plate "data"; this model has none.')
         check_count("len(data)", pair.size, least=2)
-        memory = check_count("max_bytes", max_bytes) if max_bytes is not None else default_max_bytes(pair.device)
+        memory = most_bytes(max_bytes, pair.device)
         chunks = plan(pair, num_particles, memory, slices=pair.sliceable)
         means: dict[str, list[Tensor]] = {name: [] for name in names}
         counts: dict[str, list[Tensor]] = {name: [] for name in names}

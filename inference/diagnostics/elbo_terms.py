@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..options import check_count
 from ..pair.site_terms import SiteTerms
 from ..pair.sites import Structure
 from .estimate import Estimate
-from .weights.chunking import default_max_bytes
+from .weights.chunking import most_bytes
 from .weights.pieces import DependsOnData, pieces, plan
-from .weights.scoring import Scored, check_count, random_sites, scored
+from .weights.scoring import Scored, random_sites, scored
 
 __all__ = ["elbo_terms"]
 
@@ -58,7 +59,7 @@ def elbo_terms(
     """
     num_particles = check_count("num_particles", num_particles)
     with scored(fit, data) as pair:
-        memory = check_count("max_bytes", max_bytes) if max_bytes is not None else default_max_bytes(pair.device)
+        memory = most_bytes(max_bytes, pair.device)
         if not random_sites(pair.structure):
             num_particles = 1  # every term is exact
         slices = pair.sliceable and not any(s.enumerated and not s.local for s in pair.structure.sites.values())

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from .estimate import Estimate
-from .weights.importance import Importance, importance_weights
-from .weights.scoring import check_count, refuse_point_masses, scored
+from .weights.importance import importance_weights
 
 __all__ = ["log_evidence"]
 
@@ -69,25 +68,15 @@ def log_evidence(
         >>> log_evidence(fit, {"x": x_test}).per_datum  # doctest: +SKIP
         Estimate(-86.76 +- 0.03)
     """
-    num_particles = check_count("num_particles", num_particles)
-    if num_local_particles is not None:
-        num_local_particles = check_count("num_local_particles", num_local_particles)
-    if max_bytes is not None:
-        max_bytes = check_count("max_bytes", max_bytes)
-    with scored(fit, data, draw_discrete=True) as pair:
-        refuse_point_masses(pair.structure, "log_evidence")
-        weights = importance_weights(
-            pair,
-            seed=seed,
-            num_particles=num_particles,
-            num_local_particles=num_local_particles,
-            max_bytes=max_bytes,
-        )
-        return evidence_estimate(weights, pair.size)
-
-
-def evidence_estimate(weights: Importance, size: int) -> Estimate:
-    """The evidence of `size` data from their reduced weights."""
+    weights, size = importance_weights(
+        fit,
+        data,
+        "log_evidence",
+        seed=seed,
+        num_particles=num_particles,
+        num_local_particles=num_local_particles,
+        max_bytes=max_bytes,
+    )
     variance = weights.variance.cpu()
     details: dict[str, Any] = {
         "bias": -0.5 * float(variance.sum()),

@@ -16,9 +16,10 @@ from ..fit.draws import particles_at_once, pick, pieces
 from ..fit.latent_draws import LatentDraws
 from ..fit.model_outline import Outline
 from ..fit.row_dependence import given_rows
+from ..options import check_count
 from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
-from .weights.scoring import check_count, check_fit
+from .weights.scoring import check_fit
 
 
 @dataclass(frozen=True, repr=False, eq=False)

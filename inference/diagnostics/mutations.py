@@ -5,25 +5,25 @@ from __future__ import annotations
 __all__ = ["MutationEffects", "mutation_effects", "mutation_scan"]
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError, ModelError
+from ..options import check_count
 from ..pair.randomness.noise import Noise, NoiseLayout
 from ..pair.site_terms import Terms
 from ..pair.terms import evaluate
 from .estimate import Estimate
+from .mutants import codes_of, letters_of, mutate
 from .weights.chunking import chunk_seed
 from .weights.pareto import psis_k
-from .weights.scoring import Scored, check_count, random_sites, refuse_point_masses, scored
+from .weights.scoring import Scored, random_sites, refuse_point_masses, scored
 
 _NUMBERS = 2**23  # of the densities of one piece, at most
-_MUTATION = re.compile(r"([A-Za-z-])(\d+)([A-Za-z*-])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +113,15 @@ def mutation_effects(
         >>> mutation_effects(fit, wild_type, ["C5A"])["C5A"]  # doctest: +SKIP
         Estimate(-6.41 +- 0.02)
     """
-    letters = _letters(fit)
-    row = _codes(fit, wild_type, letters)
+    letters = letters_of(fit)
+    row = codes_of(fit, wild_type, letters)
     places = list(range(1, len(row) + 1)) if positions is None else [int(position) for position in positions]
     if len(places) != len(row) or len(set(places)) < len(places):
         raise DataError(f"`positions` must be {len(row)} different numbers, one a column, got {len(places)}.")
     if isinstance(mutations, str) or not mutations:
         raise DataError(f'`mutations` must be a list such as ["A23G"], got {mutations!r}.')
     column = {place: k for k, place in enumerate(places)}
-    mutants = torch.stack([_mutate(row, text, letters, column) for text in mutations])
+    mutants = torch.stack([mutate(row, text, letters, column) for text in mutations])
     return _score(fit, row, mutants, tuple(mutations), num_particles, seed)
 
 
@@ -137,15 +137,15 @@ def mutation_scan(
     Raises:
         ModelError, DataError: as `mutation_effects`.
     """
-    letters = _letters(fit)
-    row = _codes(fit, wild_type, letters)
+    letters = letters_of(fit)
+    row = codes_of(fit, wild_type, letters)
     shown = letters if gaps else letters[:-1]
     mutants = row.repeat(len(row), len(shown), 1)
     each = torch.arange(len(row))
     mutants[each, :, each] = torch.arange(len(shown))
     names = tuple(f"{letters[code]}{k + 1}{letter}" for k, code in enumerate(row.tolist()) for letter in shown)
     found = _score(fit, row, mutants.flatten(0, 1), names, num_particles, seed)
-    return MutationEffects(names, found.value, found.stderr, found.wild_type, found.pareto_k, len(row), shown)
+    return replace(found, columns=len(row), letters=shown)
 
 
 def _score(
@@ -167,7 +167,7 @@ def _score(
         noise = _SharedNoise(pair, half, seed)
         weights, evidence = _normalized(_log_weights(pair, row.unsqueeze(0), prior, noise)[:, 0])
         changed = (mutants != row).any(1).nonzero().flatten()
-        size = max(1, min(64, _NUMBERS // (half * len(row) * len(_letters(fit))))) if noise.shared else 1
+        size = max(1, min(64, _NUMBERS // (half * len(row) * len(letters_of(fit))))) if noise.shared else 1
         for part in changed.split(size):
             log_weights = _log_weights(pair, mutants[part], prior, noise)
             tails[part] = psis_k(log_weights)
@@ -214,14 +214,12 @@ class _SharedNoise:
         if not self.shared:
             return None
         generator = torch.Generator().manual_seed(chunk_seed(self.seed, 0))
-        made: dict[str, list[Tensor]] = {"normal": [torch.empty(self.num_particles, 0)], "uniform": []}
-        made["uniform"].append(made["normal"][0])
+        made = {kind: [torch.empty(self.num_particles, 0, device="cpu")] for kind in ("normal", "uniform")}
         for draw in self.one.draws:
             source = torch.randn if draw.kind == "normal" else torch.rand
             block = source(self.num_particles, *draw.shape, generator=generator, device="cpu")
             made[draw.kind].append(block.expand(-1, rows, *draw.shape[1:]).reshape(self.num_particles, -1))
-        normal, uniform = (torch.cat(made[kind], 1).to(self.pair.device) for kind in ("normal", "uniform"))
-        return Noise(normal, uniform)
+        return Noise(**{kind: torch.cat(blocks, 1).to(self.pair.device) for kind, blocks in made.items()})
 
 
 def _log_weights(pair: Scored, rows: Tensor, prior: dict[str, Tensor], noise: _SharedNoise) -> Tensor:
@@ -246,52 +244,3 @@ def _log_weight(terms: Terms) -> Tensor:
         log_q = torch.stack([site.log_q.double() for site in sites if site.log_q is not None]).sum(0)
         log_joint = log_joint + log_p - torch.logaddexp(log_p, log_q) + math.log(2.0)
     return log_joint.cpu()
-
-
-def _letters(fit: Any) -> str:
-    letters = getattr(fit.model, "letters", None)
-    if not isinstance(letters, str):
-        raise ModelError(
-            f"`{type(fit.model).__name__}` has no `letters`: mutations are scored for models of aligned sequences, "
-            "such as `AlignmentVAE`."
-        )
-    return letters
-
-
-def _codes(fit: Any, wild_type: str | Tensor, letters: str) -> Tensor:
-    if isinstance(wild_type, str):
-        try:
-            return fit.model.encode_letters([wild_type])[0].cpu()  # type: ignore[no-any-return]
-        except ValueError as error:
-            raise DataError(f"`wild_type`: {error}") from error
-    row = torch.as_tensor(wild_type).long().cpu()
-    if row.ndim != 1 or bool(((row < 0) | (row >= len(letters))).any()):
-        raise DataError(
-            f"`wild_type` must be one sequence: a string, or codes (D,) below {len(letters)}, got {tuple(row.shape)}."
-        )
-    return row
-
-
-def _mutate(row: Tensor, text: str, letters: str, column: dict[int, int]) -> Tensor:
-    mutant = row.clone()
-    places = set()
-    for part in text.split(":"):
-        match = _MUTATION.fullmatch(part.strip())
-        if match is None:
-            raise DataError(f'`mutations`: expected such as "A23G" or "A23G:L30V", got {text!r}.')
-        old, place, new = match[1].upper(), int(match[2]), match[3].upper()
-        if place not in column:
-            raise DataError(
-                f"`mutations`: {text!r} is at position {place}, which is no column of the model; they go by "
-                f"{min(column)} to {max(column)}. Pass `positions` if yours have other numbers."
-            )
-        if place in places:
-            raise DataError(f"`mutations`: {text!r} changes position {place} twice. Keep one of the two.")
-        places.add(place)
-        if new not in letters:
-            raise DataError(f"`mutations`: {text!r} puts in {new!r}, which is not in the alphabet {letters!r}.")
-        there = letters[int(row[column[place]])]
-        if there != old:
-            raise DataError(f"`mutations`: {text!r} replaces {old!r}, but the wild type has {there!r} at {place}.")
-        mutant[column[place]] = letters.index(new)
-    return mutant

@@ -8,7 +8,6 @@ from typing import Any
 from .estimate import Estimate
 from .weights.importance import importance_weights
 from .weights.pareto import k_threshold, tail_length
-from .weights.scoring import check_count, refuse_point_masses, scored
 
 __all__ = ["pareto_k"]
 
@@ -56,16 +55,15 @@ def pareto_k(
         >>> pareto_k(fit).details["share_above"]  # doctest: +SKIP
         0.03
     """
-    num_particles = check_count("num_particles", num_particles)
-    if num_local_particles is not None:
-        num_local_particles = check_count("num_local_particles", num_local_particles)
-    if max_bytes is not None:
-        max_bytes = check_count("max_bytes", max_bytes)
-    with scored(fit, data, draw_discrete=True) as pair:
-        refuse_point_masses(pair.structure, "pareto_k")
-        weights = importance_weights(
-            pair, seed=seed, num_particles=num_particles, num_local_particles=num_local_particles, max_bytes=max_bytes
-        )
+    weights, _ = importance_weights(
+        fit,
+        data,
+        "pareto_k",
+        seed=seed,
+        num_particles=num_particles,
+        num_local_particles=num_local_particles,
+        max_bytes=max_bytes,
+    )
     k = weights.pareto_k.cpu()
     worst = int(k.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf).argmax()) if k.dim() else None
     value = float(k if worst is None else k[worst])

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..options import check_count
 from ..pair.eval_mode import evaluation_mode
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.signature import read_signature
 from ..seeding import derive_seed
 from .arviz_groups import Labelled, as_datasets
-from .draw_limits import refuse_too_many
-from .draws import check_count, particles_at_once, pick, pieces, posterior_draws, run_model
+from .draws import particles_at_once, pick, pieces, posterior_draws, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline
 from .pointwise import data_plate, pointwise

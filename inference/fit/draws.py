@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["check_count", "particles_at_once", "pick", "pieces", "posterior_draws", "run_model"]
+__all__ = ["particles_at_once", "pick", "pieces", "posterior_draws", "refuse_too_many", "run_model"]
 
-import operator
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,27 +14,16 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..errors import ConfigurationError, DataError
+from ..options import check_count
 from ..pair.eval_mode import evaluation_mode
 from ..pair.particles import map_particles
 from ..pair.program import Program
 from ..seeding import derive_seed
-from .draw_limits import refuse_too_many
 from .latent_draws import LatentDraws
 from .record import FitRecord
 from .row_dependence import given_rows
 
-_NUMBERS_AT_ONCE = 2**22
-
-
-def check_count(name: str, value: int) -> int:
-    """`value` as a positive integer, or a `ConfigurationError`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise ConfigurationError(f"`{name}` must be a positive number of draws, got {value!r}.")
-    return number
+_NUMBERS_AT_ONCE, _ALWAYS_FEW = 2**22, 100_000
 
 
 def particles_at_once(numbers: int) -> int:
@@ -46,6 +35,30 @@ def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
     """``(start, how many)`` of each piece of `num` draws."""
     for start in range(0, num, most):
         yield start, min(most, num - start)
+
+
+def refuse_too_many(num: int, one: Callable[[], Mapping[str, Tensor]]) -> None:
+    """Check that `num` times what `one` returns, a single draw, fits into the machine's memory, before draws are made.
+
+    Raises:
+        ConfigurationError: if it does not.
+    """
+    if num <= _ALWAYS_FEW:
+        return
+    needed = num * sum(value.numel() * value.element_size() for value in one().values())
+    if needed > (held := _memory()):
+        raise ConfigurationError(
+            f"`num` is {num:,}: so many draws take {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{held / 2**30:,.0f}. Ask for fewer, or for several lots with different `seed`."
+        )
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine, or a large number where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**44
 
 
 def posterior_draws(fit: FitRecord, num: int, data: Any, seed: int) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ from ..storage.folders import as_path
 from .constructor_arguments import NUMBER_TYPES
 from .fit import Fit
 from .given import check_given, other_arguments, other_shapes
-from .points import points_program
 from .rebuild import build_guide_from, build_model_from
+from .record import points_program
 from .schema import check_body, check_rows, read_table
 
 

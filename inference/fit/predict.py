@@ -12,11 +12,11 @@ from pyro import poutine
 from torch import Tensor
 
 from ..errors import ModelError
+from ..options import check_count
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
-from .draw_limits import refuse_too_many
-from .draws import check_count, particles_at_once, pick, pieces, run_model
+from .draws import particles_at_once, pick, pieces, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline, other_value, outline
 from .record import FitRecord

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["FitRecord"]
+__all__ = ["FitRecord", "points_program"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pyro.infer.autoguide import AutoDelta
 from torch import Tensor
 
 from ..data.data import as_data
 from ..errors import DataError, ModelError
+from ..guides import build_guide
 from ..pair.eval_mode import evaluation_mode
 from ..pair.program import Program
 from ..pair.sites import Structure
-from .points import points_program
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,12 @@ class _Copied:
 
     def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self.key] = value.copy()
+
+
+def points_program(model: Any, batch: Mapping[str, Tensor]) -> Program:
+    """The model with a guide of points, which stored draws are put into."""
+    with torch.random.fork_rng(devices=[]):
+        return Program(model, build_guide(AutoDelta, model, batch))
 
 
 @dataclass(frozen=True, repr=False, eq=False)

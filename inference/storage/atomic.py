@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["digest", "dump_tensors", "fingerprint", "parse_tensors", "prepare_folder", "write_file"]
+__all__ = ["digest", "discard", "dump_tensors", "fingerprint", "parse_tensors", "prepare_folder", "write_file"]
 
 import errno
 import hashlib
@@ -94,12 +94,13 @@ def write_file(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            _discard(temporary)
+            discard(temporary)
             raise
         _sync_folder(path.parent)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove the file if it is there and can be: a file too many does no harm."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ __all__ = ["Checkpoint", "CheckpointStore"]
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigurationError
-from .atomic import dump_tensors, parse_tensors, prepare_folder
+from .atomic import discard, dump_tensors, parse_tensors, prepare_folder
 from .bundle import read_bundle, write_bundle
 from .json_values import differences, from_json, to_json
 
@@ -161,8 +160,7 @@ class CheckpointStore:
         for path in sorted(self.folder.iterdir(), key=lambda path: path.suffix != ".json"):
             stale = _OWN.fullmatch(path.name) and path.name[:23] not in kept
             if stale or _TORN.fullmatch(path.name):
-                with suppress(OSError):  # an old file too many does no harm
-                    path.unlink(missing_ok=True)
+                discard(path)
 
 
 def _read(manifest: Path) -> tuple[Checkpoint, dict[str, Any]]:

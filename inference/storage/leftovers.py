@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from .atomic import digest, write_file
+from .atomic import digest, discard, write_file
 
 
 class Journal:
@@ -69,9 +69,3 @@ def clean(folder: Path, known: Mapping[str, str], kept: Collection[str], stems: 
             with suppress(OSError):
                 if checksum and digest(path.read_bytes()).startswith(checksum):
                     discard(path)
-
-
-def discard(path: Path) -> None:
-    """Remove the file if it is there and can be: a file too many does no harm."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)

@@ -15,14 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...errors import ConfigurationError
+from ...options import check_count
 from ...seeding import derive_seed
 
 __all__ = [
     "Chunks",
     "Cost",
     "chunk_seed",
-    "default_max_bytes",
     "measure_cost",
+    "most_bytes",
     "peak_bytes",
     "plan_chunks",
     "return_free_memory",
@@ -33,8 +34,10 @@ CUDA_BYTES = 4 * 2**30
 _LEAST = 32.0  # bytes per pair: a few numbers, whatever was measured
 
 
-def default_max_bytes(device: torch.device) -> int:
-    """32 MiB on a CPU, 4 GiB on a GPU: from there on a larger piece brings no speed."""
+def most_bytes(max_bytes: int | None, device: torch.device) -> int:
+    """`max_bytes`, checked; by default 32 MiB on a CPU, 4 GiB on a GPU: above that a larger piece brings no speed."""
+    if max_bytes is not None:
+        return check_count("max_bytes", max_bytes)
     return CUDA_BYTES if device.type == "cuda" else CPU_BYTES
 
 

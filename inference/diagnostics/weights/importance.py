@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...options import check_count
 from ...pair.terms import evaluate
-from .chunking import Chunks, chunk_seed, default_max_bytes, return_free_memory
+from .chunking import Chunks, chunk_seed, most_bytes, return_free_memory
 from .pareto import LargestWeights
 from .pieces import DependsOnData, pieces, plan
-from .scoring import Scored, random_sites
+from .scoring import Scored, random_sites, refuse_point_masses, scored
 
 __all__ = ["Importance", "WeightSummary", "importance_weights"]
 
@@ -87,19 +89,37 @@ class Importance:
 
 
 def importance_weights(
-    scored: Scored,
+    fit: Any,
+    data: Any,
+    metric: str,
     *,
     seed: int,
     num_particles: int,
-    num_local_particles: int | None = None,
-    max_bytes: int | None = None,
-) -> Importance:
-    """Weights ``p(x, z) / q(z)``: per datum if all latents are local and the data independent, else jointly.
+    num_local_particles: int | None,
+    max_bytes: int | None,
+) -> tuple[Importance, int]:
+    """Weights ``p(x, z) / q(z)``, per datum if all latents are local and the data independent, else jointly; and ``N``.
 
     The draws are a pure function of (seed, position of the piece, size of the pieces): a repeated call gives the same
     bits, another `max_bytes` other draws from the same distribution.
+
+    Raises:
+        ModelError: if the guide of a latent is a point mass, which `metric` cannot score.
+        DataError: if the data do not fit the model, or there are none.
+        ConfigurationError: if a count or `max_bytes` is not positive.
     """
-    max_bytes = max_bytes or default_max_bytes(scored.device)
+    num_particles = check_count("num_particles", num_particles)
+    if num_local_particles is not None:
+        num_local_particles = check_count("num_local_particles", num_local_particles)
+    with scored(fit, data, draw_discrete=True) as pair:
+        refuse_point_masses(pair.structure, metric)
+        memory = most_bytes(max_bytes, pair.device)
+        return _weights(pair, seed, num_particles, num_local_particles, memory), pair.size
+
+
+def _weights(
+    scored: Scored, seed: int, num_particles: int, num_local_particles: int | None, max_bytes: int
+) -> Importance:
     structure = scored.structure
     random = [structure.sites[name] for name in random_sites(structure)]
     summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from ...pair.findings import raise_first
 from ...pair.program import Program
 from ...pair.sites import Structure
 
-__all__ = ["Scored", "check_count", "check_fit", "random_sites", "refuse_point_masses", "scored"]
+__all__ = ["Scored", "check_fit", "random_sites", "refuse_point_masses", "scored"]
 
 Batch = dict[str, Tensor]
 
@@ -134,19 +133,3 @@ def refuse_point_masses(structure: Structure, metric: str) -> None:
                 f"as in a MAP fit (`AutoDelta`, `AutoLaplaceApproximation`) or in stored draws. Use a guide such as "
                 f'"normal", or make `{finding.where}` a parameter.'
             )
-
-
-def check_count(name: str, value: int, least: int = 1) -> int:
-    """`value` as an integer of at least `least`.
-
-    Raises:
-        ConfigurationError: otherwise.
-    """
-    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
-    try:
-        number = int(value) if whole else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise ConfigurationError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
-    return number

@@ -199,7 +199,7 @@ def test_predict() -> None:
 def test_bad_draws_are_refused() -> None:
     fit = regression()
     for bad in (0, -1, 1.5, True):
-        with pytest.raises(ConfigurationError, match=r"`num` must be a positive number of draws"):
+        with pytest.raises(ConfigurationError, match="`num` must be an integer of at least 1, got"):
             fit.posterior(bad)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"`Regression` takes no argument `z`"):
         fit.predict({"z": torch.zeros(3)})

@@ -82,7 +82,6 @@ def active_units(
             for name in names:
                 mask = terms.sites[name].mask if name in terms.sites else None
                 counts[name].append(_counted(terms.values[name], mask, pair.structure.sites[name]))
-            for name in names:
                 every = torch.cat(draws[name])  # (K, B, U)
                 means[name].append(every.mean(0).cpu())
                 noises[name].append((every.var(0) / num_particles).cpu())

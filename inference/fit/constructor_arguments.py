@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["NUMBER_TYPES", "NotPlainError", "decode", "encode", "find_class", "name_of", "named"]
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,13 +36,11 @@ _INITIALIZERS = (
 )
 
 
-def _functions() -> Iterator[tuple[str, Any]]:
-    for module, names in ((nn.functional, _FUNCTIONS), (nn.init, _INITIALIZERS)):
-        for name in names.split():
-            yield f"{module.__name__}:{name}", getattr(module, name)
-
-
-_NAMED_FUNCTIONS: dict[str, Any] = dict(_functions())
+_NAMED_FUNCTIONS: dict[str, Any] = {
+    f"{module.__name__}:{name}": getattr(module, name)
+    for module, names in ((nn.functional, _FUNCTIONS), (nn.init, _INITIALIZERS))
+    for name in names.split()
+}
 
 
 def name_of(value: Any) -> str | None:

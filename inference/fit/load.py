@@ -24,7 +24,7 @@ from ..storage.folders import as_path
 from .constructor_arguments import NUMBER_TYPES
 from .fit import Fit
 from .given import check_given, other_arguments, other_shapes
-from .rebuild import build_guide_from, build_model_from
+from .rebuild import build_guide_from, build_model_from, part_of
 from .record import points_program
 from .schema import check_body, check_rows, read_table
 
@@ -83,7 +83,7 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     parts = {name: parse_tensors(files[name], manifest.with_name(name)) for name in files if name.endswith("tensors")}
     tensors, draws, data = (parts.get(f"{name}.safetensors") for name in ("parameters", "draws", "data"))
     assert tensors is not None
-    prototype, state = _part(tensors, "prototype."), _part(tensors, "program.")
+    prototype, state = part_of(tensors, "prototype."), part_of(tensors, "program.")
     check_rows("prototype", prototype)
     if data is not None:
         check_rows("data", data, body["data_size"])
@@ -142,10 +142,6 @@ def _dtype(body: Mapping[str, Any]) -> torch.dtype | None:
     return NUMBER_TYPES[body["dtype"].removeprefix("torch.")] if body["dtype"] else None
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def _to(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     return {name: value.to(device) for name, value in tensors.items()}
 
@@ -164,7 +160,7 @@ def _pair(
     if any(size in value.shape for value in (*state.values(), *(draws or {}).values())):  # no more than the file holds
         batches.append({name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()})
     if draws is not None and body["guide"]["kind"] == "none" and guide is None:
-        _fill(model, _part(state, "model_module."))
+        _fill(model, part_of(state, "model_module."))
         program = points_program(model, batches[-1])
         with evaluation_mode(program, 0):
             latents = {site.name for site in program.structure(batches[-1]).select("latent")}
@@ -205,7 +201,7 @@ def _kindred(one: torch.dtype, other: torch.dtype) -> bool:
 
 def _misfit(model: Any, body: Mapping[str, Any], state: Mapping[str, Tensor], error: str) -> str:
     """Why the stored parameters cannot be put into this model: sizes and arguments that differ, or else the error."""
-    stored = _part(state, "model_module.")
+    stored = part_of(state, "model_module.")
     lines = other_shapes(model, stored) if isinstance(model, nn.Module) else []
     found = [*other_arguments(model, body["model"]), *lines[:3]]
     if len(lines) > 3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_guide_from", "build_model_from", "describe_guide", "describe_model"]
+__all__ = ["build_guide_from", "build_model_from", "describe_guide", "describe_model", "part_of"]
 
 import copy
 import importlib
@@ -94,29 +94,28 @@ def _check_sizes(found: type, arguments: Mapping[str, Any], tensors: Mapping[str
     """Refuse arguments that ask for more than the file holds, before any memory is taken for them."""
     if not any(number > _MANY for number in _integers(arguments)):
         return
-    stored = _shapes(tensors, "program.model_module.")
+    stored = part_of(tensors, "program.model_module.")
     try:
         with torch.device("meta"):  # no memory and no numbers
-            shapes = {name: value.shape for name, value in _call(found, dict(arguments)).state_dict().items()}
+            own = _call(found, dict(arguments)).state_dict()
     except Exception:  # a model that computes while it is built
         return
-    wrong = [name for name, shape in shapes.items() if stored.get(name) != shape]
-    if wrong:
-        raise ValueError(f"its parameter `{wrong[0]}` would be {tuple(shapes[wrong[0]])}, which is not what is stored")
+    for name, value in own.items():
+        if name not in stored or stored[name].shape != value.shape:
+            raise ValueError(f"its parameter `{name}` would be {tuple(value.shape)}, which is not what is stored")
 
 
 def _integers(value: Any) -> Iterator[int]:
     if isinstance(value, int):
         yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _integers(item)
-    elif isinstance(value, Mapping):
-        yield from _integers(list(value.values()))
 
 
-def _shapes(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, torch.Size]:
-    return {name.removeprefix(prefix): value.shape for name, value in tensors.items() if name.startswith(prefix)}
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors of a fit's file whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _call(found: type, arguments: dict[str, Any]) -> Any:

@@ -162,20 +162,9 @@ def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact:
         parts.append(summary.finish(exact))
         if j % _TRIM_EVERY == 0:
             return_free_memory()
-
-    def join(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
-    return Importance(
-        join("log_mean"),
-        join("variance"),
-        join("ess"),
-        join("pareto_k"),
-        num_particles,
-        exact=exact,
-        constant=constant,
-        chunks=chunks,
-    )
+    columns = ("log_mean", "variance", "ess", "pareto_k")
+    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in columns}
+    return Importance(**joined, num_particles=num_particles, exact=exact, constant=constant, chunks=chunks)
 
 
 def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint) -> Importance:

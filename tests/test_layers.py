@@ -1,4 +1,4 @@
-"""Imports go one way: between the packages, between the folders, and within a folder between its files."""
+"""Imports go one way, between packages, folders and files; and each file says first what it exports."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 PACKAGES = ("models", "inference", "studies", "datasets")
 BELOW = {"models": ("datasets",), "datasets": (), "inference": ("models", "datasets"), "studies": PACKAGES}
+LISTED = ("models", "studies", *(f"inference/{name}" for name in ("diagnostics", "fit", "run", "storage")))
 Graph = dict[str, set[str]]
 
 
@@ -89,3 +90,17 @@ def test_no_two_files_import_each_other(imports: list[tuple[str, str]]) -> None:
     for here, there in imports:
         graph[here].add(there)
     assert _circle(graph) == []
+
+
+def _first_statement(path: Path) -> str:
+    """What follows the docstring and the `__future__` imports; empty if nothing does."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    body = module.body[ast.get_docstring(module) is not None :]
+    return next((ast.unparse(node) for node in body if getattr(node, "module", None) != "__future__"), "")
+
+
+@pytest.mark.parametrize("folder", LISTED)
+def test_every_file_says_what_it_exports_before_its_imports(repository: Path, folder: str) -> None:
+    files = {path: _first_statement(path) for path in sorted((repository / folder).rglob("*.py"))}
+    assert len(files) > 5
+    assert [path for path, first in files.items() if first and not first.startswith("__all__ = ")] == []

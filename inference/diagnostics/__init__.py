@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from .active_units import active_units
-from .elbo_terms import elbo_terms
-from .estimate import Estimate
-from .log_evidence import log_evidence
-from .marginals import Marginal, marginals
-from .mutations import MutationEffects, mutation_effects, mutation_scan
-from .pareto_k import pareto_k
-from .topics import bound_perplexity, document_completion, fitted_topics, fold_in, npmi_coherence, split_words
-from .weights.pareto import k_threshold, psis_k
-
 __all__ = [
     "Estimate",
     "Marginal",
@@ -32,3 +22,13 @@ __all__ = [
     "psis_k",
     "split_words",
 ]
+
+from .active_units import active_units
+from .elbo_terms import elbo_terms
+from .estimate import Estimate
+from .log_evidence import log_evidence
+from .marginals import Marginal, marginals
+from .mutations import MutationEffects, mutation_effects, mutation_scan
+from .pareto_k import pareto_k
+from .topics import bound_perplexity, document_completion, fitted_topics, fold_in, npmi_coherence, split_words
+from .weights.pareto import k_threshold, psis_k

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["active_units"]
+
 from typing import Any
 
 import torch
@@ -14,8 +16,6 @@ from .estimate import Estimate
 from .weights.chunking import chunk_seed, most_bytes
 from .weights.pieces import plan
 from .weights.scoring import scored
-
-__all__ = ["active_units"]
 
 
 def active_units(

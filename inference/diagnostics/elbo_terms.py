@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["elbo_terms"]
+
 import math
 from typing import Any
 
@@ -15,8 +17,6 @@ from .estimate import Estimate
 from .weights.chunking import most_bytes
 from .weights.pieces import DependsOnData, pieces, plan
 from .weights.scoring import Scored, random_sites, scored
-
-__all__ = ["elbo_terms"]
 
 RECONSTRUCTION = "reconstruction"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Estimate"]
+
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +11,6 @@ from typing import Any
 import torch
 
 from ..storage.json_values import to_plain
-
-__all__ = ["Estimate"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)

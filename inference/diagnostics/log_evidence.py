@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["log_evidence"]
+
 from typing import Any
 
 import torch
 
 from .estimate import Estimate
 from .weights.importance import importance_weights
-
-__all__ = ["log_evidence"]
 
 
 def log_evidence(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["pareto_k"]
+
 import math
 from typing import Any
 
 from .estimate import Estimate
 from .weights.importance import importance_weights
 from .weights.pareto import k_threshold, tail_length
-
-__all__ = ["pareto_k"]
 
 
 def pareto_k(

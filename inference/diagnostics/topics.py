@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["bound_perplexity", "document_completion", "fitted_topics", "fold_in", "npmi_coherence", "split_words"]
+
 import math
 import warnings
 from collections.abc import Callable
@@ -19,8 +21,6 @@ from jensen.models.topics.lda_cavi import document_factor
 from ..errors import ConfigurationError, DataError
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
-
-__all__ = ["bound_perplexity", "document_completion", "fitted_topics", "fold_in", "npmi_coherence", "split_words"]
 
 
 def fitted_topics(fit: Any) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["EarlyStopping", "bound_on"]
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +13,6 @@ import torch
 from ..objectives.base import Objective
 from ..pair.program import Program
 from ..seeding import derive_seed
-
-__all__ = ["EarlyStopping", "bound_on"]
 
 
 def bound_on(

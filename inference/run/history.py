@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Recorder", "write_history"]
+
 import csv
 import io
 import math
@@ -11,8 +13,6 @@ from typing import Any
 import torch
 
 from ..storage.atomic import write_file
-
-__all__ = ["Recorder", "write_history"]
 
 
 class Recorder:

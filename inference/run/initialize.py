@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["start_model"]
+
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-__all__ = ["start_model"]
 
 
 def start_model(model: Any, batch: Mapping[str, torch.Tensor], seed: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["deferred_interrupt"]
+
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-__all__ = ["deferred_interrupt"]
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Callback", "Progress", "progress_bar"]
+
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +12,6 @@ from typing import Any
 
 from ..pair.program import Program
 from ..plain_text import printable
-
-__all__ = ["Callback", "Progress", "progress_bar"]
 
 
 @dataclass(frozen=True)

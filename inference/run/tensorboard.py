@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["tensorboard_writer"]
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-
-__all__ = ["tensorboard_writer"]
 
 
 @contextmanager

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "Chunks",
+    "Cost",
+    "chunk_seed",
+    "measure_cost",
+    "most_bytes",
+    "peak_bytes",
+    "plan_chunks",
+    "return_free_memory",
+]
+
 import ctypes
 import functools
 import weakref
@@ -17,17 +28,6 @@ from torch.utils._pytree import tree_leaves
 from ...errors import ConfigurationError
 from ...options import check_count
 from ...seeding import derive_seed
-
-__all__ = [
-    "Chunks",
-    "Cost",
-    "chunk_seed",
-    "measure_cost",
-    "most_bytes",
-    "peak_bytes",
-    "plan_chunks",
-    "return_free_memory",
-]
 
 CPU_BYTES = 32 * 2**20  # measured: more runs slower, away from the caches, and less has too much overhead
 CUDA_BYTES = 4 * 2**30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Importance", "WeightSummary", "importance_weights"]
+
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +17,6 @@ from .chunking import Chunks, chunk_seed, most_bytes, return_free_memory
 from .pareto import LargestWeights
 from .pieces import DependsOnData, pieces, plan
 from .scoring import Scored, random_sites, refuse_point_masses, scored
-
-__all__ = ["Importance", "WeightSummary", "importance_weights"]
 
 
 class WeightSummary:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["LargestWeights", "k_threshold", "psis_k", "tail_length"]
+
 import math
 
 import torch
 from torch import Tensor
-
-__all__ = ["LargestWeights", "k_threshold", "psis_k", "tail_length"]
 
 _LOG_TINY = math.log(torch.finfo(torch.float64).tiny)
 _PRIOR_K, _PRIOR_COUNT = 0.5, 10.0  # weakly informative prior of k: ten observations at 0.5

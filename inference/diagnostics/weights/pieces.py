@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["DependsOnData", "Piece", "pieces", "plan"]
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +15,6 @@ from ...pair.site_terms import Terms
 from ...pair.terms import evaluate
 from .chunking import Chunks, chunk_seed, measure_cost, plan_chunks
 from .scoring import Scored
-
-__all__ = ["DependsOnData", "Piece", "pieces", "plan"]
 
 
 class DependsOnData(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Scored", "check_fit", "random_sites", "refuse_point_masses", "scored"]
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +20,6 @@ from ...pair.eval_mode import evaluation_mode
 from ...pair.findings import raise_first
 from ...pair.program import Program
 from ...pair.sites import Structure
-
-__all__ = ["Scored", "check_fit", "random_sites", "refuse_point_masses", "scored"]
 
 Batch = dict[str, Tensor]
 

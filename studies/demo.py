@@ -23,6 +23,7 @@ from jensen.inference import (
     pareto_k,
 )
 from jensen.inference.plain_text import printable
+from jensen.inference.storage.atomic import whole_file
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 
 from .progress import progress_display
@@ -148,8 +149,8 @@ def _posteriors(made: Demo) -> dict[str, dict[str, Any]]:
         for method, fit in fits.items():
             posteriors[label][method] = fit.to_arviz(1_000 if label == LOGISTIC else 100)
             path = folder / f"{slug(made.results[label].name)}-{slug(method)}.nc"
-            posteriors[label][method].to_netcdf(str(path.with_suffix(".tmp")))
-            path.with_suffix(".tmp").replace(path)
+            with whole_file(path) as temporary:
+                posteriors[label][method].to_netcdf(str(temporary))
             made.files["posteriors"].append(path)
     return posteriors
 

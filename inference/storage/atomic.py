@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["digest", "discard", "dump_tensors", "fingerprint", "parse_tensors", "prepare_folder", "write_file"]
+__all__ = [
+    "digest",
+    "discard",
+    "dump_tensors",
+    "fingerprint",
+    "parse_tensors",
+    "prepare_folder",
+    "whole_file",
+    "write_file",
+]
 
 import errno
 import hashlib
@@ -80,7 +89,16 @@ def prepare_folder(path: str | Path) -> Path:
 def write_file(path: Path, content: bytes) -> None:
     """Write the file so that a reader sees the old one or the new one, whole, whenever the process is killed.
 
-    The content goes to a hidden file beside it, is forced to disk, and takes the name in one step.
+    Raises:
+        CheckpointError: if it cannot be written; the old file is then still there.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A hidden file beside `path` to write to; what it then holds is forced to disk and takes the name in one step.
 
     Raises:
         CheckpointError: if it cannot be written; the old file is then still there.
@@ -88,9 +106,8 @@ def write_file(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _explained("write", path):
         try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
+            yield temporary
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..fit.draws import particles_at_once, pick, pieces
+from ..fit.draws import pick, pieces
 from ..fit.latent_draws import LatentDraws
 from ..fit.model_outline import Outline
 from ..fit.row_dependence import given_rows
@@ -101,7 +101,7 @@ def marginals(fit: Any, data: Any = None, *, seed: int = 0, num_particles: int =
         seen = latents.outline()
         mean: dict[str, Tensor] = {}
         square: dict[str, Tensor] = {}
-        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
+        for start, count in pieces(num, latents.num_numbers()):
             for name, probs in latents.marginals(start, count).items():
                 wide = probs.double()
                 mean[name] = mean.get(name, 0) + wide.sum(0)

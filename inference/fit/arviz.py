@@ -20,7 +20,7 @@ from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.signature import read_signature
 from ..seeding import derive_seed
 from .arviz_groups import Labelled, as_datasets
-from .draws import particles_at_once, pick, pieces, posterior_draws, refuse_too_many, run_model
+from .draws import pick, pieces, posterior_draws, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline
 from .pointwise import data_plate, pointwise
@@ -116,7 +116,7 @@ def _draw(
         plate = DATA_PLATE if held is None else data_plate(program, latents.batch, seen)
         values: dict[str, list[Tensor]] = {}
         likelihood: dict[str, list[Tensor]] = {}
-        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
+        for start, count in pieces(num, latents.num_numbers()):
             part = latents.draw(start, count)
             part |= run_model(fit.program, latents.batch, part, count, [n for n in kept if n in seen.computed])
             for name in kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["particles_at_once", "pick", "pieces", "posterior_draws", "refuse_too_many", "run_model"]
+__all__ = ["pick", "pieces", "posterior_draws", "refuse_too_many", "run_model"]
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +26,12 @@ from .row_dependence import given_rows
 _NUMBERS_AT_ONCE, _ALWAYS_FEW = 2**22, 100_000
 
 
-def particles_at_once(numbers: int) -> int:
-    """How many particles to run together, from the size of the batch alone (so that draws do not depend on memory)."""
-    return max(1, _NUMBERS_AT_ONCE // max(1, numbers))
+def pieces(num: int, numbers: int) -> Iterator[tuple[int, int]]:
+    """``(start, how many)`` of each piece of `num` draws that are run together.
 
-
-def pieces(num: int, most: int) -> Iterator[tuple[int, int]]:
-    """``(start, how many)`` of each piece of `num` draws."""
+    Their size is by how many numbers one draw has, alone, so that draws do not depend on the machine's memory.
+    """
+    most = max(1, _NUMBERS_AT_ONCE // max(1, numbers))
     for start in range(0, num, most):
         yield start, min(most, num - start)
 
@@ -71,7 +70,7 @@ def posterior_draws(fit: FitRecord, num: int, data: Any, seed: int) -> dict[str,
         latents = LatentDraws(fit, batch, own, stored=stored)
         computed = latents.shared_values() if latents.alone else latents.outline().computed
         parts = []
-        for start, count in pieces(num, particles_at_once(latents.num_numbers())):
+        for start, count in pieces(num, latents.num_numbers()):
             drawn = latents.draw(start, count)
             parts.append(drawn | run_model(fit.program, latents.batch, drawn, count, computed))
     return {name: torch.cat([part[name] for part in parts]).detach() for name in parts[0]}  # a point is a parameter

@@ -16,7 +16,7 @@ from ..options import check_count
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
-from .draws import particles_at_once, pick, pieces, refuse_too_many, run_model
+from .draws import pick, pieces, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline, other_value, outline
 from .record import FitRecord
@@ -39,7 +39,7 @@ def predictive_draws(fit: FitRecord, data: Any, num: int, seed: int) -> Tensors:
         redrawn = frozenset(seen.observed) - kept
         numbers = max(latents.num_numbers(), sum(value.numel() for value in batch.values()))
         parts = []
-        for start, count in pieces(num, particles_at_once(numbers)):
+        for start, count in pieces(num, numbers):
             drawn = latents.draw(start, count)
             parts.append(run_model(fit.program, batch, drawn, count, names, redrawn))
     return {name: torch.cat([part[name] for part in parts]) for name in names}

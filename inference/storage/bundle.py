@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .atomic import digest, write_file
+from .atomic import digest, discard, write_file
 from .folder_lock import alone_in
 from .json_values import from_json, to_json
-from .leftovers import Journal, clean
+from .leftovers import clean, read_journal
 
 FORMAT_VERSION = 1
 """Version of every file that this module writes; a reader refuses any other."""
@@ -46,18 +46,17 @@ def write_bundle(
         CheckpointError: if something cannot be written, or the JSON file is another program's; an earlier bundle is
             then still whole.
     """
-    manifest = folder / f"{stem}.json"
+    manifest, journal = folder / f"{stem}.json", folder / f".{stem}.saving"
     with alone_in(folder):
         _check_own(manifest)
-        journal = Journal(folder, stem) if tidy else None
-        known = named_files(manifest) | (journal.files if journal else {})
+        known = named_files(manifest) | (read_journal(journal) if tidy else {})
         entries: dict[str, dict[str, str]] = {}
         for name, content in files.items():
             checksum = digest(content)
             entries[name] = {"file": _free_name(folder / name, checksum, known), "sha256": checksum}
         made = {entry["file"]: entry["sha256"] for entry in entries.values()}
-        if journal:
-            journal.write(known | made)
+        if tidy:
+            write_file(journal, json.dumps(known | made).encode())
         for name, content in files.items():
             target = folder / entries[name]["file"]
             if not _holds(target, entries[name]["sha256"]):
@@ -65,12 +64,12 @@ def write_bundle(
         core = {"format": f"jensen.{kind}", "format_version": FORMAT_VERSION, "files": entries, "body": to_json(body)}
         text = json.dumps({**core, "checksum": digest(_canonical(core))}, indent=1, allow_nan=False)
         write_file(manifest, text.encode())
-        if journal or known:
+        if tidy or known:
             others = [path for path in folder.glob("*.json") if path != manifest]
             named = {name for path in others for name in named_files(path)}
-            clean(folder, known, kept={manifest.name, *made, *named}, stems=[manifest.name, f".{stem}.saving", *files])
-        if journal:
-            journal.close()
+            clean(folder, known, kept={manifest.name, *made, *named}, stems=[manifest.name, journal.name, *files])
+        if tidy:
+            discard(journal)
     return manifest
 
 

@@ -74,15 +74,6 @@ class CheckpointStore:
         self.folder = prepare_folder(folder)
         self.config: dict[str, Any] = to_json(config)
         self.keep = keep
-        self._finished: bool | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the newest readable state says that the run ended."""
-        if self._finished is None:
-            latest = self.latest()
-            self._finished = latest is not None and latest.finished
-        return self._finished
 
     def save(
         self,
@@ -101,7 +92,6 @@ class CheckpointStore:
         body = {"step": step, "finished": finished, "config": self.config, "state": state, "history": list(history)}
         files = {f"{stem}.safetensors": dump_tensors(tensors)}
         write_bundle(self.folder, stem, "checkpoint", body, files, tidy=False)
-        self._finished = finished
         self._prune(step)
 
     def latest(self, check: Callable[[Checkpoint], object] | None = None) -> Checkpoint | None:

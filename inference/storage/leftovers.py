@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Journal", "clean"]
+__all__ = ["clean", "read_journal"]
 
 import json
 import re
@@ -10,39 +10,20 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from .atomic import digest, discard, write_file
+from .atomic import digest, discard
 
 
-class Journal:
-    """The files that a writer is about to write or to replace, by name with their checksums; there while it works.
+def read_journal(path: Path) -> dict[str, str]:
+    """The files that a writer was about to write or to replace, by name with their checksums.
 
-    Attributes:
-        files: what the journal of a writer that was killed holds; empty without one.
+    The journal is there while its writer works; one that is found is of a writer that was killed. None gives nothing.
     """
-
-    def __init__(self, folder: Path, stem: str) -> None:
-        self._path = folder / f".{stem}.saving"
-        self.files = self._read()
-
-    def _read(self) -> dict[str, str]:
-        try:
-            content = json.loads(self._path.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        entries = content.items() if isinstance(content, dict) else ()
-        return {name: checksum for name, checksum in entries if isinstance(checksum, str) and Path(name).name == name}
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """Say what is going to be written, before it is.
-
-        Raises:
-            CheckpointError: if the journal cannot be written.
-        """
-        write_file(self._path, json.dumps(dict(files)).encode())
-
-    def close(self) -> None:
-        """All is done."""
-        discard(self._path)
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {name: checksum for name, checksum in entries if isinstance(checksum, str) and Path(name).name == name}
 
 
 def clean(folder: Path, known: Mapping[str, str], kept: Collection[str], stems: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""The other questions of speed: time to a finished fit, resident memory, import time, host reads a step."""
+"""The other questions of speed: what each pass of the compiler gives, time to a finished fit, resident memory, import time, host reads a step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,34 @@ from statistics import median
 from launch import Launcher
 from report import table
 
-__all__ = ["finish", "host_reads", "import_time", "memory"]
+__all__ = ["ablation", "finish", "host_reads", "import_time", "memory"]
 
 _LABELS = {"jensen": "jensen, empty compile cache", "jensen_warm": "jensen, compile cache of an earlier fit"}
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def ablation(
+    launcher: Launcher, folders: dict[str, Path], compile: str, repeats: int, seconds: float = 0.5, rounds: int = 5
+) -> str:
+    """Time a step without each pass of `inference/step/compile/`, over the time with all of them."""
+    rows, passes = [], []
+    for program, folder in folders.items():
+        job = {"job": "ablation", "peer": "jensen", "program": program, "folder": str(folder), "compile": compile}
+        results = [launcher.job(job | {"seconds": seconds, "rounds": rounds})[0] for _ in range(repeats)]
+        good = [result for result in results if "error" not in result]
+        if not good:
+            rows.append([program, results[0]["error"]])
+            continue
+        passes = [key for key in good[0] if key]
+        ratios = {key: sorted(result[key] / result[""] for result in good) for key in passes}
+        _say(f"ablation {program}: {ratios}")
+        rows.append([program, f"{median(result[''] for result in good) * 1e6:,.1f}"])
+        rows[-1] += [f"{median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})" for values in ratios.values()]
+    title = "### What each pass of the compiler gives: time a step without it / with all\n\n"
+    return title + table(["program", "all, µs", *passes], rows)
 
 
 def finish(launcher: Launcher, folder: Path, peers: Iterable[str], repeats: int, steps: int = 2_000) -> str:

@@ -17,7 +17,7 @@ from report import Results, append, heading, speed_tables
 __all__ = ["main"]
 
 _PEERS = ("jensen", "pyro", "numpyro_scan", "numpyro_step")
-_PARTS = ("finish", "memory", "import_time", "host_reads")
+_PARTS = ("ablation", "finish", "memory", "import_time", "host_reads")
 
 
 def _names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -81,6 +81,9 @@ def main() -> None:
         if arguments.all or not chosen:
             results = _speed(arguments, launcher, folders)
             sections.append(speed_tables(results, arguments.device, arguments.peers))
+        if "ablation" in chosen:
+            wanted = {name: folders[name] for name in arguments.programs}
+            sections.append(probes.ablation(launcher, wanted, arguments.compile, min(arguments.repeats, 3)))
         if "finish" in chosen:
             sections.append(probes.finish(launcher, folders["blr"], arguments.peers, arguments.repeats))
         if "memory" in chosen:

@@ -54,13 +54,17 @@ def _run(job: dict[str, Any]) -> Any:
             options = {"peer": job["peer"], "compile": job["compile"]}
             timed = module.time_steps(job["program"], folder, device, job["seconds"], **options)
             return timed | {"versions": _versions(job["peer"])}
+        case "ablation":
+            return module.ablation(
+                job["program"], folder, device, job["seconds"], compile=job["compile"], rounds=job["rounds"]
+            )
         case "finish":
             return {"w": module.finish(folder, device, job["steps"])}
         case "memory":
             return module.memory(folder, device, job["compile"], tuple(job["marks"]))
         case "host_reads":
             return module.host_reads(job["program"], folder, device, job["compile"])
-    raise ValueError(f"`job`: expected steps, finish, memory or host_reads, got {job['job']!r}")
+    raise ValueError(f"`job`: expected steps, ablation, finish, memory or host_reads, got {job['job']!r}")
 
 
 def main() -> None:

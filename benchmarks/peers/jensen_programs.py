@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyro
 import pyro.distributions as dist
@@ -18,7 +21,14 @@ from torch.distributions import constraints
 from jensen.inference import IWAE, SVI, Fit, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from jensen.models import LatentVariableModel
 
-__all__ = ["finish", "host_reads", "memory", "time_steps"]
+__all__ = ["ablation", "finish", "host_reads", "memory", "time_steps"]
+
+_PASSES = {  # of the compiled step: where it is called, and what stands in its place when it is left out
+    "buffer_hoisting": ("backends", "hoist_buffers", lambda compiled, *_: compiled),
+    "scalar_hoisting": ("backends", "keep_scalars", lambda module: None),
+    "fast_activations": ("backends", "shorten_elementary", lambda module: None),
+    "onednn_matmul": ("graph", "route_products", lambda module: None),
+}
 
 
 class Regression(LatentVariableModel):
@@ -101,6 +111,29 @@ def time_steps(name: str, folder: Path, device: str, seconds: float, *, compile:
         "steps": steps,
         "bound_per_datum": float(history.bound_per_datum[history.step >= chunk].iloc[0]),
     }
+
+
+def ablation(name: str, folder: Path, device: str, seconds: float, *, compile: str, rounds: int) -> dict[str, float]:
+    """Least seconds a step with every pass of the compiler (key ``""``) and without each of them.
+
+    The variants take turns in one process, so that a busy machine slows them all; a fit's kernels come from the cache
+    after its first round.
+    """
+    chunk = PROGRAMS[name].chunk[device]
+    variants = {"": nullcontext()} | {
+        key: mock.patch.object(importlib.import_module(f"jensen.inference.step.compile.{module}"), function, neutral)
+        for key, (module, function, neutral) in _PASSES.items()
+    }
+    least = dict.fromkeys(variants, float("inf"))
+    steps = 2 * chunk
+    for turn in range(rounds + 1):
+        for key, without in variants.items():
+            with without:
+                speed = _fit(name, folder, device, compile, steps=steps, log_every=max(1, chunk // 5)).info
+            if turn:
+                least[key] = min(least[key], 1 / speed["steps_per_second"])
+        steps = chunk * max(2, round(seconds * speed["steps_per_second"] / chunk))
+    return least
 
 
 def finish(folder: Path, device: str, steps: int) -> list[float]:

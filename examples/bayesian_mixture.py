@@ -42,7 +42,7 @@ def main(steps: int = 1_000, picture: str = "") -> None:
     print(f"bound {bound:.2f}, log evidence {evidence} (nats, total, one labelling of the components)")
 
     if picture:
-        from jensen.studies.style import save
+        from jensen.studies.pictures import save
 
         save(draw(x, cultivar, list(data.target_names), draws, kept), picture)
         print(f"picture: {picture}")
@@ -50,7 +50,7 @@ def main(steps: int = 1_000, picture: str = "") -> None:
 
 def draw(x: torch.Tensor, cultivar: torch.Tensor, names: list[str], draws: dict[str, torch.Tensor], kept: int) -> Any:
     """Wines, posterior draws of each component's ellipse, and the posterior of all ten weights."""
-    from jensen.studies.style import colour, figure, styled
+    from jensen.studies.pictures import colour, figure, styled
 
     @styled
     def drawn() -> Any:

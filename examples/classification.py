@@ -44,7 +44,7 @@ def main(steps: int = 3_000, picture: str = "") -> None:
 
 def draw(model, draws, data, picture):
     """Left the species that is likeliest at each petal; right how much the posterior's draws disagree there."""
-    from jensen.studies.style import PALETTE, figure, save, styled
+    from jensen.studies.pictures import PALETTE, figure, save, styled
 
     @styled
     def regions():

@@ -36,8 +36,7 @@ def main(steps: int = 4_000, data: str = "digits", picture: str = "", particles:
     print(f"real held-out digits read as theirs: {reader.score(test['x'], test['y']):.1%}")
 
     if picture:
-        from jensen.studies.pictures import reconstructions
-        from jensen.studies.style import save
+        from jensen.studies.pictures import reconstructions, save
 
         with torch.no_grad():
             # each column: the latent of one real digit, decoded under every label

@@ -54,7 +54,7 @@ def bic(model: PoissonMixture | MultinomialMixture, x: torch.Tensor) -> float:
 @torch.no_grad()
 def draw_profiles(model: PoissonMixture | MultinomialMixture, data, file: str) -> None:
     """A panel for each segment found: its profile as bars, the nearest true segment's as ticks."""
-    from jensen.studies.style import colour, figure, save
+    from jensen.studies.pictures import colour, figure, save
 
     kind = "rates" if isinstance(model, PoissonMixture) else "probs"
     truth = data.truth["rates" if kind == "rates" else "tastes"]

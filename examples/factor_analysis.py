@@ -54,7 +54,7 @@ def main(steps: int = 500, picture: str = "") -> None:
     print(f"error of {int(hidden.sum())} imputed values: {error:.3f} sd (column means: {plain:.3f})")
 
     if picture:
-        from jensen.studies.style import save
+        from jensen.studies.pictures import save
 
         scores = fit.model.predict({"x": x})
         arrays = (weight, scores, data.train["y"], x[hidden], filled[hidden])
@@ -63,7 +63,7 @@ def main(steps: int = 500, picture: str = "") -> None:
 
 
 def draw(names, evidence, weight, scores, cultivar, truth, imputed):
-    from jensen.studies.style import colour, figure, styled
+    from jensen.studies.pictures import colour, figure, styled
 
     @styled
     def panels():

@@ -39,8 +39,7 @@ def main(steps: int = 1_000, picture: str = "") -> None:
         print(f"  {name}  " + "".join(f"{count:5d}" for count in row))
 
     if picture:
-        from jensen.studies.pictures import mixture_ellipses
-        from jensen.studies.style import save
+        from jensen.studies.pictures import mixture_ellipses, save
 
         model = fit.model
         with torch.no_grad():

@@ -67,7 +67,7 @@ def draw(returns: pd.DataFrame, path: torch.Tensor, chance: torch.Tensor, change
     import matplotlib.dates as mdates
     from matplotlib.figure import Figure
 
-    from jensen.studies.style import PALETTE, save, styled
+    from jensen.studies.pictures import PALETTE, save, styled
 
     @styled
     def figure() -> Figure:

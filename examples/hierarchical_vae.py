@@ -30,8 +30,7 @@ def main(steps: int = 4_000, picture: str = "", particles: int = 500) -> None:
         print(f"{name}: log evidence {evidence} nats per held-out digit; dimensions in use: {used}")
 
     if picture:
-        from jensen.studies.pictures import reconstructions
-        from jensen.studies.style import save
+        from jensen.studies.pictures import reconstructions, save
 
         model, x = fits["two layers"].model, data.test["x"][:10]
         with torch.no_grad():

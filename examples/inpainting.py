@@ -46,8 +46,7 @@ def main(steps: int = 6_000, data: str = "digits", picture: str = "", particles:
         print(f"{name}: squared error {error(guess, x, hidden):.3f}, log p(hidden | seen) {evidence} nats per image")
 
     if picture:
-        from jensen.studies.pictures import reconstructions
-        from jensen.studies.style import save
+        from jensen.studies.pictures import reconstructions, save
 
         model = fits["partial convolutions"].model
         holes = RandomMasks(("half", "rectangle"))({"x": x[:10]}, 3)["mask"]

@@ -38,7 +38,7 @@ def main(steps: int = 200, picture: str = "") -> None:
     print(f"error of {int(hidden.sum())} missing pixels of {len(test)} new digits: {error:.4f} (means: {plain:.4f})")
 
     if picture:
-        from jensen.studies.style import save
+        from jensen.studies.pictures import save
 
         fit.model.rotate("principal")
         save(draw(gaps[1][:12], filled[:12], test[:12], fit.model.weight.detach().T[:12]), picture)
@@ -51,7 +51,7 @@ def holes(x: torch.Tensor, seed: int, share: float = 0.4) -> torch.Tensor:
 
 
 def draw(gaps, filled, truth, axes):
-    from jensen.studies.style import figure, styled
+    from jensen.studies.pictures import figure, styled
 
     @styled
     def panels():

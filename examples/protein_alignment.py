@@ -54,8 +54,7 @@ def main(steps: int = 10_000, path: str = "", particles: int = 500, picture: str
     print(f"{worst}: {mutation_effects(fit, wild_type, [worst], num_particles=4 * particles)[worst]} nats")
 
     if picture:
-        from jensen.studies.alignment_pictures import alignment_picture
-        from jensen.studies.style import save
+        from jensen.studies.pictures import alignment_picture, save
 
         with torch.no_grad():
             means = fit.model.embed(data.train["x"])

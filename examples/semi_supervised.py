@@ -53,8 +53,7 @@ def correct(model: SemiSupervisedVAE, x: torch.Tensor, y: torch.Tensor) -> float
 @torch.no_grad()
 def draw(model: SemiSupervisedVAE, path: str) -> None:
     """One row for each class, one latent for each column."""
-    from jensen.studies.pictures import reconstructions
-    from jensen.studies.style import save
+    from jensen.studies.pictures import reconstructions, save
 
     z = torch.randn(12, model.latent_dim, generator=torch.Generator().manual_seed(1))
     side = int(model.data_shape[0] ** 0.5)

@@ -63,8 +63,7 @@ def main(steps: int | None = None, model: str = "lda", topics: int = 20, picture
     print(f"coherence of the top words in the training documents (NPMI): {npmi_coherence(found, train['x'])}")
 
     if picture:
-        from jensen.studies.style import save
-        from jensen.studies.topic_pictures import topic_bars
+        from jensen.studies.pictures import save, topic_bars
 
         order = shares.argsort(descending=True)[:8]
         title = f"The largest of {topics} topics in {len(train['x'])} documents"

@@ -13,8 +13,8 @@ import torch
 from jensen.datasets import digits, threshold
 from jensen.inference import SVI, TraceMeanField_ELBO, active_units, log_evidence
 from jensen.models import VAE
-from jensen.studies.style import save
-from jensen.studies.vae_pictures import reconstructions, samples
+from jensen.studies.pictures import save
+from jensen.studies.pictures.autoencoders import reconstructions, samples
 
 
 def main(steps: int = 3_000, out: str = "runs/vae", particles: int = 1_000) -> None:

@@ -14,8 +14,7 @@ import torch
 from jensen.datasets import DynamicBinarization, binarize, digits, mnist
 from jensen.inference import SVI, Trace_ELBO, active_units, elbo_terms, log_evidence
 from jensen.models import VAE
-from jensen.studies import vae_pictures
-from jensen.studies.style import save
+from jensen.studies.pictures import autoencoders, save
 
 
 def main(steps: int = 5_000, data: str = "digits", out: str = "runs/vae_mnist", particles: int = 500) -> None:
@@ -43,12 +42,12 @@ def main(steps: int = 5_000, data: str = "digits", out: str = "runs/vae_mnist", 
 
     folder, x = Path(out), test["x"]
     pictures = {
-        "reconstructions": vae_pictures.uncertain_reconstructions(fitted["spline"], x[:10]),
-        "samples": vae_pictures.samples(fitted["spline"]),
-        "traversal": vae_pictures.latent_traversal(fitted["spline"], x),
-        "interpolation": vae_pictures.interpolation(fitted["spline"], x[:4], x[4:8]),
-        "manifold": vae_pictures.manifold(fitted["plane"]),
-        "latent_map": vae_pictures.latent_map(fitted["plane"], x, bits["y"][:500]),
+        "reconstructions": autoencoders.uncertain_reconstructions(fitted["spline"], x[:10]),
+        "samples": autoencoders.samples(fitted["spline"]),
+        "traversal": autoencoders.latent_traversal(fitted["spline"], x),
+        "interpolation": autoencoders.interpolation(fitted["spline"], x[:4], x[4:8]),
+        "manifold": autoencoders.manifold(fitted["plane"]),
+        "latent_map": autoencoders.latent_map(fitted["plane"], x, bits["y"][:500]),
     }
     for name, picture in pictures.items():
         save(picture, folder / f"{name}.png")

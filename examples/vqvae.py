@@ -35,8 +35,7 @@ def main(steps: int = 5_000, data: str = "digits", picture: str = "") -> None:
     print(f"squared error {error:.4f} per pixel; of the mean image {of_mean:.4f}")
 
     if picture:
-        from jensen.studies.pictures import reconstructions
-        from jensen.studies.style import save
+        from jensen.studies.pictures import reconstructions, save
 
         rows = {"data": test[:10], "from its codes": fit.model.reconstruct(test[:10]).detach()}
         for place in (0, 3):  # other codes in one place, the others kept

@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "NonFiniteError",
     "nearest",
+    "nearest_or_all",
 ]
 
 
@@ -56,3 +57,9 @@ def nearest(name: object, options: Iterable[str]) -> str:
     """Return ``" Did you mean `x`?"`` for the option closest to `name`, or ``""`` when none is close."""
     match = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.5)
     return f" Did you mean `{match[0]}`?" if match else ""
+
+
+def nearest_or_all(name: object, options: Iterable[str]) -> str:
+    """Return `nearest`'s hint or, when none is close, ``" Known: a, b."`` with all the options."""
+    known = list(options)
+    return nearest(name, known) or f" Known: {', '.join(known) or 'none'}."

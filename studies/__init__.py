@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Arm", "Fits", "Study", "StudyResult", "fingerprint"]
 
-from .arm import Arm
-from .fingerprint import fingerprint
+from .arms.arm import Arm
+from .arms.fingerprint import fingerprint
 from .result import Fits, StudyResult
 from .study import Study

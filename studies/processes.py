@@ -12,7 +12,7 @@ import torch
 
 from jensen.inference.errors import ConfigurationError, JensenError
 
-from .arm import Arm, ArmRecord
+from .arms.arm import Arm, ArmRecord
 
 
 def run_in_processes(arms: Sequence[Arm], root: Path, jobs: int) -> Iterator[tuple[Arm, ArmRecord]]:

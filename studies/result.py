@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .record import Fits, StudyRecord
-from .report import write_report
-from .table import as_html, as_text, table
+from .arms.record import Fits, StudyRecord
+from .report.page import write_report
+from .report.table import as_html, as_text, table
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,7 +19,6 @@ class StudyResult(StudyRecord):
 
     ``frame`` has one row per arm; ``fits`` the finished fits; ``print(result)`` a table; ``report`` writes a page.
     """
-
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write one self-contained page (table, curves, configuration of every arm) and return its path."""

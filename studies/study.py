@@ -15,11 +15,11 @@ import torch
 from jensen.inference.errors import ConfigurationError
 from jensen.inference.storage.atomic import prepare_folder
 
-from .arm import FINISHED, Arm, ArmRecord, split
+from .arms.arm import FINISHED, Arm, ArmRecord, split
+from .checks import check_method, check_parts, check_seeds
 from .processes import run_in_processes
 from .progress import Progress, progress_display
 from .result import StudyResult
-from .study_parts import check_method, check_parts, check_seeds
 
 
 @dataclass(frozen=True)

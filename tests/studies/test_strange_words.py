@@ -17,11 +17,11 @@ from jensen.inference.doctor.report import Finding, ObjectiveRow, ParameterRow, 
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
 from jensen.inference.plain_text import html_text, printable, rich_text
 from jensen.inference.run.progress import progress_bar
-from jensen.studies.plots import bound_against_time, evidence, posterior_forest
+from jensen.studies.cli.user_errors import explain
+from jensen.studies.pictures.comparison import bound_against_time, evidence, posterior_forest
+from jensen.studies.pictures.style import label, save
 from jensen.studies.progress import progress_display
-from jensen.studies.style import label, save
-from jensen.studies.table import as_text
-from jensen.studies.user_errors import explain
+from jensen.studies.report.table import as_text
 
 WORDS = (
     "[/a/b]",

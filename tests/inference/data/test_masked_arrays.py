@@ -13,7 +13,7 @@ from jensen.inference.errors import DataError
 from jensen.models import PPCA, BayesianGaussianMixture, BayesianLinearRegression, GaussianMixture
 from jensen.models.common.inputs import read_numbers
 from jensen.models.common.masked_arrays import split_mask
-from jensen.studies.npz_file import read_npz
+from jensen.studies.data.npz_file import read_npz
 
 HIDDEN = np.ma.array([[1, 2], [3, 999], [5, 6]], mask=[[0, 0], [0, 1], [0, 0]])
 SEEN = np.array([[1, 2], [3, np.nan], [5, 6]])

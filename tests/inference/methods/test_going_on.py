@@ -13,7 +13,7 @@ from jensen.inference import CAVI, SVI, ConfigurationError, DataError, TraceMean
 from jensen.inference.seeding import derive_seed
 from jensen.models import BayesianGaussianMixture, BayesianLogisticRegression, LatentDirichletAllocation
 from jensen.models.topics.lda_cavi import LDACoordinates
-from jensen.studies.fingerprint import fingerprint
+from jensen.studies.arms.fingerprint import fingerprint
 
 
 def documents(rows: int, seed: int) -> torch.Tensor:

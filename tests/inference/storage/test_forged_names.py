@@ -44,11 +44,11 @@ CALLABLES = (  # what a file might want to have run, as written by one who knows
     "torch.package:PackageImporter",
     "torch.utils.cpp_extension:load",
     "torch.utils.data:DataLoader",
-    "jensen.studies.storage:os.system",
-    "jensen.studies.storage:shutil.rmtree",
-    "jensen.studies.storage:clear",
+    "jensen.studies.arms.store:os.system",
+    "jensen.studies.arms.store:shutil.rmtree",
+    "jensen.studies.arms.store:clear",
     "jensen.studies.cli:main",
-    "jensen.studies.resolve:load_file",
+    "jensen.studies.cli.resolve:load_file",
     "jensen.inference.fit_rebuild:sys.exit",
     "jensen.inference.fit_rebuild:importlib.import_module",
     "jensen.inference.storage:os.remove",
@@ -133,7 +133,7 @@ def test_names_in_the_configuration_are_only_shown(saved, unrun):
     def name_all(body):
         for key in ("objective", "optimizer", "lr_schedule", "guide", "transform"):
             body["config"][key] = {"$type": "os:system", "$name": "os:system"}
-        body["config"]["lr"] = "jensen.studies.storage:os.system"
+        body["config"]["lr"] = "jensen.studies.arms.store:os.system"
         body["info"]["compile"] = "builtins:eval"
 
     forge(saved, name_all)

@@ -1,0 +1,1 @@
+"""What a study found, for people: a table and a page."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from jensen.inference import elbo_terms, log_evidence, pareto_k
 from jensen.inference.errors import ConfigurationError
 from jensen.inference.storage.atomic import prepare_folder
 
@@ -144,8 +145,6 @@ def _label(thing: Any) -> str:
 
 def _metrics(metrics: Any) -> dict[str, Callable[..., Any]]:
     if metrics is None:
-        from jensen.inference import elbo_terms, log_evidence, pareto_k
-
         metrics = {"elbo": elbo_terms, "log_evidence": log_evidence, "pareto_k": pareto_k}
     if isinstance(metrics, Mapping):
         return dict(metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Arm", "ArmRecord", "score"]
+__all__ = ["FINISHED", "Arm", "ArmRecord", "score", "split"]
 
 import copy
 import dataclasses

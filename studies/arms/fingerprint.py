@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -141,8 +142,6 @@ def _array(tensor: torch.Tensor) -> dict[str, Any]:
 
 
 def _from_array(value: Any) -> dict[str, Any]:
-    import numpy
-
     array = numpy.ascontiguousarray(value)
     content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
     digest = hashlib.sha256(content).hexdigest()

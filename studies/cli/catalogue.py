@@ -4,16 +4,20 @@ from __future__ import annotations
 
 __all__ = ["catalogue", "print_catalogue"]
 
-import importlib
 import inspect
 import re
 from typing import Any
 
+from pyro.infer import ELBO
+
+from jensen.datasets import DATASETS
+from jensen.inference import active_units, elbo_terms, log_evidence, pareto_k
 from jensen.inference.errors import ConfigurationError, nearest_or_all
+from jensen.models import LatentVariableModel
 
 from .shipped import shipped, shipped_methods
 
-_METRICS = ("log_evidence", "elbo_terms", "pareto_k", "active_units")
+_METRICS = (log_evidence, elbo_terms, pareto_k, active_units)
 _GUIDES = {
     "normal": "independent normals (unconstrained)",
     "multivariate_normal": "one normal with a full covariance",
@@ -25,19 +29,12 @@ _GUIDES = {
 
 def catalogue() -> dict[str, dict[str, str]]:
     """Return ``{kind: {name: one line}}`` for models, methods, objectives, guides, metrics and data."""
-    from pyro.infer import ELBO
-
-    from jensen.datasets import DATASETS
-    from jensen.models import LatentVariableModel
-
-    inference = importlib.import_module("jensen.inference")
-    metrics = {name: getattr(inference, name) for name in _METRICS}
     return {
         "models": _lines(shipped("models", LatentVariableModel)),
         "methods": _lines(shipped_methods()),
         "objectives": _lines(shipped("inference", ELBO)),
         "guides": _GUIDES,
-        "metrics": _lines(metrics),
+        "metrics": _lines({metric.__name__: metric for metric in _METRICS}),
         "data": _lines(DATASETS),
     }
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jensen.inference import elbo_terms, log_evidence, pareto_k
 from jensen.inference.errors import ConfigurationError
 from jensen.inference.plain_text import printable
 from jensen.inference.storage.atomic import prepare_folder
@@ -23,7 +24,7 @@ from ..data.sizes import data_sizes, with_labels
 from ..data.sources import Source, load_source
 from ..data.table_format import TableOptions
 from .model_options import build_model
-from .resolve import find_class, find_object, parse_settings, resolve_method
+from .resolve import find_model, find_object, parse_settings, resolve_method
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def run_doctor(model: str, data: DataRequest | None, *, guide: str | None, setti
     built, batch = None, None
     if data is None:
         with seeded(0):
-            built = _checked(model, build_model(_factory(model), parse_settings(settings)))
+            built = _checked(model, build_model(find_model(model), parse_settings(settings)))
     else:
         built, batch, _ = _pair(model, settings, data, 0)
     report = examine(built, find_object(guide) if guide is not None and ":" in guide else guide, batch)
@@ -113,7 +114,7 @@ def _pair(
 ) -> tuple[LatentVariableModel, dict[str, Any], Preparation]:
     """The model, with its networks drawn under the seed, and its data; says what was read."""
     with seeded(seed):  # a file may build its model as it is read
-        factory = _factory(text)
+        factory = find_model(text)
     given = parse_settings(settings)
     source = with_labels(data.load(), factory, given, data.labels)
     for line in source.describe():
@@ -137,10 +138,6 @@ def check_seed_option(seed: int) -> None:
         raise ConfigurationError(f"`--seed {seed}`: expected a whole number from 0 to 2**63 - 1.")
 
 
-def _factory(text: str) -> Any:
-    return find_class(text, "models", LatentVariableModel, "model")
-
-
 def _checked(text: str, model: Any) -> LatentVariableModel:
     if not isinstance(model, LatentVariableModel):
         raise ConfigurationError(f"`{text}`: expected a LatentVariableModel, got {type(model).__name__}.")
@@ -148,8 +145,6 @@ def _checked(text: str, model: Any) -> LatentVariableModel:
 
 
 def _metrics(particles: int) -> dict[str, Callable[..., Any]]:
-    from jensen.inference import elbo_terms, log_evidence, pareto_k
-
     if particles == 0:
         return {}
     if particles < 0:

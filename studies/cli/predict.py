@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jensen.inference import load
 from jensen.inference.errors import CheckpointError, ConfigurationError, DataError
 from jensen.inference.plain_text import printable
 from jensen.inference.storage.atomic import write_file
-from jensen.models import LatentVariableModel
 
 from ..arms.store import check_file
 from ..data.preparation import Preparation
@@ -23,7 +23,7 @@ from ..data.table_format import TableOptions
 from .fit import check_seed_option
 from .model_options import build_model
 from .predictions import Predictions, predict_rows
-from .resolve import find_class
+from .resolve import find_model
 
 _FORMAT = "%.9g"  # what tells two float32 apart
 _SHOWN_ROWS, _SHOWN_COLUMNS = 20, 10
@@ -74,15 +74,13 @@ def run_predict(request: PredictRequest) -> Predictions:
 
 def _load(folder: Path, record: Preparation | None, text: str | None) -> Any:
     """The fit, with its model built anew where that is the user's own."""
-    from jensen.inference import load
-
     if text is None:
         if record is not None and ":" in record.model:
             raise CheckpointError(
                 f"The model of {folder} is your own: say --model {record.model}, and that file is run."
             )
         return load(folder)
-    factory = find_class(text, "models", LatentVariableModel, "model")
+    factory = find_model(text)
     arguments = {} if record is None else {name: ast.literal_eval(value) for name, value in record.arguments.items()}
     try:
         model = build_model(factory, arguments)

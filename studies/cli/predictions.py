@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jensen.inference import log_evidence, marginals
 from jensen.inference.errors import DataError, JensenError
 from jensen.inference.pair.signature import read_signature
 from jensen.models.protocols import (
@@ -147,8 +148,6 @@ def _latents(fit: Any, held: Mapping[str, Tensor], num: int, seed: int) -> Colum
 
 def _discrete(fit: Any, held: Mapping[str, Tensor], names: Sequence[str], num: int, seed: int) -> Columns:
     """The likeliest value of each discrete latent of a row, and the probability of each value."""
-    from jensen.inference import marginals
-
     columns: Columns = {}
     found = marginals(fit, held, seed=seed, num_particles=min(num, 100)) if names else {}
     for name in names:
@@ -165,8 +164,6 @@ def _add_evidence(
     found: Predictions, fit: Any, held: Mapping[str, Tensor], argument: str, particles: int, seed: int
 ) -> None:
     """Add a column with the log evidence or the log predictive density of each row, in nats."""
-    from jensen.inference import log_evidence
-
     label = "log evidence"
     try:
         if any(not site.local for site in fit.structure.select("latent")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["find_class", "find_object", "load_file", "parse_settings", "resolve_method"]
+__all__ = ["find_model", "find_object", "load_file", "parse_settings", "resolve_method"]
 
 import ast
 import dataclasses
@@ -17,8 +17,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from pyro.infer import ELBO
 
 from jensen.inference.errors import ConfigurationError, nearest, nearest_or_all
+from jensen.models import LatentVariableModel
 
 from .model_options import check_types
 from .shipped import shipped, shipped_methods
@@ -26,22 +28,22 @@ from .shipped import shipped, shipped_methods
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)  # what `ast.literal_eval` may raise
 
 
-def find_class(text: str, package: str, base: type, what: str) -> Any:
-    """Return the class or object named by ``text``: a shipped name, ``MODULE:NAME`` or ``path/to/file.py:NAME``.
+def find_model(text: str) -> Any:
+    """Return the model, or what makes one, that ``text`` names: a shipped class, or as `find_object` finds it.
 
     Raises:
-        ConfigurationError: there is no such thing, or what is found is neither a ``base`` nor makes one.
+        ConfigurationError: there is no such thing, or what is found is neither a model nor can make one.
     """
     if ":" in text:
         found = find_object(text)
-        if isinstance(found, base) or (callable(found) and not isinstance(found, ModuleType)):
+        if isinstance(found, LatentVariableModel) or (callable(found) and not isinstance(found, ModuleType)):
             return found
-        raise ConfigurationError(f"`{text}`: expected a {what} or what makes one, got {type(found).__name__}.")
-    known = shipped(package, base)
+        raise ConfigurationError(f"`{text}`: expected a model or what makes one, got {type(found).__name__}.")
+    known = shipped("models", LatentVariableModel)
     if text in known:
         return known[text]
     hint = nearest_or_all(text, known)
-    raise ConfigurationError(f"`{text}` is no {what} of jensen.{hint} Your own: MODULE:NAME or path/to/file.py:NAME.")
+    raise ConfigurationError(f"`{text}` is no model of jensen.{hint} Your own: MODULE:NAME or path/to/file.py:NAME.")
 
 
 def find_object(text: str) -> Any:
@@ -135,8 +137,6 @@ def _resolve_dtype(text: str) -> torch.dtype:
 
 def _resolve_objective(text: str) -> Any:
     """Return the objective written as ``NAME`` or ``NAME(key=value)``, for example ``IWAE(num_particles=10)``."""
-    from pyro.infer import ELBO
-
     known = shipped("inference", ELBO)
     name, arguments, keywords = _call(text)
     if name not in known:

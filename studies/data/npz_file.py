@@ -7,15 +7,13 @@ __all__ = ["read_npz"]
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy
 import torch
 
 from jensen.inference.errors import DataError
 from jensen.models.common.inputs import read_numbers
-
-if TYPE_CHECKING:
-    import numpy
 
 _BROKEN = (ValueError, OSError, EOFError, KeyError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -27,8 +25,6 @@ def read_npz(path: Path) -> dict[str, torch.Tensor]:
         DataError: the file is no such archive, is damaged, or holds what are no numbers; an array does not fit in
             memory, or is said to be longer than the file.
     """
-    import numpy
-
     if path.read_bytes()[:6] == b"\x93NUMPY":
         raise DataError(
             f"`{path}`: expected an .npz file, got a single array (.npy). Name it for the model's argument: "
@@ -54,8 +50,6 @@ def read_npz(path: Path) -> dict[str, torch.Tensor]:
 
 def _check_header(path: Path, member: zipfile.ZipInfo, file: Any) -> None:
     """Refuse a header that claims more numbers than its member has bytes for, before any memory is taken."""
-    import numpy
-
     read = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
     version = numpy.lib.format.read_magic(file)
     if version not in read:  # NumPy's own reader says what it makes of it

@@ -88,7 +88,7 @@ class Preparation:
             if (values := source.labels(argument)) is not None:
                 missing = ("-1",) if argument in getattr(model, "unlabelled", ()) else ()
                 arrays[argument] = encode(values, f"`{argument}`", classes=names, missing=missing).codes
-        check_missing(replace(source, arrays={"x": arrays["x"]} if "x" in arrays else {}), model, self.argument)
+        _check_missing(replace(source, arrays={"x": arrays["x"]} if "x" in arrays else {}), model, self.argument)
         if (x := arrays.get("x")) is not None and source.scaling is not None:
             arrays["x"] = x = source.scaling.inverse(x.double())
         if x is not None and self.scaling is not None:
@@ -124,7 +124,7 @@ def prepare(
     """
     argument = "x" if "x" in model.arguments else next(iter(model.arguments), "x")
     arrays, scaling = dict(source.arrays), source.scaling
-    check_missing(source, model, argument)
+    _check_missing(source, model, argument)
     if standardize:
         scaling = _fit_scaling(source, argument in model.nan_allowed)
         arrays["x"] = scaling(arrays["x"].double())
@@ -153,7 +153,7 @@ def _fit_scaling(source: Source, missing: bool) -> Standardizer:
         raise DataError(f"`--standardize`: {error}") from None
 
 
-def check_missing(source: Source, model: Any, argument: str) -> None:
+def _check_missing(source: Source, model: Any, argument: str) -> None:
     """Refuse a missing value that the model has no meaning for, by its place in the file.
 
     Raises:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from .npz_file import read_npz
 from .table_file import Table, read_table
 from .table_format import TableOptions
 
-TABLES, ARRAYS = (".csv", ".tsv", ".txt"), (".npz",)
+_TABLES, _ARRAYS = (".csv", ".tsv", ".txt"), (".npz",)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def load_source(
     options, columns = options or TableOptions(), columns or {}
     path = Path(text)
     suffix = path.suffix.lower()
-    if suffix not in (*TABLES, *ARRAYS):
+    if suffix not in (*_TABLES, *_ARRAYS):
         if text not in DATASETS:
             hint = nearest_or_all(text, DATASETS)
             raise ConfigurationError(f"`--data {text}`: expected a shipped data set, a .csv or an .npz file.{hint}")
@@ -125,7 +126,7 @@ def load_source(
         return _shipped(text)
     if not path.is_file():
         raise ConfigurationError(f"`--data {text}`: there is no such file.")
-    if suffix in ARRAYS:
+    if suffix in _ARRAYS:
         if not features:
             _refuse(options, columns, "an .npz file, whose arrays are named for the arguments")
         return _archive(path)
@@ -186,8 +187,6 @@ def _table(
         rest, note = _chosen(path, rest, features, by_place)
         source = replace(source, notes=(*source.notes, *note))
     if rest:
-        import numpy
-
         arrays["x"] = torch.from_numpy(numpy.stack([table.numbers(column) for column in rest], axis=1))
     return replace(source, arrays=arrays, texts=texts, features=tuple(features or rest))
 

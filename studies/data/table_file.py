@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from jensen.inference.errors import ConfigurationError, DataError, nearest
 
 from .table_format import TableFormat, TableOptions, detect, is_number
@@ -164,8 +166,6 @@ def _check_short_rows(path: Path, frame: pandas.DataFrame, form: TableFormat) ->
 
 def _counts(frame: pandas.DataFrame) -> str | None:
     """The name of a first column of several that only numbers the rows, from 0 or from 1."""
-    import numpy
-
     first = frame.iloc[:, 0]
     if frame.shape[1] < 2 or len(frame) < 3 or first.dtype.kind not in "iu":
         return None

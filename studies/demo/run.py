@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Demo", "demo_studies", "run_demo"]
+__all__ = ["Demo", "decay", "demo_studies", "run_demo"]
 
 import functools
 import math

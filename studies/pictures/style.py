@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PALETTE", "as_array", "colour", "figure", "headline", "label", "save", "styled"]
+__all__ = ["FAINT", "INK", "PALETTE", "as_array", "colour", "figure", "headline", "label", "save", "styled"]
 
 import functools
 from collections.abc import Callable

@@ -135,8 +135,10 @@ BAD = {
         "expected an object of Module (which a file of your own can make, not --set)",
     ),
     "negative count": (["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=-1"], "`num_components` must be"),
-    "number for a word": (["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=2", "-s", "covariance=7"],
-                          "`--set covariance=7`: expected a word, got `7`"),
+    "number for a word": (
+        ["fit", "GaussianMixture", "-d", "wine", "-s", "num_components=2", "-s", "covariance=7"],
+        "`--set covariance=7`: expected a word, got `7`",
+    ),
     "user's option": (user("Mean", "-s", "scale=wide"), "`--set scale=wide`: expected a number"),
     "option twice": (mixture("-s", "num_components=3"), "`--set num_components=…` is given twice"),
     "column without a name": (["fit", "PPCA", "-d", "t.csv", "--column", "y"], "for example --column y=price"),

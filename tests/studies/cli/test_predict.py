@@ -14,10 +14,9 @@ import pytest
 import torch
 
 from jensen.inference import SVI, load, log_evidence
-from jensen.models import LatentVariableModel
 from jensen.studies.cli import main
 from jensen.studies.cli.predictions import predict_rows
-from jensen.studies.cli.resolve import find_class
+from jensen.studies.cli.resolve import find_model
 
 OWN = """
 import pyro, torch
@@ -259,7 +258,7 @@ def test_a_users_own_model_is_named_and_only_then_run(folder, capsys):
     assert call("predict", "fit", "-d", "new.csv", "--model", "elsewhere/moved.py:Rate", "--out", "p.csv") == 0
     found = pandas.read_csv("p.csv", index_col=0)
     assert list(found.columns) == ["n mean", "n sd"]
-    own = find_class("elsewhere/moved.py:Rate", "models", LatentVariableModel, "model")
+    own = find_model("elsewhere/moved.py:Rate")
     draws = load("fit", own(2, scale=2.0)).posterior(4_000)["w"].double().numpy()
     rates = numpy.exp(draws @ x.T)
     error = (found["n sd"] ** 2 / 1_000 + rates.var(0) / 4_000) ** 0.5

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from jensen.inference.errors import ConfigurationError, DataError
-from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture, LatentVariableModel
+from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 from jensen.studies.cli.model_options import build_model
-from jensen.studies.cli.resolve import find_class, find_object, load_file, parse_settings
+from jensen.studies.cli.resolve import find_model, find_object, load_file, parse_settings
 from jensen.studies.data.sources import load_source
 
 USER = """
@@ -40,7 +40,7 @@ def user(tmp_path, monkeypatch):
 
 
 def model(text):
-    return find_class(text, "models", LatentVariableModel, "model")
+    return find_model(text)
 
 
 def test_models_are_found_by_name_module_and_file(user):

@@ -1,20 +1,15 @@
-"""Data of one model: what every holder of data can do, those in memory, and the check of a batch."""
+"""Data of one model: what every holder of data can do, and those in memory."""
 
 from __future__ import annotations
 
-__all__ = ["Data", "MemoryData", "check_batch"]
+__all__ = ["Data", "MemoryData"]
 
 import abc
-import operator
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
-from ..errors import ConfigurationError, DataError
-from ..pair.signature import Signature
-from .parts import columns_of, is_empty
-from .tensors import to_tensor
+from .sampler import check_batch_size
 
 
 class Data(abc.ABC):
@@ -49,20 +44,7 @@ class Data(abc.ABC):
             ConfigurationError: if it is not a positive integer.
             DataError: if it is larger than `N`.
         """
-        if batch_size is None:
-            return self.size
-        try:
-            number = operator.index(batch_size)
-        except TypeError:
-            number = 0
-        if number < 1 or isinstance(batch_size, bool):
-            raise ConfigurationError(f"`batch_size` must be a positive number of data or None, got {batch_size!r}.")
-        if number > self.size:
-            raise DataError(
-                f"`batch_size` is {number}, more than the {self.size} data. Pass a smaller one, or None for the full "
-                f"batch."
-            )
-        return number
+        return self.size if batch_size is None else check_batch_size(batch_size, self.size)
 
 
 class MemoryData(Data):
@@ -89,46 +71,3 @@ class MemoryData(Data):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.tensors.items())
         return f"MemoryData({shapes})"
-
-
-def check_batch(
-    model: Any,
-    signature: Signature,
-    parts: Mapping[str, Any],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    observed: bool = True,
-    check: bool = True,
-) -> dict[str, torch.Tensor]:
-    """Turn arrays by argument name into a checked batch; see :func:`as_data` for the errors."""
-    may_miss, may_be_sparse = getattr(model, "nan_allowed", ()), getattr(model, "sparse_allowed", ())
-    drawn = [name for name in signature.observed if name not in may_miss]
-    parts = {name: x for name, x in parts.items() if x is not None and not (name in drawn and is_empty(x))}
-    signature.check(parts, observed=observed)
-    if not parts:
-        raise DataError(f"The data are empty: `{signature.model}` was given no arrays.")
-    batch = {
-        name: to_tensor(
-            name,
-            value,
-            dtype=dtype,
-            device=device,
-            integer=name in signature.integers,
-            missing=name in may_miss,
-            sparse=name in may_be_sparse,
-        )
-        for name, value in parts.items()
-    }
-    lengths = {name: len(value) for name, value in batch.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
-        raise DataError(f"The data have unequal lengths: {listed}. The first dimension of each must be the same N.")
-    own_check = getattr(model, "check_data", None) if check else None
-    if own_check is not None:
-        try:
-            own_check(**batch)
-        except ValueError as error:
-            columns = "".join(columns_of(name, value) for name, value in parts.items())
-            raise DataError(f"`{signature.model}` cannot use these data: {error}{columns}") from error
-    return batch

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from ..pair.signature import read_signature
-from .base import Data, MemoryData, check_batch
-from .index_arguments import with_indices
+from .base import Data, MemoryData
 from .parts import parts_of
+from .reader import Reader
+from .streams import LoaderData, read_dataset
 
 
 def as_data(
@@ -69,13 +70,9 @@ def as_data(
     signature = read_signature(model)
     dtype = dtype or torch.get_default_dtype()
     place = torch.device(device) if device is not None else torch.get_default_device()
-    if isinstance(data, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
-        from .streams import LoaderData, Reader, read_dataset
-
-        reader = Reader(model, signature, dtype, place, observed, check)
-        if isinstance(data, torch.utils.data.DataLoader):
-            return LoaderData(data, reader)
+    reader = Reader(model, signature, dtype, place, observed, check)
+    if isinstance(data, torch.utils.data.DataLoader):
+        return LoaderData(data, reader)
+    if isinstance(data, torch.utils.data.Dataset):
         return read_dataset(data, reader, max_bytes)
-    parts = parts_of(signature, data)
-    signature = with_indices(model, signature, parts, dtype, place)
-    return MemoryData(check_batch(model, signature, parts, dtype=dtype, device=place, observed=observed, check=check))
+    return MemoryData(reader(parts_of(signature, data)))

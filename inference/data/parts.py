@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["columns_of", "holds_integers", "is_empty", "parts_of"]
+__all__ = ["columns_of", "holds_integers", "is_empty", "parts_of", "parts_of_item"]
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,15 @@ def parts_of(signature: Signature, data: Any) -> dict[str, Any]:
         _refuse_unequal(signature, data)
         return {signature.first: data}
     return _by_column(signature, data)
+
+
+def parts_of_item(signature: Signature, item: Any) -> dict[str, Any]:
+    """The arrays in a collated item of a Dataset, or in a batch of a loader, by the name of the argument."""
+    if isinstance(item, Mapping):
+        return dict(item)
+    if isinstance(item, Sequence) and not isinstance(item, str):
+        return signature.in_order(item, "The items have")
+    return {signature.first: item}
 
 
 def _is_array(value: Any) -> bool:

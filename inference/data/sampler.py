@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["BatchSampler"]
+__all__ = ["BatchSampler", "check_batch_size"]
 
-import operator
 
 import torch
 
-from ..errors import ConfigurationError, DataError
+from ..errors import DataError
+from ..options import check_count
 from ..seeding import derive_seed
+
+
+def check_batch_size(batch_size: int, size: int) -> int:
+    """Return `batch_size` as an integer.
+
+    Raises:
+        ConfigurationError: if it is not a positive integer.
+        DataError: if it is larger than the number `size` of data.
+    """
+    number = check_count("batch_size", batch_size)
+    if number > size:
+        raise DataError(
+            f"`batch_size` is {number}, more than the {size} data. Pass a smaller one, or None for the full batch."
+        )
+    return number
 
 
 class BatchSampler:
@@ -41,16 +56,10 @@ class BatchSampler:
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, drop_last: bool = False) -> None:
-        self.size, self.batch_size = operator.index(size), operator.index(batch_size)
+        self.size = operator.index(size)
         if self.size < 1:
             raise DataError(f"The data are empty: `size` must be at least 1, got {size}.")
-        if self.batch_size < 1:
-            raise ConfigurationError(f"`batch_size` must be a positive number of data, got {batch_size}.")
-        if self.batch_size > self.size:
-            raise DataError(
-                f"`batch_size` is {batch_size}, more than the {size} data. Pass a smaller one, or None for the full "
-                f"batch."
-            )
+        self.batch_size = check_batch_size(batch_size, self.size)
         self.seed = int(seed)
         self.drop_last = bool(drop_last)
         self._cached: tuple[int, torch.Tensor] | None = None

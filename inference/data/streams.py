@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DatasetData", "LoaderData", "Reader", "read_dataset"]
+__all__ = ["DatasetData", "LoaderData", "read_dataset"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,49 +14,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from jensen.models.common.masked_arrays import split_mask
 
 from ..errors import DataError
-from ..pair.signature import Signature
 from ..seeding import derive_seed
-from .base import Data, MemoryData, check_batch
-from .index_arguments import with_indices
-
-
-class Reader:
-    """Turns one collated item or batch into a checked batch of the model's."""
-
-    def __init__(
-        self,
-        model: Any,
-        signature: Signature,
-        dtype: torch.dtype,
-        device: torch.device,
-        observed: bool,
-        check: bool = True,
-    ) -> None:
-        self.model, self.signature, self.check = model, signature, check
-        self.dtype, self.device, self.observed = dtype, device, observed
-        self.settled = False  # whether it is known which integers stay integers
-
-    def parts(self, item: Any) -> dict[str, Any]:
-        if isinstance(item, Mapping):
-            return dict(item)
-        if isinstance(item, Sequence) and not isinstance(item, str):
-            return self.signature.in_order(item, "The items have")
-        return {self.signature.first: item}
-
-    def __call__(self, item: Any) -> dict[str, torch.Tensor]:
-        parts = self.parts(item)
-        if not self.settled:
-            self.signature = with_indices(self.model, self.signature, parts, self.dtype, self.device)
-            self.settled = True
-        return check_batch(
-            self.model,
-            self.signature,
-            parts,
-            dtype=self.dtype,
-            device=self.device,
-            observed=self.observed,
-            check=self.check,
-        )
+from .base import Data, MemoryData
+from .parts import parts_of_item
+from .reader import Reader
 
 
 class DatasetData(Data):
@@ -76,7 +37,7 @@ class DatasetData(Data):
         return self._rows(range(self.size) if index is None else index.tolist())
 
     def _rows(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        return self.read(collate([self.dataset[row] for row in rows]))
+        return self.read.item(collate([self.dataset[row] for row in rows]))
 
 
 class LoaderData(Data):
@@ -114,7 +75,7 @@ class LoaderData(Data):
             raise DataError("A DataLoader cannot be read by index: use `stream`.")
         with _honest(self.loader):
             batches = iter(self.loader)
-        parts = [self.read(item) for item in batches]
+        parts = [self.read.item(item) for item in batches]
         return {name: torch.cat([part[name] for part in parts]) for name in self.names}
 
     def stream(self, seed: int, start: int = 0) -> Iterator[dict[str, torch.Tensor]]:
@@ -130,7 +91,7 @@ class LoaderData(Data):
             begin = step
             for item in self._epoch(derive_seed(seed, "loader", epoch)):
                 if step >= start:
-                    yield self.read(item)
+                    yield self.read.item(item)
                 step += 1
             if step == begin:
                 return
@@ -210,6 +171,6 @@ def read_dataset(dataset: Dataset[Any], read: Reader, max_bytes: int) -> Data:
     if per_item * size > max_bytes:
         return lazy
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=min(size, 1024), collate_fn=collate)
-    parts = [read.parts(item) for item in loader]
+    parts = [parts_of_item(read.signature, item) for item in loader]
     whole = {name: torch.cat([torch.as_tensor(part[name]) for part in parts]) for name in parts[0]}
     return MemoryData(read(whole))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Signature", "name_of", "program_of", "read_signature", "refuse_class"]
+__all__ = ["Fault", "Signature", "name_of", "program_of", "read_signature", "refuse_class"]
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import nn
 
 from ..errors import DataError, ModelError, nearest
 from .function_program import FunctionProgram
+
+Fault = tuple[str, DataError]
+"""What is wrong with the data, after the argument it is about (``""`` for all of them)."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +41,31 @@ class Signature:
     integers: frozenset[str]
     open_ended: bool
 
-    def check(self, keys: Iterable[str], *, observed: bool = True) -> None:
-        """Check the keys of a batch.
+    def takes(self, name: str) -> bool:
+        """Whether a batch may have this key."""
+        return name in self.names or self.open_ended
+
+    def faults(self, keys: Iterable[str], *, observed: bool = True) -> Iterator[Fault]:
+        """What is wrong with the keys of a batch: some that are no arguments, arguments that are missing.
 
         Args:
             keys: the names given.
             observed: whether at least one of the observed arguments must be among them, as in a fit.
-
-        Raises:
-            DataError: if a key is not an argument, or an argument is missing.
         """
         given = list(keys)
         takes = ", ".join(f"`{name}`" for name in self.names)
         for key in given:
-            if key not in self.names and not self.open_ended:
-                raise DataError(
-                    f"`{self.model}` takes no argument `{key}`.{nearest(key, self.names)} It takes {takes}."
-                )
+            if not self.takes(key):
+                hint = nearest(key, self.names)
+                yield key, DataError(f"`{self.model}` takes no argument `{key}`.{hint} It takes {takes}.")
         missing = [name for name in self.required if name not in given]
         if missing:
             listed = ", ".join(f"`{name}`" for name in missing)
-            raise DataError(f"`{self.model}` also needs {listed}: pass a dict with the keys {takes}.")
+            yield missing[0], DataError(f"`{self.model}` also needs {listed}: pass a dict with the keys {takes}.")
         if observed and not self.required and self.observed and not any(name in given for name in self.observed):
             listed = " or ".join(f"`{name}`" for name in self.observed)
-            raise DataError(
-                f"Nothing is observed: `{self.model}` draws {listed} (default None) unless it is given. Pass a dict "
-                f"with the keys {takes}."
-            )
+            text = f"Nothing is observed: `{self.model}` draws {listed} (default None) unless it is given."
+            yield "", DataError(f"{text} Pass a dict with the keys {takes}.")
 
     @property
     def first(self) -> str:

@@ -212,7 +212,7 @@ def test_batch_size_is_checked() -> None:
     with pytest.raises(DataError, match=r"`batch_size` is 4, more than the 3 data"):
         data.check_batch_size(4)
     for bad in (0, -1, 1.5, True):
-        with pytest.raises(ConfigurationError, match=r"`batch_size` must be a positive number"):
+        with pytest.raises(ConfigurationError, match=r"`batch_size` must be an integer of at least 1"):
             data.check_batch_size(bad)  # type: ignore[arg-type]
 
 
@@ -306,8 +306,8 @@ def test_sampler_refuses_a_block_over_a_ragged_batch() -> None:
     [
         (0, 1, DataError, "The data are empty"),
         (5, 6, DataError, "`batch_size` is 6, more than the 5 data"),
-        (5, 0, ConfigurationError, "`batch_size` must be a positive number"),
-        (5, -2, ConfigurationError, "`batch_size` must be a positive number"),
+        (5, 0, ConfigurationError, "`batch_size` must be an integer of at least 1"),
+        (5, -2, ConfigurationError, "`batch_size` must be an integer of at least 1"),
     ],
 )
 def test_sampler_checks_its_sizes(size: int, batch_size: int, error: type[Exception], message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import DataError, ModelError
+from ..errors import ModelError
 from ..pair.coupling import examine_coupling, few_rows
 from ..pair.findings import Finding, PairSites, raise_first
 from ..pair.findings.rows import check_rows
@@ -17,7 +17,7 @@ from ..pair.sites import Batch
 from .base import Objective
 from .importance import Renyi
 
-__all__ = ["check_observed", "check_pair"]
+__all__ = ["check_observed", "check_pair", "nothing_observed"]
 
 
 def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool, guide: Any, parallel: bool) -> None:
@@ -34,15 +34,8 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
     structure = program.structure(batch)
     raise_first(structure.findings, "fit")
     if not structure.select("observed"):
-        raise _nothing_observed(program.model_owner, batch)
+        raise nothing_observed(program.model_owner, batch).error()
     objective.check(structure)
-    size = len(next(iter(batch.values())))
-    if structure.batch_size is not None and structure.batch_size != size:
-        raise ModelError(
-            f"The plate `{DATA_PLATE}` has size {structure.batch_size}, and the batch has {size} data. Declare it "
-            "with the "
-            f'size of what it is given: `with pyro.plate("{DATA_PLATE}", len(x)):`.'
-        )
     if isinstance(objective, Renyi) and not structure.global_latents:
         _check_independent(program, objective, batch)
     if not (mini or parallel):
@@ -112,11 +105,14 @@ def check_observed(model: Any, batch: Batch) -> None:
     """
     observed = getattr(model, "observed", ())
     if observed and not any(name in batch for name in observed):
-        raise _nothing_observed(model, batch)
+        raise nothing_observed(model, batch).error()
 
 
-def _nothing_observed(model: Any, batch: Batch) -> DataError:
+def nothing_observed(model: Any, batch: Batch) -> Finding:
+    """What to say of a model that observes none of the data: they lack what it draws by itself, or it has no `obs=`."""
     observed = getattr(model, "observed", None) or read_signature(model).observed
     drawn = [f"`{name}`" for name in observed if name not in batch]
-    cure = f"Pass {' or '.join(drawn)} in the data, with values" if drawn else "Give a site of the model `obs=…`"
-    return DataError(f"Nothing is observed: every site of the model is drawn. {cure}.")
+    code, cure = "nothing-observed", f"Give a site of the model its data: `pyro.sample(…, obs={list(batch)[-1]})`."
+    if drawn:
+        code, cure = "data", f"Pass {' or '.join(drawn)} in the data, with values."
+    return Finding(code, "", "Nothing is observed: every site of the model is drawn.", cure, about_data=True)

@@ -96,18 +96,10 @@ def masked_and_used(
             continue
         event = (1,) * node["fn"].event_dim
         other = torch.where(mask.reshape(mask.shape + event), node["value"], node["fn"].sample())
-        again = poutine.trace(_given(model, {**values, name: other})).get_trace(*args, **batch)
+        again = poutine.trace(Substitute({**values, name: other})(model)).get_trace(*args, **batch)
         if any(n in again and not _same(site, again.nodes[n]) for n, site in nodes.items()):
             used.append(name)
     return used
-
-
-def _given(model: Callable[..., Any], values: Mapping[str, Tensor]) -> Callable[..., Any]:
-    def program(*args: Any, **batch: Any) -> Any:
-        with Substitute(values):
-            return model(*args, **batch)
-
-    return program
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -11,6 +11,7 @@ __all__ = [
     "is_ignored",
     "plate_cure",
     "still_points",
+    "subsamples",
 ]
 
 from collections.abc import Mapping, Sequence
@@ -121,6 +122,11 @@ def data_frames(site: Any) -> list[Any]:
 
 def in_data_plate(site: Any) -> bool:
     return bool(data_frames(site))
+
+
+def subsamples(frame: Any) -> bool:
+    """Whether a plate takes some of its rows only."""
+    return frame.full_size is not None and frame.size < frame.full_size
 
 
 def class_name(fn: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from ..messengers.minibatch import DATA_PLATE
 from .finding import ALL_USES, Finding
-from .pair_sites import PairSites, data_frames, plate_cure
+from .pair_sites import PairSites, data_frames, plate_cure, subsamples
 
 
 def check_plates(pair: PairSites) -> Iterator[Finding]:
@@ -39,14 +39,22 @@ def _sequential(pair: PairSites, who: str) -> Iterator[Finding]:
 
 def _sizes(pair: PairSites) -> Iterator[Finding]:
     # a model's plate takes over its guide's rows, so what each declared itself is compared
-    sites = [*pair.model.values(), *pair.guide.values()]
-    sizes = sorted({frame.full_size or frame.size for site in sites for frame in data_frames(site)})
+    frames = {frame for site in (*pair.model.values(), *pair.guide.values()) for frame in data_frames(site)}
+    sizes = sorted({frame.full_size or frame.size for frame in frames})
     if len(sizes) > 1:
         yield Finding(
             "plate-size",
             DATA_PLATE,
             f"The plate `{DATA_PLATE}` has different sizes in model and guide: {sizes}.",
             f"Declare it in both with the size of what they are given, {plate_cure(pair)}.",
+        )
+    elif pair.size is not None and any(frame.size != pair.size and not subsamples(frame) for frame in frames):
+        yield Finding(
+            "plate-size",
+            DATA_PLATE,
+            f"The plate `{DATA_PLATE}` has size {sizes[0]}, and the batch has {pair.size} data.",
+            f"Declare it with the size of what it is given: {plate_cure(pair)}.",
+            stops=frozenset({"fit"}),
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..messengers.minibatch import DATA_PLATE
+from ..supports.support_sets import base_of
 from .finding import Finding
 from .pair_sites import PairSites, in_data_plate, plate_cure
 
@@ -33,25 +34,17 @@ def check_rows(pair: PairSites, small: Mapping[str, Any], small_size: int) -> It
     listed, have = ", ".join(f"`{name}`" for name in outside), "has" if len(outside) == 1 else "have"
     frames = [frame for name in outside for frame in pair.model[name]["cond_indep_stack"] if frame.vectorized]
     other = next((frame.name for frame in frames if frame.size == pair.size), None)
-    rename = f'Rename the plate `{other}` to "{DATA_PLATE}": {plate_cure(pair)}.'
     if any(in_data_plate(site) for site in pair.model.values()):
-        yield Finding(
-            "outside-data-plate",
-            outside[0],
-            f"{listed} {have} one entry for every datum, outside the plate `{DATA_PLATE}`: mini-batches would not "
-            f"scale it, and scores per datum would miss it.",
-            f"Move it into {plate_cure(pair)}." if other is None else rename,
-            stops=frozenset(),
-        )
+        code, cure = "outside-data-plate", f"Move it into {plate_cure(pair)}."
+        what = f"{listed} {have} one entry for every datum, outside the plate `{DATA_PLATE}`"
+        then = "mini-batches would not scale it, and scores per datum would miss it"
     else:
-        yield Finding(
-            "no-data-plate",
-            outside[0],
-            f"No plate named `{DATA_PLATE}` is around {listed}, which {have} one entry for every datum: mini-batches, "
-            f"scores per datum and `IWAE` per datum are not possible.",
-            f"Put it in {plate_cure(pair)}." if other is None else rename,
-            stops=frozenset(),
-        )
+        code, cure = "no-data-plate", f"Put it in {plate_cure(pair)}."
+        what = f"No plate named `{DATA_PLATE}` is around {listed}, which {have} one entry for every datum"
+        then = "mini-batches, scores per datum and `IWAE` per datum are not possible"
+    if other is not None:
+        cure = f'Rename the plate `{other}` to "{DATA_PLATE}": {plate_cure(pair)}.'
+    yield Finding(code, outside[0], f"{what}: {then}.", cure, stops=frozenset())
 
 
 def _dependent(pair: PairSites, name: str) -> Finding:
@@ -87,10 +80,4 @@ def ties_rows(site: Any, small: Any) -> bool:
     """Whether the rows are one event of a joint distribution, rather than independent ones put side by side."""
     if small is None:
         return False
-    return _base(site["fn"]).event_shape != _base(small["fn"]).event_shape
-
-
-def _base(fn: Any) -> Any:
-    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-        fn = fn.base_dist
-    return fn
+    return base_of(site["fn"]).event_shape != base_of(small["fn"]).event_shape

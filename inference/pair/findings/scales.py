@@ -11,7 +11,7 @@ import torch
 
 from ..messengers.minibatch import DATA_PLATE
 from .finding import Finding, Use
-from .pair_sites import PairSites, plate_cure
+from .pair_sites import PairSites, plate_cure, subsamples
 
 _SCORES: frozenset[Use] = frozenset(("score",))  # a fit may want a tempered bound; no score means anything with it
 
@@ -33,7 +33,7 @@ def check_scales(pair: PairSites) -> Iterator[Finding]:
         subsampled: dict[str, Finding] = {}
         scaled: dict[str, list[str]] = {}
         for name, site in sites.items():
-            frames = [f for f in site["cond_indep_stack"] if f.full_size is not None and f.size < f.full_size]
+            frames = [frame for frame in site["cond_indep_stack"] if subsamples(frame)]
             for frame in frames:
                 subsampled.setdefault(frame.name, _subsampling(pair, who, frame))
             scale = _own_scale(site)
@@ -61,7 +61,7 @@ def _subsampling(pair: PairSites, who: str, frame: Any) -> Finding:
             DATA_PLATE,
             f"{owner}; mini-batches are scaled once more by the fit.",
             f"{cure}, {plate_cure(pair)}, and pass `SVI(batch_size={frame.size})`.",
-            stops=_SCORES,
+            stops=_SCORES if frame.size == pair.size else _SCORES | {"fit"},
         )
     return Finding(
         "hand-set-scale",

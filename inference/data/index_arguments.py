@@ -14,6 +14,7 @@ from jensen.models.common.index_arguments import index_arguments
 from jensen.models.common.sampling import default_device_and_dtype
 
 from ..errors import JensenError
+from ..pair.bound_pair import empty_guide
 from ..pair.function_program import own_copy
 from ..pair.program import Program
 from ..pair.signature import Signature
@@ -45,13 +46,9 @@ def with_indices(
             name: to_tensor(name, value, dtype=dtype, device=device, integer=name in signature.integers, missing=True)
             for name, value in few.items()
         }
-        program = Program(own_copy(model, device, dtype), _nothing)
+        program = Program(own_copy(model, device, dtype), empty_guide)
     except (JensenError, TypeError, IndexError):  # data that cannot be read, which are refused with their fault
         return signature
     with program.environment(), default_device_and_dtype(batch):
         found = index_arguments(program.model, batch, asked)
     return replace(signature, integers=signature.integers | found)
-
-
-def _nothing(**batch: Any) -> None:
-    """A guide without sites."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Fault", "Reader"]
+__all__ = ["Fault", "Reader", "unequal_lengths"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Reader:
             DataError: the first fault; see :func:`~jensen.inference.data.data.as_data`.
         """
         batch, faults = self.read(parts)
-        for _, error in faults:
+        for _, error in (*faults, *unequal_lengths(batch)):
             raise error
         if self.check:
             self.own_check(batch, parts)
@@ -55,7 +55,7 @@ class Reader:
         return self(parts_of_item(self.signature, item))
 
     def read(self, parts: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], list[Fault]]:
-        """Each array that can be read, and every fault found, with the argument it is about."""
+        """Each array that can be read, and every fault of a key or an array, with the argument it is about."""
         if not self._settled:
             self.signature = with_indices(self.model, self.signature, parts, self.dtype, self.device)
             self._settled = True
@@ -80,11 +80,6 @@ class Reader:
                 )
             except DataError as error:
                 faults.append((name, error))
-        lengths = {name: len(value) for name, value in batch.items()}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
-            text = f"The data have unequal lengths: {listed}. The first dimension of each must be the same N."
-            faults.append(("", DataError(text)))
         return batch, faults
 
     def own_check(self, batch: Mapping[str, torch.Tensor], parts: Mapping[str, Any]) -> None:
@@ -101,3 +96,12 @@ class Reader:
         except ValueError as error:
             columns = "".join(columns_of(name, value) for name, value in parts.items())
             raise DataError(f"`{self.signature.model}` cannot use these data: {error}{columns}") from error
+
+
+def unequal_lengths(batch: Mapping[str, torch.Tensor]) -> Iterator[Fault]:
+    """The fault of arrays that do not have one length."""
+    lengths = {name: len(value) for name, value in batch.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
+        text = f"The data have unequal lengths: {listed}. The first dimension of each must be the same N."
+        yield "", DataError(text)

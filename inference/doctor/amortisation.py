@@ -16,13 +16,13 @@ from .failures import first_line
 
 def check_amortisation(case: Examination) -> None:
     """Find latents in the data plate whose guide has parameters for each datum of its own, or ignores the data."""
-    local = [name for name in case.guide_run.sites if name in case.latents and case.local(name)]
+    local = [name for name in case.guide.run.sites if name in case.sites.latents and case.local(name)]
     if not local or case.size < 2 or case.has("nothing-observed"):
         return
     listed = ", ".join(f"`{name}`" for name in local)
-    own = list(getattr(case.guide, "local_latents", ()))
+    own = list(getattr(case.built, "local_latents", ()))
     names = _per_datum_parameters(case, local)
-    failed = not case.guide_small.complete and case.guide_run.complete and not case.has("plate-size")
+    failed = not case.guide.small.complete and case.guide.run.complete and not case.has("plate-size")
     if own or names or failed:
         listed = ", ".join(f"`{name}`" for name in own) if own else listed
         who = "the automatic guide has" if own and case.automatic else "the guide has"
@@ -30,7 +30,7 @@ def check_amortisation(case: Examination) -> None:
         which = f" ({', '.join(f'`{name}`' for name in names)})" if names else ""
         reason = ""
         if not (own or names):
-            reason = f" It fails on {case.small_size} of the {case.size} data: {first_line(case.guide_small.error)}"
+            reason = f" It fails on {case.few_size} of the {case.size} data: {first_line(case.guide.small.error)}"
         case.note(
             "per-datum-parameters",
             (own or local)[0],

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["Examination"]
+__all__ = ["Examination", "Side"]
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from ..pair.eager_run import EagerRun, run_pair
 from ..pair.findings import Finding, Moving, PairSites, in_data_plate
-from ..pair.findings.pair_sites import still_points
-from ..pair.messengers.minibatch import DATA_PLATE
+from ..pair.findings.finding import Severity
+from ..pair.findings.pair_sites import plate_cure, still_points
 from ..pair.moving_supports import find_moving
 from ..pair.program import Program
 from ..pair.recorded_run import Run
 from ..pair.sites import Structure
 
-Batch = dict[str, torch.Tensor]
+
+@dataclass
+class Side:
+    """One of the two programs: its name (``"model"`` or ``"guide"``), and its runs on all the data and on fewer."""
+
+    name: str
+    function: Callable[..., Any]
+    run: Run = field(default_factory=Run)
+    small: Run = field(default_factory=Run)
 
 
 @dataclass
@@ -28,38 +37,33 @@ class Examination:
 
     Attributes:
         program: a copy of the pair.
-        guide: the guide object, asked for `local_latents`; None if it could not be built.
+        built: the guide object, asked for `local_latents`; None if it could not be built.
         automatic: whether jensen built the guide.
         guide_option: the guide as `SVI(guide=…)` takes it.
         batch: the data; `size` rows.
-        small: fewer rows of the same data (more, if there is one datum).
-        model_run, guide_run: of `batch`; `model_small`, `guide_small`: of `small`; `guide_again`: with other draws.
+        few: fewer rows of the same data (more, if there is one datum).
+        again: a further run of the guide, with other draws.
         structure: as a fit would see it, or None if the pair is at fault.
     """
 
     program: Program
-    guide: Any
+    built: Any
     automatic: bool
     guide_option: Any
-    batch: Batch
-    small: Batch
-    model_run: Run = field(default_factory=Run)
-    guide_run: Run = field(default_factory=Run)
-    model_small: Run = field(default_factory=Run)
-    guide_small: Run = field(default_factory=Run)
-    guide_again: Run = field(default_factory=Run)
+    batch: dict[str, torch.Tensor]
+    few: dict[str, torch.Tensor]
+    findings: list[Finding] = field(default_factory=list)
+    again: Run = field(default_factory=Run)
     structure: Structure | None = None
-    faults: list[Finding] = field(default_factory=list)
-    warnings: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model, self.guide = Side("model", self.program.model), Side("guide", self.program.guide)
+        self.size, self.few_size = (len(next(iter(batch.values()))) for batch in (self.batch, self.few))
 
     @property
-    def size(self) -> int:
-        return len(next(iter(self.batch.values())))
-
-    @property
-    def small_size(self) -> int:
-        return len(next(iter(self.small.values())))
+    def complete(self) -> bool:
+        """Whether both programs ran to their end."""
+        return self.model.run.complete and self.guide.run.complete
 
     @property
     def first(self) -> str:
@@ -69,46 +73,43 @@ class Examination:
     @property
     def plate_cure(self) -> str:
         """How the data plate is written."""
-        return f'`with pyro.plate("{DATA_PLATE}", len({self.first})):`'
+        return plate_cure(self.sites)
 
-    @property
-    def latents(self) -> dict[str, Any]:
-        """The model's latent sites."""
-        return {name: site for name, site in self.model_run.sites.items() if not site["is_observed"]}
-
-    @property
+    @cached_property
     def sites(self) -> PairSites:
-        """The two runs of all the data, as the checks that fits make take them."""
+        """The two runs of all the data, once they are made, as the checks that fits make take them."""
         moving, elsewhere = self._moving()
         return PairSites(
-            self.model_run.sites,
-            self.guide_run.sites,
+            self.model.run.sites,
+            self.guide.run.sites,
             self.batch,
             moving=moving,
             elsewhere=elsewhere,
-            model_complete=self.model_run.complete,
-            guide_complete=self.guide_run.complete,
-            has_guide=self.guide is not None,
-            still=still_points(self.guide_run.sites, self.guide_again.sites),
+            model_complete=self.model.run.complete,
+            guide_complete=self.guide.run.complete,
+            has_guide=self.built is not None,
+            still=still_points(self.guide.run.sites, self.again.sites),
         )
 
     def _moving(self) -> tuple[dict[str, Moving], tuple[EagerRun, ...]]:
-        if not (self.model_run.complete and self.guide_run.complete):
+        if not self.complete:
             return {}, ()
         try:
             return find_moving(self.program, run_pair(self.program, self.batch), self.batch)
         except Exception:  # what the program raises under Pyro's checks was reported by its own run
             return {}, ()
 
-    @property
-    def shared(self) -> dict[str, tuple[Any, Any]]:
-        """Sites that both sample: name -> (model's, guide's)."""
-        guide = self.guide_run.sites
-        return {name: (site, guide[name]) for name, site in self.latents.items() if name in guide}
-
     def local(self, name: str) -> bool:
-        site = self.model_run.sites.get(name) or self.guide_run.sites.get(name)
-        return site is not None and in_data_plate(site)
+        """Whether a site is in the data plate."""
+        return in_data_plate(self.model.run.sites.get(name) or self.guide.run.sites[name])
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings of one severity, in the order in which they were made."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        return self.of("fault")
 
     def has(self, *codes: str, where: str | None = None) -> bool:
         """Whether a fault of one of these kinds (about `where`) is known."""
@@ -116,13 +117,12 @@ class Examination:
 
     def add(self, finding: Finding) -> None:
         """Keep a finding, once."""
-        kept = {"fault": self.faults, "warning": self.warnings, "note": self.notes}[finding.severity]
-        if finding not in kept:
-            kept.append(finding)
+        if finding not in self.findings:
+            self.findings.append(finding)
 
     def forget(self, code: str, where: Collection[str]) -> None:
-        """Drop the faults of a kind that another one explains."""
-        self.faults = [f for f in self.faults if not (f.code == code and f.where in where)]
+        """Drop the findings of a kind that another one explains."""
+        self.findings = [f for f in self.findings if not (f.code == code and f.where in where)]
 
     def fault(self, code: str, where: str, message: str, cure: str) -> None:
         self.add(Finding(code, where, message, cure))

@@ -1,4 +1,4 @@
-"""The densities at the start: finite."""
+"""The parameters and densities at the start: finite."""
 
 from __future__ import annotations
 
@@ -9,46 +9,42 @@ from typing import Any
 import torch
 
 from ..pair.densities.site_densities import log_prob_of
-from ..pair.recorded_run import Run, run
+from ..pair.recorded_run import run
 from ..pair.supports.membership import inside
 from .case import Examination
 from .failures import first_line
+from .parameters import shown_name
 
 _SEEDS = (0, 1, 2)
+_POSITIVE = ("scale", "rate", "concentration", "df")
 
 
 def check_densities(case: Examination) -> None:
     """Evaluate every site's density at a few draws of the guide; name the first that is not finite, and why."""
-    owner = [*case.program.named_parameters()]
-    for name, parameter in owner:
+    for name, parameter in case.program.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
-            case.fault(
-                "non-finite",
-                name,
-                f"The parameter `{_short(name)}` starts with a value that is not finite.",
-                "Give it a finite start.",
-            )
-    bad_sites: set[str] = set()
+            shown, _ = shown_name(name)
+            message = f"The parameter `{shown}` starts with a value that is not finite."
+            case.fault("non-finite", name, message, "Give it a finite start.")
+    judged: set[str] = set()
     for seed in _SEEDS:
         guide = run(case.program, case.program.guide, case.batch, seed=seed)
-        draws = {name: site["value"] for name, site in guide.sites.items() if not site["is_observed"]}
-        model = run(case.program, case.program.model, case.batch, seed=seed, values=draws, force=True)
+        model = run(case.program, case.program.model, case.batch, seed=seed, values=guide.draws, force=True)
         for who, record in (("guide", guide), ("model", model)):
             for name, site in record.sites.items():
-                if name not in bad_sites and _check(case, who, record, name, site):
-                    bad_sites.add(name)
+                if name not in judged and _is_bad(case, who, name, site):
+                    judged.add(name)
 
 
-def _check(case: Examination, who: str, record: Run, name: str, site: Any) -> bool:
-    """Report the site if its density is not finite; whether it was."""
-    fn, value = site["fn"], site["value"]
+def _is_bad(case: Examination, who: str, name: str, site: Any) -> bool:
+    """Whether the site's density is not finite, which is reported unless other faults explain it."""
     if (who == "guide" and site["is_observed"]) or case.has("support-mismatch", where=name):
         return False
     if site["is_observed"] and case.has("data"):
-        return True  # the data were found at fault already
+        return True
     try:
         with torch.no_grad():
-            log_prob = log_prob_of(site)
+            bad = ~torch.isfinite(log_prob_of(site))
     except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
         if not case.has("program", "data-shape", where=name):
             case.fault(
@@ -58,14 +54,13 @@ def _check(case: Examination, who: str, record: Run, name: str, site: Any) -> bo
                 "Compare the shapes of its value, its parameters and the plates around it.",
             )
         return True
-    if bool(torch.isfinite(log_prob).all()):
+    if not bool(bad.any()):
         return False
-    bad = int((~torch.isfinite(log_prob)).sum())
     case.fault(
         "non-finite",
         name,
-        f"`log {'p' if who == 'model' else 'q'}` of `{name}` is not finite at the start ({bad} of {log_prob.numel()} "
-        f"terms){_reason(fn, value)}.",
+        f"`log {'p' if who == 'model' else 'q'}` of `{name}` is not finite at the start ({int(bad.sum())} of "
+        f"{bad.numel()} terms){_reason(site['fn'], site['value'])}.",
         "Check its scale and its start; keep scales away from 0 (`softplus(…) + 1e-4`) and logarithms away from 0.",
     )
     return True
@@ -77,16 +72,12 @@ def _reason(fn: Any, value: torch.Tensor) -> str:
     base = fn
     while hasattr(base, "base_dist") and not getattr(base, "arg_constraints", None):
         base = base.base_dist
-    for part in ("scale", "rate", "concentration", "probs", "logits", "loc", "scale_tril", "df"):
+    for part in (*_POSITIVE, "probs", "logits", "loc", "scale_tril"):
         parameter = getattr(base, part, None)
         if isinstance(parameter, torch.Tensor):
             if not bool(torch.isfinite(parameter).all()):
                 return f": its `{part}` is not finite"
-            if part in ("scale", "rate", "concentration", "df") and bool((parameter <= 0).any()):
+            if part in _POSITIVE and bool((parameter <= 0).any()):
                 return f": its `{part}` is not positive"
     known = inside(fn, value)
     return "" if known is None or bool(known[0].all()) else ": its value is outside the support"
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("model_module.").removeprefix("guide_module.").removeprefix("pyro_params.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 __all__ = ["as_tables", "as_text"]
 
-import textwrap
+import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jensen.inference.plain_text import printable, rich_text
 
-from ..pair.findings import Finding
 from .records import ParameterRow, ReportRecord, SiteRow
 
 if TYPE_CHECKING:
@@ -93,65 +92,21 @@ def _notes(report: ReportRecord) -> Iterator[str]:
             yield f"The pair {'can' if value else 'cannot'} {words}."
 
 
-def _title(report: ReportRecord) -> list[str]:
-    return [f"jensen doctor: {report.model}", f"guide: {report.guide}", f"data: {report.data}"]
-
-
 def _verdict(report: ReportRecord) -> str:
     counts = [(len(report.faults), "fault"), (len(report.warnings), "warning")]
     words = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
     return ", ".join(words if report.faults else ["no fault", *words])
 
 
-# Plain text.
-
-
 def as_text(report: ReportRecord) -> str:
-    """The report as plain text, `_WIDTH` columns wide at most but for long names."""
-    parameters, more = _parameters(report)
-    rows = [line for row in report.sites for line in _flat(_site(row))]
-    lines = [*_title(report), "", *_grid(tuple(" / ".join(filter(None, cell)) for cell in _SITES), rows)]
-    lines += ["", *_grid(_PARAMETER_HEAD, parameters), *([more] if more else [])]
-    if _judged(report):
-        lines += ["", *_grid(_OBJECTIVE_HEAD, _objectives(report))]
-    lines.append("")
-    for note in _notes(report):
-        lines += textwrap.wrap(note, _WIDTH)
-    for title, findings in (("fault", report.faults), ("warning", report.warnings), ("note", report.notes)):
-        for number, finding in enumerate(findings, 1):
-            lines += ["", *_paragraph(f"{title} {number} [{finding.code}] ", finding)]
-    return printable("\n".join([*lines, "", _verdict(report)]), lines=True)
+    """The report as plain text: its tables on a terminal of `_WIDTH` columns, without colours."""
+    from rich.console import Console
 
-
-def _flat(cells: Sequence[tuple[str, str]]) -> list[Line]:
-    return [tuple(cell[0] for cell in cells), tuple("  " * (i == 0) + cell[1] for i, cell in enumerate(cells))]
-
-
-def _paragraph(head: str, finding: Finding) -> list[str]:
-    first = textwrap.wrap(head + finding.message, _WIDTH, subsequent_indent="    ", break_long_words=False)
-    cure = textwrap.wrap("-> " + finding.cure, _WIDTH - 4, subsequent_indent="   ", break_long_words=False)
-    return [*first, *("    " + line for line in cure)]
-
-
-def _grid(head: Line, rows: Sequence[Line]) -> list[str]:
-    """Columns as wide as their longest cell, the first and the last wrapped."""
-    if not rows:
-        return []
-    widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
-    widths[0] = min(widths[0], 34)
-    widths[-1] = max(min(widths[-1], _WIDTH - sum(widths[:-1]) - 2 * (len(head) - 1)), 24)
-    lines = []
-    for line in (head, *rows):
-        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(line, widths, strict=True)]
-        if line[0].startswith("  "):
-            cells[0] = [line[0]]
-        for index in range(max(map(len, cells))):
-            parts = [cell[index] if index < len(cell) else "" for cell in cells]
-            lines.append("  ".join(p.ljust(w) for p, w in zip(parts, widths, strict=True)).rstrip())
-    return lines
-
-
-# Terminals.
+    file = io.StringIO()
+    Console(file=file, width=_WIDTH, color_system=None, force_terminal=False, force_jupyter=False).print(
+        as_tables(report)
+    )
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def as_tables(report: ReportRecord) -> Group:
@@ -161,8 +116,8 @@ def as_tables(report: ReportRecord) -> Group:
     from rich.text import Text
 
     parameters, more = _parameters(report)
-    title, *rest = _title(report)
-    parts: list[Any] = [rich_text(title, style="bold"), *(rich_text(line) for line in rest)]
+    parts: list[Any] = [rich_text(f"jensen doctor: {report.model}", style="bold")]
+    parts += [rich_text(f"guide: {report.guide}"), rich_text(f"data: {report.data}")]
     parts.append(_table([_cell(*cell) for cell in _SITES], [[_cell(*c) for c in _site(row)] for row in report.sites]))
     parts.append(_table(_PARAMETER_HEAD, [[_cell(c) for c in line] for line in parameters]))
     if more:

@@ -7,6 +7,7 @@ __all__ = ["examine"]
 import copy
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from torch import nn
 from ..devices import run_on
 from ..errors import ConfigurationError, JensenError, ModelError
 from ..objectives import TraceMeanField_ELBO
+from ..objectives.compatibility import nothing_observed
 from ..objectives.rounding import compare_precisions
+from ..pair.bound_pair import empty_guide
 from ..pair.findings import Finding, find
 from ..pair.function_program import own_copy
 from ..pair.program import Program
@@ -23,9 +26,9 @@ from ..pair.recorded_run import run
 from ..pair.signature import Signature, read_signature
 from ..run.initialize import start_model
 from .amortisation import check_amortisation
-from .case import Examination
+from .case import Examination, Side
 from .densities import check_densities
-from .failures import check_failures, check_small, first_line
+from .failures import check_failures, check_small, first_line, from_error
 from .given import Given, invent, read_data
 from .objectives import judge_objectives, judge_speed, recommend
 from .parameters import examine_parameters
@@ -72,24 +75,23 @@ def examine(model: Any, guide: Any = None, data: Any = None) -> Report:
         if isinstance(own, nn.Module):
             own.train()
         given = _given(model, own, signature, data, dtype, device)
-        case, name = _build(own, own_guide, given, signature)
-        return _examine(case, type(model).__name__ if isinstance(model, nn.Module) else signature.model, name, given)
+        case, name = _bind(own, own_guide, given, signature)
+        shown = type(model).__name__ if isinstance(model, nn.Module) else signature.model
+        return _examine(case, shown, name, given.text)
 
 
 def _given(model: Any, own: Any, signature: Signature, data: Any, dtype: torch.dtype, device: torch.device) -> Given:
-    given = Given({}, "none") if data is None else read_data(model, signature, data, dtype, device)
+    given = Given() if data is None else read_data(model, signature, data, dtype, device)
+    program = Program(own, empty_guide)
     missing = [name for name in signature.required if name not in given.batch]
     unobserved = bool(signature.observed) and not any(name in given.batch for name in signature.observed)
     if unobserved and given.batch and not missing:
-        program = Program(own, _no_guide)
         sites = run(program, program.model, given.batch).sites.values()
         unobserved = not any(site["is_observed"] for site in sites)
         if unobserved:
-            drawn = " or ".join(f"`{name}`" for name in signature.observed)
-            what = f"Nothing is observed: `{signature.model}` draws {drawn} (default None) unless it is given."
-            given.faults.append(Finding("data", "", what, f"Pass {drawn} in the data."))
+            given.faults.append(nothing_observed(model, given.batch))
     if missing or unobserved or not given.batch:
-        invented = invent(model, Program(own, _no_guide), signature, given.batch)
+        invented = invent(model, program, signature, given.batch)
         given = Given(invented.batch, invented.text, given.faults)
     if not given.batch:
         if given.faults:
@@ -102,54 +104,49 @@ def _given(model: Any, own: Any, signature: Signature, data: Any, dtype: torch.d
     return given
 
 
-def _no_guide(**batch: Any) -> None:
-    return None
-
-
-def _build(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Examination, str]:
+def _bind(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Examination, str]:
     """Bind the pair; a guide that cannot be built is a finding, and the model is examined alone."""
-    faults = list(given.faults)
-    if isinstance(own, torch.nn.Module):
+    findings, batch = list(given.faults), given.batch
+    if isinstance(own, nn.Module):
         try:
-            start_model(own, given.batch, 0)
+            start_model(own, batch, 0)
         except Exception as error:  # whatever the user's method raises is a finding
-            faults.append(Finding("initialize", "", f"its start at the data fails: {first_line(error)}", _INITIALIZE))
-    built, name, automatic = _guide(own, guide, given, signature, faults)
-    program = Program(own, _no_guide if built is None else built)
-    batch = given.batch
+            said = f"its start at the data fails: {first_line(error)}"
+            findings.append(Finding("initialize", "", said, _INITIALIZE))
+    built, name, automatic = _guide(own, guide, given, signature, findings)
     size = len(next(iter(batch.values())))
     fewer = size // 2 if size >= 4 else max(size - 1, 1)
     index = torch.arange(fewer) if size > 1 else torch.zeros(2, dtype=torch.int64)
-    small = {key: value[index] for key, value in batch.items()}
+    few = {key: value[index] for key, value in batch.items()}
     option = (lambda model: built) if _is_program(guide, signature) else guide
-    return Examination(program, built, automatic, option, batch, small, faults=faults), name
+    program = Program(own, empty_guide if built is None else built)
+    return Examination(program, built, automatic, option, batch, few, findings), name
 
 
-def _guide(own: Any, guide: Any, given: Given, signature: Signature, faults: list[Finding]) -> tuple[Any, str, bool]:
+def _guide(
+    own: Any, guide: Any, given: Given, signature: Signature, findings: list[Finding]
+) -> tuple[Any, str, bool]:
+    """The guide (None if it cannot be built, which is a finding), its name, and whether jensen builds it."""
     from ..guides import build_guide
 
     mine = getattr(own, "guide", None) if isinstance(own, nn.Module) else None
     if guide is None and callable(mine):
         return mine, "its own", False
-    if _is_program(guide, signature):
-        name = getattr(guide, "__name__", type(guide).__name__)
-        return guide, name, False
     shown = guide if isinstance(guide, str) else getattr(guide, "__name__", type(guide).__name__)
+    if _is_program(guide, signature):
+        return guide, shown, False
     name = '"normal" (automatic)' if guide is None else f'"{shown}"' if isinstance(guide, str) else shown
     try:
         return build_guide(guide, own, given.batch), name, True
     except ConfigurationError as error:
         if isinstance(guide, str):
             raise
-        faults.append(Finding("guide", "", f"The guide cannot be built: {error}", "Mend it, or use another."))
-    except ModelError as error:
-        if "sequential" in str(error):
-            return None, name, True  # said by the check of the plates
-        message, _, cure = str(error).partition(". ")
-        faults.append(Finding("guide", "", f"The guide {name} cannot be built: {message}.", cure or "Write a guide."))
-    except Exception as error:  # the model itself fails: its own run says why
-        message = f"The guide {name} cannot be built: {first_line(error)}"
-        faults.append(Finding("guide", "", message, _MEND_FIRST))
+        findings.append(Finding("guide", "", f"The guide cannot be built: {error}", "Mend it, or use another."))
+    except Exception as error:
+        refused = isinstance(error, ModelError)  # else the model itself fails, and its own run says why
+        if not (refused and "sequential" in str(error)):  # said by the check of the plates
+            cure = "Write a guide." if refused else _MEND_FIRST
+            findings.append(from_error("guide", "", error, cure, f"The guide {name} cannot be built: "))
     return None, name, True
 
 
@@ -161,75 +158,88 @@ def _is_program(guide: Any, signature: Signature) -> bool:
     return bool(set(names) & set(signature.names)) or len(names) != 1
 
 
-def _examine(case: Examination, model: str, guide: str, given: Given) -> Report:
-    program = case.program
-    if case.guide is not None:
-        checked = run(program, program.guide, case.batch, validate=True)
-        case.guide_run = checked if checked.complete else run(program, program.guide, case.batch)
-        check_failures(case, "guide", checked, case.guide_run)
-        case.guide_small = run(program, program.guide, case.small)
-        case.guide_again = run(program, program.guide, case.batch, seed=1)
-    draws = {name: site["value"] for name, site in case.guide_run.sites.items() if not site["is_observed"]}
-    checked = run(program, program.model, case.batch, values=draws, validate=True)
-    case.model_run = checked if checked.complete else run(program, program.model, case.batch, values=draws)
-    check_failures(case, "model", checked, case.model_run)
-    case.model_small = run(program, program.model, case.small)
+# The examinations, in order: what one finds may explain what a later one would say.
 
+
+def _run_both(case: Examination) -> None:
+    """Run the two programs on all the data and on fewer; what they raise is a finding."""
+    if case.built is not None:
+        _run(case, case.guide)
+        case.again = run(case.program, case.program.guide, case.batch, seed=1)
+    _run(case, case.model, case.guide.run.draws)
+
+
+def _run(case: Examination, side: Side, values: dict[str, torch.Tensor] | None = None) -> None:
+    validated = run(case.program, side.function, case.batch, values=values, validate=True)
+    side.run = validated if validated.complete else run(case.program, side.function, case.batch, values=values)
+    check_failures(case, side, validated)
+    side.small = run(case.program, side.function, case.few)
+
+
+def _find(case: Examination) -> None:
+    """The checks of a fit, on the sites as far as the programs ran."""
     said = [fault.message for fault in case.faults if fault.code == "data"]
     for finding in find(case.sites):
         if not (finding.about_data and any(f"`{finding.where}`" in message for message in said)):
             case.add(finding)
-    check_plates(case)
-    check_stability(case)
-    check_small(case)
-    check_arguments(case)
-    check_amortisation(case)
-    check_discrete(case)
-    check_densities(case)
-    if case.guide is not None:
-        case.structure = _structure(case)
+
+
+def _structure(case: Examination) -> None:
+    """The structure as a fit sees it; an objection that no check has made yet is a fault of its own."""
+    if case.built is None:
+        return
+    try:
+        case.structure = case.program.structure(case.batch)
+    except Exception as error:  # what the program raises was reported by its own run
+        refused = isinstance(error, JensenError)
+        if not case.faults or getattr(error, "finding", None) is not None:
+            code, what = ("structure", "") if refused else ("program", "The pair fails: ")
+            case.add(from_error(code, "", error, "Mend the program.", what))
+
+
+def _precision(case: Examination) -> None:
     if case.structure is not None and not case.faults:
-        for finding in compare_precisions(program, TraceMeanField_ELBO(), case.batch):
+        for finding in compare_precisions(case.program, TraceMeanField_ELBO(), case.batch):
             case.add(finding)
-    check_device_and_dtype(case)
+
+
+EXAMINATIONS: tuple[Callable[[Examination], None], ...] = (
+    _run_both,
+    _find,
+    check_plates,
+    check_stability,
+    check_small,
+    check_arguments,
+    check_amortisation,
+    check_discrete,
+    check_densities,
+    _structure,
+    _precision,
+    check_device_and_dtype,
+)
+
+
+def _examine(case: Examination, model: str, guide: str, data: str) -> Report:
+    for examination in EXAMINATIONS:
+        examination(case)
     parameters = examine_parameters(case)
     terms = start_terms(case)
     rows = judge_objectives(case, terms)
     vectorized, traced = judge_speed(case)
-    faults = _final(case)
+    # a guide that was not built because the model fails only repeats what is wrong with the model
+    others = any(fault.code != "guide" for fault in case.faults)
+    faults = [fault for fault in case.faults if not (others and fault.code == "guide" and fault.cure == _MEND_FIRST)]
     return Report(
         model=model,
         guide=guide,
-        data=given.text,
+        data=data,
         sites=tuple(site_rows(case, terms)),
         parameters=tuple(parameters),
         objectives=tuple(rows),
         recommended=recommend(rows, terms),
         faults=tuple(faults),
-        warnings=tuple(case.warnings),
+        warnings=case.of("warning"),
         vectorized=vectorized,
         traced=traced,
-        notes=tuple(case.notes),
+        notes=case.of("note"),
     )
-
-
-def _structure(case: Examination) -> Any:
-    """The structure as a fit sees it; an objection that no check has made yet is a fault of its own."""
-    try:
-        return case.program.structure(case.batch)
-    except JensenError as error:
-        if error.finding is not None:
-            case.add(error.finding)
-        elif not case.faults:
-            message, _, cure = str(error).partition(". ")
-            case.fault("structure", "", f"{message}.", cure or "Mend the pair.")
-    except Exception as error:  # what the program raises was reported by its own run
-        if not case.faults:
-            case.fault("program", "", f"The pair fails: {first_line(error)}", "Mend the program.")
-    return None
-
-
-def _final(case: Examination) -> list[Finding]:
-    """The faults without those that only repeat another: a guide that was not built because the model fails."""
-    others = [fault for fault in case.faults if fault.code != "guide"]
-    return [fault for fault in case.faults if fault.code != "guide" or not (others and fault.cure == _MEND_FIRST)]

@@ -2,87 +2,52 @@
 
 from __future__ import annotations
 
-__all__ = ["check_failures", "check_small", "first_line"]
+__all__ = ["check_failures", "check_small", "first_line", "from_error"]
 
 import re
 
+from ..errors import JensenError
+from ..pair.findings import Finding
 from ..pair.recorded_run import Run, run
-from .case import Examination
+from .case import Examination, Side
 
-_SIZES = "Two shapes do not fit: compare the constructor's sizes with the data's columns, and the plates with the data."
-_KNOWN = (
-    (
-        "shape mismatch inside plate",
+# words of an exception: (code, cure)
+_KNOWN = {
+    "shape mismatch inside plate": (
         "hidden-dimension",
         "A dimension of the distribution stands where the plate's belongs: mark the features of one datum with "
         "`.to_event(1)`, or put the data first, shape (N, …).",
     ),
-    (
-        "found invalid values",
+    "found invalid values": (
         "invalid-parameter",
         "A parameter of a distribution is outside its range: constrain it (`PyroParam(…, constraints.positive)`, "
         "`softplus`, `exp`), and check its start.",
     ),
-    (
-        "within the support",
+    "within the support": (
         "data",
         "The observed values are outside the distribution's support: change the likelihood, or transform the data.",
     ),
-    ("multiple sample sites", "repeated-site", "Give every sample statement its own name."),
-    (
-        "collide",
-        "plates",
-        "Two plates take one dimension: nest them, or give each its own `dim=`.",
-    ),
-    (
-        "same dtype",
+    "multiple sample sites": ("repeated-site", "Give every sample statement its own name."),
+    "collide": ("plates", "Two plates take one dimension: nest them, or give each its own `dim=`."),
+    "same dtype|scalar type": (
         "dtype",
         "Tensors of two number types meet: leave the number type out, or take it from the data (`x.new_zeros(n)`).",
     ),
-    (
-        "scalar type",
-        "dtype",
-        "Tensors of two number types meet: leave the number type out, or take it from the data (`x.new_zeros(n)`).",
-    ),
-    (
-        "cannot be multiplied",
+    "cannot be multiplied|must match the size|size mismatch|not broadcastable": (
         "data-shape",
-        _SIZES,
+        "Two shapes do not fit: compare the constructor's sizes with the data's columns, and the plates with the data.",
     ),
-    (
-        "must match the size",
-        "data-shape",
-        _SIZES,
-    ),
-    ("size mismatch", "data-shape", _SIZES),
-    ("not broadcastable", "data-shape", _SIZES),
-    ("required positional argument", "arguments", "Declare the same arguments in model and guide, with defaults."),
-)
+    "required positional argument": ("arguments", "Declare the same arguments in model and guide, with defaults."),
+}
 
 
-def check_failures(case: Examination, who: str, validated: Run, plain: Run) -> None:
-    """Turn what a run raised (with Pyro's checks on, and off) into findings."""
-    raised = plain if plain.error is not None else validated
-    if raised.error is None:
-        return
-    text = str(raised.error)
-    code, cure = "program", "Mend the program: it fails before any fit could."
-    for words, known, advice in _KNOWN:
-        if words in text.lower():
-            code, cure = known, advice
-            break
-    site = re.search(r"at site (\w+)", text)
-    name = site.group(1) if site else raised.last or ""
-    reached = "after" if raised.last in raised.sites and not site else "at"
-    where = f" {reached} the site `{name}`" if name else " before its first site"
-    place = f" ({raised.line})" if raised.line else ""
-    invalid = re.search(r"Expected parameter (\w+) .*? of distribution (\w+)", text, re.DOTALL)
-    said = first_line(raised.error)
-    if invalid:
-        said = f"the `{invalid.group(1)}` of its {invalid.group(2)} is out of range."
-    if code == "data-shape" and case.has("data"):
-        return  # the data do not fit the model, which their own check has said
-    case.fault(code, "" if reached == "after" else name, f"The {who} fails{where}{place}: {said}", cure)
+def from_error(code: str, where: str, error: Exception, cure: str, what: str = "") -> Finding:
+    """What a fit raised, as a finding: the one that the error carries, or its text, of which the first sentence says
+    what is wrong and the rest what to do; `cure` where it says nothing, and `what` before it."""
+    if not isinstance(error, JensenError):
+        return Finding(code, where, what + first_line(error), cure)
+    message, _, advice = str(error).partition(". ")
+    return error.finding or Finding(code, where, f"{what}{message.rstrip('.')}.", advice or cure)
 
 
 def first_line(error: Exception | None) -> str:
@@ -92,16 +57,37 @@ def first_line(error: Exception | None) -> str:
     return f"{type(error).__name__}: {line}".rstrip(".: ") + "."
 
 
+def check_failures(case: Examination, side: Side, validated: Run) -> None:
+    """Turn what a program raised (with Pyro's checks off, or only with them) into a finding."""
+    raised = side.run if side.run.error is not None else validated
+    if raised.error is None:
+        return
+    text = str(raised.error)
+    default = "program", "Mend the program: it fails before any fit could."
+    code, cure = next((said for words, said in _KNOWN.items() if re.search(words, text.lower())), default)
+    if code == "data-shape" and case.has("data"):
+        return  # the data do not fit the model, which their own check has said
+    site = re.search(r"at site (\w+)", text)
+    name = site.group(1) if site else raised.last or ""
+    reached = "after" if raised.last in raised.sites and not site else "at"
+    where = f" {reached} the site `{name}`" if name else " before its first site"
+    place = f" ({raised.line})" if raised.line else ""
+    invalid = re.search(r"Expected parameter (\w+) .*? of distribution (\w+)", text, re.DOTALL)
+    said = first_line(raised.error)
+    if invalid:
+        said = f"the `{invalid.group(1)}` of its {invalid.group(2)} is out of range."
+    case.fault(code, "" if reached == "after" else name, f"The {side.name} fails{where}{place}: {said}", cure)
+
+
 def check_small(case: Examination) -> None:
     """A model that runs on all the data given must run on fewer."""
-    small = case.model_small
-    if small.error is None or not case.model_run.complete or case.has("plate-size", "sequential-plate"):
+    small = case.model.small
+    if small.error is None or not case.model.run.complete or case.has("plate-size", "sequential-plate"):
         return
-    again = run(case.program, case.program.model, case.small, seed=1)
-    if again.error is not None:
+    if run(case.program, case.program.model, case.few, seed=1).error is not None:
         case.fault(
             "fixed-size",
             small.last or "",
-            f"The model runs on these {case.size} data but not on {case.small_size} of them: {first_line(small.error)}",
+            f"The model runs on these {case.size} data but not on {case.few_size} of them: {first_line(small.error)}",
             f"Take every size of the data from the data, such as `len({case.first})`.",
         )

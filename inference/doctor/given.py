@@ -5,22 +5,26 @@ from __future__ import annotations
 __all__ = ["Given", "invent", "read_data"]
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.subsample_messenger import _Subsample
+from torch.utils.data import DataLoader, Dataset
+
+from jensen.models.common.sampling import DataSize
 
 from ..data.base import MemoryData
 from ..data.data import as_data
-from ..data.tensors import to_tensor
-from ..errors import ConfigurationError, DataError, nearest
+from ..data.parts import parts_of
+from ..data.reader import Fault, Reader, unequal_lengths
+from ..errors import ConfigurationError, DataError
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.program import Program
 from ..pair.recorded_run import Run, run
 from ..pair.signature import Signature
+from .failures import from_error
 from .report import Finding
 
 _LARGEST = 2_000_000  # numbers examined at most; more data are cut to their first rows
@@ -32,103 +36,67 @@ _SIZES = ("feature", "data_shape", "dim", "input", "in_", "column", "vocab", "wo
 class Given:
     """A batch to examine with, what to call it, and what was wrong with it."""
 
-    batch: dict[str, torch.Tensor]
-    text: str
+    batch: dict[str, torch.Tensor] = field(default_factory=dict)
+    text: str = "none"
     faults: list[Finding] = field(default_factory=list)
 
 
 def read_data(model: Any, signature: Signature, data: Any, dtype: torch.dtype, device: torch.device) -> Given:
-    """Read what the caller gave, and every fault in it; the batch holds what can be used of it."""
-    faults: list[Finding] = []
+    """Read what the caller gave as a fit does, and every fault in it; the batch holds what can be used of it."""
+    faults: Sequence[tuple[str, Exception]] = []
     try:
         found = as_data(model, data, dtype=dtype, device=device)
-        batch = found.batch() if isinstance(found, MemoryData) else found.head(1024)
-        size = found.size
+        batch, size = found.batch() if isinstance(found, MemoryData) else found.head(1024), found.size
     except (DataError, ConfigurationError) as error:
-        batch = _salvage(model, signature, data, faults, dtype, device)
-        if not faults:
-            message, _, cure = str(error).partition(". ")
-            faults.append(Finding("data", "", message.rstrip(".") + ".", cure or "Mend the data."))
-        size = len(next(iter(batch.values()))) if batch else 0
+        batch, faults = _salvage(Reader(model, signature, dtype, device), data)
+        size, faults = _rows(batch), faults or [("", error)]
     rows = size
     numbers = sum(value.numel() for value in batch.values())
     if numbers > _LARGEST:
         rows = max(64, rows * _LARGEST // numbers)
         batch = {name: value[:rows] for name, value in batch.items()}
-    return Given(batch, describe(batch, size), faults)
+    said = [from_error("data", where, error, "Mend the data.") for where, error in faults]
+    return Given(batch, _describe(batch, size), said)
 
 
-def describe(batch: Mapping[str, torch.Tensor], size: int) -> str:
+def _rows(batch: Mapping[str, torch.Tensor]) -> int:
+    return min(map(len, batch.values()), default=0)
+
+
+def _describe(batch: Mapping[str, torch.Tensor], size: int) -> str:
     """The batch in words: ``"178 data (x: 178 x 13)"``."""
     if not batch:
         return "none"
-    rows = len(next(iter(batch.values())))
+    rows = _rows(batch)
     shapes = ", ".join(f"{name}: {' x '.join(map(str, value.shape))}" for name, value in batch.items())
     return f"{size:,} data ({shapes})" if rows == size else f"the first {rows:,} of {size:,} data ({shapes})"
 
 
-def _salvage(
-    model: Any, signature: Signature, data: Any, faults: list[Finding], dtype: torch.dtype, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Every fault of data that cannot be used as they are, argument by argument, and the rows without one."""
-
-    def fault(where: str, error: Exception | str) -> None:
-        message, _, cure = str(error).partition(". ")
-        faults.append(Finding("data", where, message.rstrip(".") + ".", cure or "Mend the data."))
-
-    if not isinstance(data, Mapping):
-        if data is None or isinstance(data, (str, bytes)) or hasattr(data, "columns") or not signature.names:
-            return {}
-        data = {signature.first: data}
-    batch: dict[str, torch.Tensor] = {}
-    for name, value in data.items():
-        if value is None:
-            continue
-        if name not in signature.names and not signature.open_ended:
-            takes = ", ".join(f"`{option}`" for option in signature.names)
-            hint = nearest(name, signature.names)
-            fault(name, f"`{signature.model}` takes no argument `{name}`.{hint} It takes {takes}.")
-            continue
+def _salvage(reader: Reader, data: Any) -> tuple[dict[str, torch.Tensor], list[Fault]]:
+    """The rows without a fault of data that cannot be used as they are, and every fault."""
+    if isinstance(data, (Dataset, DataLoader)):
+        return {}, []
+    try:
+        parts = parts_of(reader.signature, data)
+    except DataError:  # what was raised already
+        return {}, []
+    batch, faults = reader.read(parts)
+    for name in (name for name, _ in faults if name in parts and reader.signature.takes(name)):
+        with suppress(TypeError, ValueError, RuntimeError):
+            batch[name] = torch.as_tensor(parts[name], dtype=reader.dtype, device=reader.device)
+    batch = {name: batch[name] for name in parts if name in batch and batch[name].ndim and batch[name].numel()}
+    if not batch:
+        return {}, faults
+    faults += unequal_lengths(batch)
+    batch = {name: value[: _rows(batch)] for name, value in batch.items()}
+    good = torch.stack([torch.isfinite(value.reshape(_rows(batch), -1)).all(1) for value in batch.values()]).all(0)
+    batch = {name: value[good] for name, value in batch.items()} if bool(good.any()) else {}
+    if all(name in batch for name in reader.signature.required):
         try:
-            batch[name] = to_tensor(name, value, dtype=dtype, device=device, integer=name in signature.integers)
+            reader.own_check(batch, parts)
         except DataError as error:
-            fault(name, error)
-            try:
-                batch[name] = torch.as_tensor(value, dtype=dtype, device=device)
-            except (TypeError, ValueError, RuntimeError):
-                continue
-    for name in signature.required:
-        if name not in batch and not any(f.where == name for f in faults):
-            fault(name, f"`{signature.model}` also needs `{name}`. Pass it under that key.")
-    batch = {name: value for name, value in batch.items() if value.ndim and value.numel()}
-    lengths = {name: len(value) for name, value in batch.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
-        fault("", f"The data have unequal lengths: {listed}. The first dimension of each must be the same N.")
-        batch = {name: value[: min(lengths.values())] for name, value in batch.items()}
-    if batch:
-        rows = next(iter(batch.values())).shape[0]
-        good = torch.stack([torch.isfinite(v.reshape(rows, -1)).all(1) for v in batch.values()]).all(0)
-        batch = {name: value[good] for name, value in batch.items()} if bool(good.any()) else {}
-    check = getattr(model, "check_data", None)
-    if batch and check is not None and all(name in batch for name in signature.required):
-        try:
-            check(**batch)
-        except ValueError as error:
-            fault("", f"`{signature.model}` cannot use these data: {error}")
-    return batch
-
-
-class _DataSize(Messenger):
-    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asks for."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] == DATA_PLATE and isinstance(msg["fn"], _Subsample):
-            msg["value"], msg["done"] = torch.arange(self.size), True
+            faults.append(("", error))
+    return batch, faults
 
 
 def invent(model: Any, program: Program, signature: Signature, given: Mapping[str, torch.Tensor]) -> Given:
@@ -149,19 +117,13 @@ def invent(model: Any, program: Program, signature: Signature, given: Mapping[st
     taken = {number for size in sizes for number in size}
     size = (fixed or [n for n in range(20, 99) if n not in taken])[0]
     if given:
-        size = len(next(iter(given.values())))
-    batch: dict[str, torch.Tensor] = {}
-    record = drawn
-    for inputs in itertools.islice(_inputs(signature, sizes, size, given), _TRIES):
-        batch, record = inputs, run(program, program.model, inputs, handler=None if fixed else _DataSize(size))
+        size = _rows(given)
+    for batch in itertools.islice(_inputs(signature, sizes, size, given), _TRIES):
+        record = run(program, program.model, batch, handler=None if fixed else DataSize(size))
         if record.complete:
-            break
-    else:
-        return Given({}, "none")
-    batch = _observe(program, signature, batch, record, size)
-    if not batch:
-        return Given({}, "none")
-    return Given(batch, "invented, " + describe(batch, size))
+            batch = _observe(program, signature, batch, record, size)
+            return Given(batch, "invented, " + _describe(batch, size)) if batch else Given()
+    return Given()
 
 
 def _sizes(model: Any) -> list[tuple[int, ...]]:

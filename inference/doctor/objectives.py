@@ -16,7 +16,7 @@ from ..objectives.compatibility import check_pair
 from ..pair.site_terms import Terms
 from ..pair.terms import evaluate
 from .case import Examination
-from .failures import first_line
+from .failures import first_line, from_error
 from .report import ObjectiveRow
 
 _PARTICLES = 3
@@ -38,14 +38,14 @@ def _judge(case: Examination, name: str, terms: Terms | None) -> ObjectiveRow:
     if case.structure is None:
         return ObjectiveRow(name, None, None, "")
     try:
-        check_pair(case.program, objective, case.batch, False, case.guide, False)
+        check_pair(case.program, objective, case.batch, False, case.built, False)
         reason = _try(case, objective)
     except JensenError as error:
         reason = _sentence(error)
     if reason:
         return ObjectiveRow(name, False, False, reason)
     try:
-        check_pair(case.program, objective, case.batch, True, case.guide, False)
+        check_pair(case.program, objective, case.batch, True, case.built, False)
     except JensenError as error:
         return ObjectiveRow(name, True, False, _sentence(error))
     return ObjectiveRow(name, True, True, _remark(case, name, terms))
@@ -146,7 +146,7 @@ def _trace(case: Examination) -> bool | None:
         return None
     objective: Objective = Trace_ELBO()
     try:
-        check_pair(case.program, objective, case.batch, False, case.guide, False)
+        check_pair(case.program, objective, case.batch, False, case.built, False)
     except JensenError:
         objective = IWAE(_PARTICLES)
     device = next(iter(case.batch.values())).device
@@ -157,9 +157,8 @@ def _trace(case: Examination) -> bool | None:
             fit = svi.fit(case.program.model_owner, case.batch)
         except Exception as error:  # whatever stops a fit is a finding
             if not case.faults:
-                message, _, cure = str(error).partition(". ")
-                said = f"{message.rstrip('.')}." if isinstance(error, JensenError) else first_line(error)
-                case.fault("first-step", "", f"A fit fails at its first step: {said}", cure or "Mend the program.")
+                what = "A fit fails at its first step: "
+                case.add(from_error("first-step", "", error, "Mend the program.", what))
             return None
     if fit.info["compile"] != "eager":
         return True

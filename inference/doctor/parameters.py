@@ -4,12 +4,11 @@ from __future__ import annotations
 
 __all__ = ["examine_parameters", "shown_name"]
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 
 from ..objectives import Trace_ELBO
-from ..pair.densities.site_densities import log_prob_of
 from ..pair.recorded_run import moved_parameters, run
 from .case import Examination
 from .report import ParameterRow
@@ -33,20 +32,20 @@ def examine_parameters(case: Examination) -> list[ParameterRow]:
     _shared(case)
     every = dict(case.program.named_parameters())
     trainable = {name: p for name, p in every.items() if p.requires_grad}
-    if not trainable and case.guide is not None and case.model_run.complete and case.guide_run.complete:
+    if not trainable and case.built is not None and case.complete:
         case.fault(
             "no-parameters",
             "",
             "There is nothing to fit: neither the model nor the guide has a trainable parameter.",
             "Make what is to be learned an `nn.Parameter`, a `PyroParam` or a `pyro.param`, or write a guide.",
         )
-    bound = _bound_of(case)
     states = dict.fromkeys(every, "unknown")
     found: list[Gradients] = []
-    if trainable and bound is not None:
-        found = [_gradients(bound, trainable, seed) for seed in (0, 1)]
+    if trainable and (case.structure is not None or case.complete):
+        parameters = list(trainable.values())
+        found = [_gradients(case, parameters, seed) for seed in (0, 1)]
         with moved_parameters(case.program):
-            found.append(_gradients(bound, trainable, 2))
+            found.append(_gradients(case, parameters, 2))
     for index, (name, parameter) in enumerate(trainable.items()):
         if found and parameter.numel():
             states[name] = _state([gradients[index] for gradients in found])
@@ -62,51 +61,27 @@ def examine_parameters(case: Examination) -> list[ParameterRow]:
     return rows
 
 
-def _bound_of(case: Examination) -> Callable[[int], torch.Tensor | None] | None:
-    """A function of the seed whose gradient is that of the bound."""
+def _bound(case: Examination, seed: int) -> torch.Tensor:
+    """What a fit would differentiate; of a pair at fault, the densities of all sites of both programs."""
     if case.structure is not None:
-        objective = Trace_ELBO()
-
-        def bound(seed: int) -> torch.Tensor | None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                try:
-                    return objective.bound(case.program, case.batch).surrogate
-                except Exception:  # the trial fit says what is wrong
-                    return _loose_bound(case, seed)
-
-        return bound
-    if not (case.model_run.complete and case.guide_run.complete):
-        return None
-    return lambda seed: _loose_bound(case, seed)
-
-
-def _loose_bound(case: Examination, seed: int) -> torch.Tensor | None:
-    """The densities of all sites of both programs, whether or not they belong together."""
-    guide = run(case.program, case.program.guide, case.batch, seed=seed, grad=True)
-    draws = {name: site["value"] for name, site in guide.sites.items() if not site["is_observed"]}
-    model = run(case.program, case.program.model, case.batch, seed=seed, values=draws, grad=True)
-    total: torch.Tensor | None = None
-    for sign, record in ((-1.0, guide), (1.0, model)):
-        for site in record.sites.values():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             try:
-                term = sign * log_prob_of(site).sum()
-            except (RuntimeError, ValueError, IndexError, NotImplementedError):
-                continue
-            total = term if total is None else total + term
-    return total
+                return Trace_ELBO().bound(case.program, case.batch).surrogate
+            except Exception:  # the trial fit says what is wrong
+                pass
+    guide = run(case.program, case.program.guide, case.batch, seed=seed, grad=True)
+    model = run(case.program, case.program.model, case.batch, seed=seed, values=guide.draws, grad=True)
+    terms = [*(-term for term in guide.log_probs().values()), *model.log_probs().values()]
+    return sum((term.sum() for term in terms), torch.zeros(()))
 
 
-def _gradients(
-    bound: Callable[[int], torch.Tensor | None], parameters: dict[str, torch.nn.Parameter], seed: int
-) -> Gradients:
+def _gradients(case: Examination, parameters: Sequence[torch.nn.Parameter], seed: int) -> Gradients:
     with torch.enable_grad():
-        value = bound(seed)
-        if value is None or not value.requires_grad:
-            return [None] * len(parameters)
+        value = _bound(case, seed)
         try:
-            return list(torch.autograd.grad(value, list(parameters.values()), allow_unused=True))
-        except RuntimeError:
+            return list(torch.autograd.grad(value, parameters, allow_unused=True))
+        except RuntimeError:  # nothing to differentiate
             return [None] * len(parameters)
 
 
@@ -155,8 +130,8 @@ def _report(case: Examination, state: str, names: list[tuple[str, str]]) -> None
 
 def _shared(case: Examination) -> None:
     """Names that `pyro.param` statements of model and guide share: they are one parameter."""
-    for name in case.model_run.params:
-        if name in case.guide_run.params:
+    for name in case.model.run.params:
+        if name in case.guide.run.params:
             case.fault(
                 "shared-parameter",
                 name,

@@ -31,7 +31,7 @@ def start_terms(case: Examination) -> Terms | None:
 
 def site_rows(case: Examination, terms: Terms | None) -> list[SiteRow]:
     """One row a site: the model's in order, then those that only the guide has."""
-    model, guide = case.model_run.sites, case.guide_run.sites
+    model, guide = case.sites.model, case.sites.guide
     names = [*model, *(name for name in guide if name not in model)]
     return [_row(case, name, model.get(name), guide.get(name), terms) for name in names]
 
@@ -71,7 +71,7 @@ def _gradient(case: Examination, kind: str, node: Any, guide_node: Any) -> str:
         return ""
     if guide_node is None:
         enumerable = node["fn"].has_enumerate_support
-        return "enumerated in model" if enumerable and case.guide is not None else "missing"
+        return "enumerated in model" if enumerable and case.sites.has_guide else "missing"
     if guide_node["infer"].get("enumerate") == "parallel":
         return "enumerated in guide"
     return "pathwise" if guide_node["fn"].has_rsample else "score function"
@@ -111,8 +111,9 @@ def _why(case: Examination, name: str, node: Any, guide_node: Any) -> str:
         if node["mask"] is not None or guide_node["mask"] is not None:
             return "it is masked"
         return f"no closed form for {q} against {p}"
-    if any(site["infer"].get("enumerate") == "parallel" for site in case.guide_run.sites.values()) or any(
-        n not in case.guide_run.sites for n in case.latents
+    guide = case.sites.guide
+    if any(site["infer"].get("enumerate") == "parallel" for site in guide.values()) or any(
+        latent not in guide for latent in case.sites.latents
     ):
         return "beside enumerated latents every term is evaluated at the draw"
     return "the model conditions it on a latent that the guide draws later"
@@ -120,7 +121,7 @@ def _why(case: Examination, name: str, node: Any, guide_node: Any) -> str:
 
 def check_discrete(case: Examination) -> None:
     """Warn of draws whose gradient needs the score function."""
-    for name, (node, guide_node) in case.shared.items():
+    for name, (node, guide_node) in case.sites.shared.items():
         fn: Distribution = guide_node["fn"]
         if getattr(fn, "has_rsample", False) or guide_node["infer"].get("enumerate") == "parallel":
             continue

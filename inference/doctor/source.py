@@ -1,4 +1,4 @@
-"""Hard-coded devices and number types, found in a program's source and by a run in another precision."""
+"""Devices and number types that a program fixes: named in its source, met in a run, or kept in plain tensors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from torch import nn
 from jensen.models import LatentVariableModel
 
 from ..pair.program import Program
-from ..pair.recorded_run import run
+from ..pair.recorded_run import Run, run
 from .case import Examination
 
-_DEVICE_CALLS = ("cuda", "cpu", "mps")
-_DTYPE_CALLS = ("float", "double", "half", "bfloat16")
-_DTYPES = ("float16", "float32", "float64", "half", "float", "double", "bfloat16")
 _LIBRARIES = ("torch.", "pyro.", "jensen.", "builtins", "abc")
 _DEVICE_CURE = (
     "Leave the device out: a fit runs the program under its own (`torch.zeros(n)` lands there; `x.new_zeros(n)` and "
@@ -41,16 +38,14 @@ _BUILT_CURE = (
 
 def check_device_and_dtype(case: Examination) -> None:
     """Find devices and number types that model or guide fix."""
-    named: list[tuple[str, str, str]] = []
-    for function in _functions(case):
-        named += _read(function)
-    wrong = _own_precision(case)
-    broken = wrong or _other_precision(case)
-    types = "; ".join(f"`{text}` ({place})" for kind, text, place in dict.fromkeys(named) if kind == "dtype")
-    for kind, text, place in dict.fromkeys(named):
+    named = list(dict.fromkeys(found for function in _own_functions(case.program) for found in _names_in(function)))
+    for kind, text in named:
         if kind == "device":
-            case.fault("device", "", f"The program names a device: `{text}` ({place}).", _DEVICE_CURE)
-    if broken and (wrong or types):
+            case.fault("device", "", f"The program names a device: {text}.", _DEVICE_CURE)
+    types = "; ".join(text for kind, text in named if kind == "dtype")
+    drawn = _in_this_precision(case)
+    broken = drawn or _in_the_other_precision(case)
+    if broken and (drawn or types):
         where = f" It names one: {types}." if types else ""
         case.fault("dtype", "", f"The program fixes its number type: {broken}.{where}", _DTYPE_CURE)
     elif broken:
@@ -60,27 +55,23 @@ def check_device_and_dtype(case: Examination) -> None:
     _plain_tensors(case)
 
 
-def _functions(case: Examination) -> Iterator[Callable[..., Any]]:
+# In the source.
+
+
+def _own_functions(program: Program) -> list[Callable[..., Any]]:
     """The user's own functions that a run may enter: of the classes of model and guide, or the programs themselves."""
-    seen: set[int] = set()
-    for owner, program in (
-        (case.program.model_owner, case.program.model),
-        (case.program.guide_owner, case.program.guide),
-    ):
-        classes = type(owner).__mro__ if isinstance(owner, nn.Module) else ()
-        own = [cls for cls in classes if not cls.__module__.startswith(_LIBRARIES)]
-        found: list[Any] = [f for cls in own for f in vars(cls).values() if inspect.isfunction(f)]
+    found: list[Any] = []
+    for owner, function in ((program.model_owner, program.model), (program.guide_owner, program.guide)):
         if not isinstance(owner, nn.Module):
-            found.append(program)
-        for function in found:
-            function = inspect.unwrap(function)
-            if inspect.isfunction(function) and id(function) not in seen:
-                seen.add(id(function))
-                yield function
+            found.append(function)
+            continue
+        classes = [kind for kind in type(owner).__mro__ if not kind.__module__.startswith(_LIBRARIES)]
+        found += [value for kind in classes for value in vars(kind).values() if inspect.isfunction(value)]
+    return list(dict.fromkeys(filter(inspect.isfunction, map(inspect.unwrap, found))))
 
 
-def _read(function: Callable[..., Any]) -> Iterator[tuple[str, str, str]]:
-    """(``"device"`` or ``"dtype"``, the expression, its place) for each that a function names."""
+def _names_in(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """(``"device"`` or ``"dtype"``, the expression and its place) for each that a function's source names."""
     try:
         lines, start = inspect.getsourcelines(function)
         tree = ast.parse(textwrap.dedent("".join(lines)))
@@ -88,81 +79,86 @@ def _read(function: Callable[..., Any]) -> Iterator[tuple[str, str, str]]:
     except (OSError, TypeError, SyntaxError):
         return
     for node in ast.walk(tree):
-        kind = _kind(node)
+        if isinstance(node, ast.keyword):
+            kind = _named_by_keyword(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            kind = _named_by_call(node.func.attr, node.args, bare=not (node.args or node.keywords))
+        else:
+            continue
         if kind is not None:
             text = ast.unparse(node)
             shown = text if len(text) <= 60 else text[:57] + "…"
-            yield kind, shown, f"{file}:{start + getattr(node, 'lineno', 1) - 1}"
+            yield kind, f"`{shown}` ({file}:{start + node.lineno - 1})"
 
 
-def _kind(node: ast.AST) -> str | None:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        name, bare = node.func.attr, not node.args and not node.keywords
-        if name in _DEVICE_CALLS and (bare or name == "cuda"):
-            return "device"
-        if name in _DTYPE_CALLS and bare:
-            return "dtype"
-        if name == "device" and node.args and isinstance(node.args[0], ast.Constant):
-            return "device"
-        if name == "to" and any(isinstance(a, ast.Constant) and isinstance(a.value, str) for a in node.args):
-            return "device"
-        if name == "to" and any(_is_dtype(a) for a in node.args):
-            return "dtype"
-        if name in ("FloatTensor", "DoubleTensor"):
-            return "dtype"
-    if isinstance(node, ast.keyword):
-        if node.arg == "device" and isinstance(node.value, ast.Constant) and isinstance(node.value.value, (str, int)):
-            return "device"
-        if node.arg == "dtype" and _is_dtype(node.value):
-            return "dtype"
-    return None
+def _named_by_keyword(keyword: ast.keyword) -> str | None:
+    """Of ``device="cuda"`` and ``dtype=torch.float64``, as keywords of any call."""
+    if keyword.arg == "device" and isinstance(keyword.value, ast.Constant):
+        return "device" if isinstance(keyword.value.value, (str, int)) else None
+    return "dtype" if keyword.arg == "dtype" and _is_floating_type(keyword.value) else None
 
 
-def _is_dtype(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr in _DTYPES
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "torch"
-    )
+def _named_by_call(method: str, arguments: list[ast.expr], bare: bool) -> str | None:
+    """Of ``x.cuda()``, ``torch.device("cuda")``, ``x.to("cpu")``, ``x.double()`` and ``x.to(torch.float32)``."""
+    constants = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
+    if method == "cuda" or (method in ("cpu", "mps") and bare):
+        return "device"
+    if (method == "device" and constants) or (method == "to" and any(isinstance(value, str) for value in constants)):
+        return "device"
+    if (method in ("float", "double", "half", "bfloat16") and bare) or method in ("FloatTensor", "DoubleTensor"):
+        return "dtype"
+    return "dtype" if method == "to" and any(map(_is_floating_type, arguments)) else None
 
 
-def _own_precision(case: Examination) -> str | None:
-    """The first latent of another number type than the fit's."""
-    mine = torch.get_default_dtype()
-    for site, node in {**case.guide_run.sites, **case.model_run.sites}.items():
-        if node["value"].is_floating_point() and node["value"].dtype != mine and not node["is_observed"]:
-            return f"`{site}` is {_short(node['value'].dtype)} in a {_short(mine)} fit"
-    return None
+def _is_floating_type(node: ast.expr) -> bool:
+    module, _, name = ast.unparse(node).partition(".")
+    found = getattr(torch, name, None) if module == "torch" else None
+    return isinstance(found, torch.dtype) and found.is_floating_point
 
 
-def _other_precision(case: Examination) -> str | None:
+# In a run.
+
+
+def _in_this_precision(case: Examination) -> str | None:
+    """The first latent of another number type than the fit's, in words."""
+    here = torch.get_default_dtype()
+    return _stray(case.guide.run, here, "is") or _stray(case.model.run, here, "is")
+
+
+def _in_the_other_precision(case: Examination) -> str | None:
     """Run a copy of the pair in the other precision; what fails or stays behind, in words."""
-    if not (case.model_run.complete and case.guide_run.complete):
+    if not case.complete:
         return None
-    mine = torch.get_default_dtype()
-    other = torch.float64 if mine == torch.float32 else torch.float32
-    name = _short(other)
-    torch.set_default_dtype(other)
+    here = torch.get_default_dtype()
+    there = torch.float64 if here == torch.float32 else torch.float32
+    torch.set_default_dtype(there)
     try:
-        program: Program = copy.deepcopy(case.program).to(other)
-        batch = {n: v.to(other) if v.is_floating_point() else v for n, v in case.batch.items()}
+        program: Program = copy.deepcopy(case.program).to(there)
+        batch = {n: v.to(there) if v.is_floating_point() else v for n, v in case.batch.items()}
         for who, function in (("guide", program.guide), ("model", program.model)):
             record = run(program, function, batch)
             if record.error is not None:
                 reason = (str(record.error).strip().splitlines() or [""])[0]
-                return f"the {who} fails in {name} ({reason})"
-            for site, node in record.sites.items():
-                value = node["value"]
-                if value.is_floating_point() and value.dtype != other and not node["is_observed"]:
-                    return f"`{site}` stays {_short(value.dtype)} in a {name} fit"
+                return f"the {who} fails in {_shown(there)} ({reason})"
+            if stray := _stray(record, there, "stays"):
+                return stray
     finally:
-        torch.set_default_dtype(mine)
+        torch.set_default_dtype(here)
     return None
 
 
-def _short(dtype: torch.dtype) -> str:
+def _stray(record: Run, dtype: torch.dtype, verb: str) -> str | None:
+    for name, value in record.draws.items():
+        if value.is_floating_point() and value.dtype != dtype:
+            return f"`{name}` {verb} {_shown(value.dtype)} in a {_shown(dtype)} fit"
+    return None
+
+
+def _shown(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+# In the modules.
 
 
 def _plain_tensors(case: Examination) -> None:

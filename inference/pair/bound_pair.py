@@ -21,7 +21,7 @@ from .messengers.unvalidated import Unvalidated
 from .plain_state import Place, restore
 from .signature import program_of
 
-__all__ = ["BoundPair"]
+__all__ = ["BoundPair", "empty_guide"]
 
 
 class _OwnParameters(Messenger):
@@ -84,7 +84,7 @@ class BoundPair(nn.Module):
         if guide is None:
             guide = getattr(model, "guide", None) if isinstance(model, nn.Module) else None
         if guide is None:
-            guide = _empty_guide
+            guide = empty_guide
         method = isinstance(model, nn.Module) and program_of(model) is not model
         self._model = _Holder(model, "model", None) if method else _holder(model)
         self._guide = _holder(guide)
@@ -182,5 +182,5 @@ def _holder(function: Callable[..., Any]) -> _Holder:
     return _Holder(function, None, function)
 
 
-def _empty_guide(*args: Any, **batch: Any) -> None:
-    return None
+def empty_guide(*args: Any, **batch: Any) -> None:
+    """A guide without sites."""

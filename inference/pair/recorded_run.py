@@ -22,6 +22,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
 from .bound_pair import BoundPair
+from .densities.site_densities import known_log_prob
 from .findings.improper import FeasibleValue
 from .findings.pair_sites import is_ignored
 
@@ -58,6 +59,16 @@ class Run:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(site["value"].shape) for name, site in self.sites.items()}
+
+    @property
+    def draws(self) -> dict[str, torch.Tensor]:
+        """The values of the sites that are not observed."""
+        return {name: site["value"] for name, site in self.sites.items() if not site["is_observed"]}
+
+    def log_probs(self) -> dict[str, torch.Tensor]:
+        """The log densities of the sites that have one at their value."""
+        found = {name: known_log_prob(site) for name, site in self.sites.items()}
+        return {name: term for name, term in found.items() if term is not None}
 
 
 class _Record(Messenger):

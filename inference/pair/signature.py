@@ -61,7 +61,7 @@ class Signature:
         missing = [name for name in self.required if name not in given]
         if missing:
             listed = ", ".join(f"`{name}`" for name in missing)
-            yield missing[0], DataError(f"`{self.model}` also needs {listed}: pass a dict with the keys {takes}.")
+            yield missing[0], DataError(f"`{self.model}` also needs {listed}. Pass a dict with the keys {takes}.")
         if observed and not self.required and self.observed and not any(name in given for name in self.observed):
             listed = " or ".join(f"`{name}`" for name in self.observed)
             text = f"Nothing is observed: `{self.model}` draws {listed} (default None) unless it is given."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["default_device_and_dtype", "draw_data"]
+__all__ = ["DataSize", "default_device_and_dtype", "draw_data"]
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,12 +32,8 @@ def default_device_and_dtype(batch: Mapping[str, Any], parameters: Iterable[Tens
         torch.set_default_dtype(previous)
 
 
-class _DataSize(Messenger):
-    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asked for.
-
-    Raises:
-        ValueError: a latent has an improper prior, from which nothing can be drawn.
-    """
+class DataSize(Messenger):
+    """Gives the plate ``"data"`` the number of rows to draw, whatever size the program asked for."""
 
     def __init__(self, num: int) -> None:
         super().__init__()
@@ -47,7 +43,13 @@ class _DataSize(Messenger):
         if msg["name"] == "data" and site_is_subsample(msg):
             msg["value"] = torch.arange(self.num)
             msg["done"] = True
-        elif isinstance(msg["fn"], ImproperUniform) and msg["value"] is None:
+
+
+class _Proper(Messenger):
+    """Raises a `ValueError` at a latent with an improper prior, from which nothing can be drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], ImproperUniform) and msg["value"] is None:
             raise ValueError(
                 f"`{msg['name']}` has an improper prior (ImproperUniform), from which nothing can be drawn. Give it a "
                 f"proper one, or draw from a fit."
@@ -68,7 +70,7 @@ def draw_data(
     with fork, torch.no_grad(), default_device_and_dtype(inputs, parameters), poutine.block():
         if seed is not None:
             torch.manual_seed(seed)
-        with _DataSize(num):
+        with DataSize(num), _Proper():
             trace = poutine.trace(program).get_trace(**inputs)
     sites: dict[str, Any] = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     return {name: site["value"].detach() for name, site in sites.items() if not site_is_subsample(site)}

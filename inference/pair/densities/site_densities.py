@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, kl_divergence
 from ..supports.membership import inside
 from .double_precision import cancels, in_double
 
-__all__ = ["analytic_kl", "dimensions", "log_prob_of", "reduce_to_data"]
+__all__ = ["analytic_kl", "dimensions", "known_log_prob", "log_prob_of", "reduce_to_data"]
 
 
 def log_prob_of(node: Any, masked: bool = True) -> torch.Tensor:
@@ -38,6 +38,14 @@ def log_prob_of(node: Any, masked: bool = True) -> torch.Tensor:
     if mask is False:
         return torch.zeros_like(log_prob)
     return torch.where(mask, log_prob, log_prob.new_zeros(()))
+
+
+def known_log_prob(node: Any) -> torch.Tensor | None:
+    """:func:`log_prob_of`, or None where distribution and value do not go together."""
+    try:
+        return log_prob_of(node)
+    except (RuntimeError, ValueError, IndexError, NotImplementedError):
+        return None
 
 
 def _precisely(node: Any) -> torch.Tensor | None:

@@ -34,7 +34,7 @@ DATA = {
     "lengths": (broken(y=Y[:5]), "`x` has 8, `y` has 5"),
     "missing": (broken(x=None), "also needs `x`"),
     "unknown": (broken(z=Y), "takes no argument `z`"),
-    "unobserved": (X, "draws `y` .* unless it is given"),
+    "unobserved": (X, "Nothing is observed: .* Pass `y` in the data"),
     "not data": ("breast_cancer", "got str"),
 }
 

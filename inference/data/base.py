@@ -5,10 +5,10 @@ from __future__ import annotations
 __all__ = ["Data", "MemoryData"]
 
 import abc
-from collections.abc import Mapping
 
 import torch
 
+from ..tensors import Batch, Tensors, num_rows
 from .sampler import check_batch_size
 
 
@@ -26,11 +26,11 @@ class Data(abc.ABC):
     in_memory: bool
 
     @abc.abstractmethod
-    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+    def head(self, num: int = 1) -> Tensors:
         """The first `num` data (or all there are), as a batch."""
 
     @abc.abstractmethod
-    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def batch(self, index: torch.Tensor | None = None) -> Tensors:
         """The data at `index` ``(B,)`` as a batch; all of them when it is None."""
 
     def effective_size(self, weight: str | None) -> float:
@@ -52,18 +52,18 @@ class MemoryData(Data):
 
     in_memory = True
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, tensors: Batch) -> None:
         self.tensors = dict(tensors)
         self.names = tuple(self.tensors)
-        self.size = len(next(iter(self.tensors.values())))
+        self.size = num_rows(self.tensors)
 
-    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+    def head(self, num: int = 1) -> Tensors:
         return {name: value[:num] for name, value in self.tensors.items()}
 
     def effective_size(self, weight: str | None) -> float:
         return float(self.tensors[weight].double().sum()) if weight in self.tensors else self.size
 
-    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def batch(self, index: torch.Tensor | None = None) -> Tensors:
         if index is None:
             return dict(self.tensors)
         return {name: value.index_select(0, index.to(value.device)) for name, value in self.tensors.items()}

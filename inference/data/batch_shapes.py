@@ -15,7 +15,7 @@ from ..pair.eval_mode import evaluation_mode
 from ..pair.findings.pair_sites import is_ignored
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.program import Program
-from ..pair.sites import Batch
+from ..tensors import Batch, Tensors, num_rows
 from .base import Data, MemoryData
 
 
@@ -30,7 +30,7 @@ def check_batch_shapes(program: Program, data: Data, first: Batch, seen: Batch, 
         seen: another one, for data that are streamed.
         present: makes of a batch what the steps see of it.
     """
-    other = _with_extremes(data, len(next(iter(first.values()))))
+    other = _with_extremes(data, num_rows(first))
     shapes, others = _global_shapes(program, first), _global_shapes(program, seen if other is None else present(other))
     for name, shape in shapes.items():
         if name in others and others[name] != shape:
@@ -41,7 +41,7 @@ def check_batch_shapes(program: Program, data: Data, first: Batch, seen: Batch, 
             )
 
 
-def _with_extremes(data: Data, batch_size: int) -> dict[str, torch.Tensor] | None:
+def _with_extremes(data: Data, batch_size: int) -> Tensors | None:
     if not isinstance(data, MemoryData):
         return None
     vectors = [x for x in data.tensors.values() if x.ndim == 1 and torch.equal(x, x.round())]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import ConfigurationError
-from ..pair.sites import Batch
+from ..tensors import Batch, Tensors, num_rows
 from .sampler import BatchSampler
 
 __all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]
@@ -39,10 +39,10 @@ class Feed(abc.ABC):
         shared: the batch, where every step sees the same one (all the data); else None.
     """
 
-    shared: dict[str, torch.Tensor] | None = None
+    shared: Tensors | None = None
 
     @abc.abstractmethod
-    def batch(self, step: int) -> dict[str, torch.Tensor]:
+    def batch(self, step: int) -> Tensors:
         """The batch of one step."""
 
     def rows(self, start: int, count: int) -> list[torch.Tensor]:
@@ -60,7 +60,7 @@ class Feed(abc.ABC):
 
     def size(self, step: int) -> int:
         """How many data the step sees."""
-        return len(next(iter(self.batch(step).values())))
+        return num_rows(self.batch(step))
 
 
 class FullBatch(Feed):
@@ -69,7 +69,7 @@ class FullBatch(Feed):
     def __init__(self, data: Batch) -> None:
         self.shared = dict(data)
 
-    def batch(self, step: int) -> dict[str, torch.Tensor]:
+    def batch(self, step: int) -> Tensors:
         assert self.shared is not None
         return self.shared
 
@@ -99,7 +99,7 @@ class MiniBatches(Feed):
             index = index[:, self.part(index.shape[1])]
         return index.to(self.device, non_blocking=True)
 
-    def batch(self, step: int) -> dict[str, torch.Tensor]:
+    def batch(self, step: int) -> Tensors:
         index = self._index(step, 1)[0]
         return {key: value.index_select(0, index) for key, value in self.data.items()}
 
@@ -142,27 +142,27 @@ class Stream(Feed):
         look: called with each batch that is read, and its step; None looks at none.
     """
 
-    look: Callable[[dict[str, torch.Tensor], int], None] | None = None
+    look: Callable[[Tensors, int], None] | None = None
 
     def __init__(
         self,
-        open_at: Callable[[int], Iterator[dict[str, torch.Tensor]]],
+        open_at: Callable[[int], Iterator[Tensors]],
         part: Callable[[int], slice] | None = None,
     ) -> None:
         self._open_at, self.part = open_at, part
-        self._iterator: Iterator[dict[str, torch.Tensor]] | None = None
+        self._iterator: Iterator[Tensors] | None = None
         self._step = -1
         self._size = 0
-        self._batch: dict[str, torch.Tensor] = {}
+        self._batch: Tensors = {}
 
-    def batch(self, step: int) -> dict[str, torch.Tensor]:
+    def batch(self, step: int) -> Tensors:
         if step == self._step:
             return self._batch
         if self._iterator is None or step != self._step + 1:
             self._iterator = self._open_at(step)
         batch = next(self._iterator)
         if self.part is not None:
-            size = len(next(iter(batch.values())))
+            size = num_rows(batch)
             self._size = self._size or size
             if size != self._size:
                 raise ConfigurationError(

@@ -20,11 +20,10 @@ from ..pair.findings.observed import check_observed, is_checked
 from ..pair.program import Program
 from ..pair.supports.membership import belongs
 from ..pair.supports.support_sets import support_of, unwrapped
+from ..tensors import Batch, Tensors, num_rows
 from .base import Data, MemoryData
 from .feed import Feed, Stream
 from .transforms import apply_transform
-
-Batch = Mapping[str, Tensor]
 
 _ROWS = 256  # looked at to learn which argument each site observes
 _CHUNK = 4096  # rows of one run, where the program itself must say what it observes
@@ -49,7 +48,7 @@ def check_values(
     Raises:
         DataError: for the first value outside; it names site, row, value and support.
     """
-    size = _size(data)
+    size = num_rows(data)
     rows = min(rows, size)
     head = _rows(data, 0, rows, device)
     try:
@@ -82,10 +81,10 @@ def check_fed(program: Program, data: Data, validation: Batch | None, feed: Feed
     if isinstance(feed, Stream):
         left = data.size
 
-        def see(batch: dict[str, Tensor], step: int) -> None:
+        def see(batch: Tensors, step: int) -> None:
             nonlocal left
             if left > 0:
-                left -= _size(batch)
+                left -= num_rows(batch)
                 shown = apply_transform(transform, program.model_owner, batch, seed)
                 nodes = _Look(program, program.structure(shown).moving, "fit")(shown, part=f" of batch {step}")
                 if all(_is_real(_constraint(node)) for node in nodes.values()):
@@ -113,11 +112,7 @@ class _Look:
         return nodes
 
 
-def _size(data: Batch) -> int:
-    return len(next(iter(data.values())))
-
-
-def _rows(data: Batch, start: int, stop: int, device: torch.device | None) -> dict[str, Tensor]:
+def _rows(data: Batch, start: int, stop: int, device: torch.device | None) -> Tensors:
     return {name: value[start:stop].to(device or value.device) for name, value in data.items()}
 
 
@@ -150,7 +145,7 @@ def _doubtful(nodes: Mapping[str, Any], head: Batch, data: Batch) -> int | None:
 def _observes(node: Any, head: Batch, data: Batch) -> tuple[Tensor, int] | None:
     """The value that the site has on all data, if it is an argument or a view of one, and its data dimension."""
     value = node["value"]
-    rows, size = _size(head), _size(data)
+    rows, size = num_rows(head), num_rows(data)
     for name, part in head.items():
         whole = data[name]
         if _same_numbers(value, part):

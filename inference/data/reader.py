@@ -12,6 +12,7 @@ import torch
 
 from ..errors import DataError
 from ..pair.signature import Fault, Signature
+from ..tensors import Batch, Tensors
 from .index_arguments import with_indices
 from .parts import columns_of, is_empty, parts_of_item
 from .tensors import to_tensor
@@ -37,7 +38,7 @@ class Reader:
     check: bool = True
     _settled: bool = field(default=False, init=False)
 
-    def __call__(self, parts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def __call__(self, parts: Mapping[str, Any]) -> Tensors:
         """The batch that the arrays are.
 
         Raises:
@@ -50,11 +51,11 @@ class Reader:
             self.own_check(batch, parts)
         return batch
 
-    def item(self, item: Any) -> dict[str, torch.Tensor]:
+    def item(self, item: Any) -> Tensors:
         """The batch that a collated item of a Dataset, or a batch of a loader, is."""
         return self(parts_of_item(self.signature, item))
 
-    def read(self, parts: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], list[Fault]]:
+    def read(self, parts: Mapping[str, Any]) -> tuple[Tensors, list[Fault]]:
         """Each array that can be read, and every fault of a key or an array, with the argument it is about."""
         if not self._settled:
             self.signature = with_indices(self.model, self.signature, parts, self.dtype, self.device)
@@ -82,7 +83,7 @@ class Reader:
                 faults.append((name, error))
         return batch, faults
 
-    def own_check(self, batch: Mapping[str, torch.Tensor], parts: Mapping[str, Any]) -> None:
+    def own_check(self, batch: Batch, parts: Mapping[str, Any]) -> None:
         """Let the model look at a batch that could be read, if it has a `check_data`.
 
         Raises:
@@ -98,7 +99,7 @@ class Reader:
             raise DataError(f"`{self.signature.model}` cannot use these data: {error}{columns}") from error
 
 
-def unequal_lengths(batch: Mapping[str, torch.Tensor]) -> Iterator[Fault]:
+def unequal_lengths(batch: Batch) -> Iterator[Fault]:
     """The fault of arrays that do not have one length."""
     lengths = {name: len(value) for name, value in batch.items()}
     if len(set(lengths.values())) > 1:

@@ -15,6 +15,7 @@ from jensen.models.common.masked_arrays import split_mask
 
 from ..errors import DataError
 from ..seeding import derive_seed
+from ..tensors import Tensors
 from .base import Data, MemoryData
 from .parts import parts_of_item
 from .reader import Reader
@@ -30,13 +31,13 @@ class DatasetData(Data):
         self.size = len(dataset)
         self.names = tuple(self.head())
 
-    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+    def head(self, num: int = 1) -> Tensors:
         return self._rows(range(min(num, self.size)))
 
-    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def batch(self, index: torch.Tensor | None = None) -> Tensors:
         return self._rows(range(self.size) if index is None else index.tolist())
 
-    def _rows(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def _rows(self, rows: Sequence[int]) -> Tensors:
         return self.read.item(collate([self.dataset[row] for row in rows]))
 
 
@@ -66,11 +67,11 @@ class LoaderData(Data):
             raise DataError("The DataLoader yields no batch (is `drop_last` set with too large a `batch_size`?).")
         self.names = tuple(self._first)
 
-    def head(self, num: int = 1) -> dict[str, torch.Tensor]:
+    def head(self, num: int = 1) -> Tensors:
         assert self._first is not None
         return {name: value[:num] for name, value in self._first.items()}
 
-    def batch(self, index: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def batch(self, index: torch.Tensor | None = None) -> Tensors:
         if index is not None:
             raise DataError("A DataLoader cannot be read by index: use `stream`.")
         with _honest(self.loader):
@@ -78,7 +79,7 @@ class LoaderData(Data):
         parts = [self.read.item(item) for item in batches]
         return {name: torch.cat([part[name] for part in parts]) for name in self.names}
 
-    def stream(self, seed: int, start: int = 0) -> Iterator[dict[str, torch.Tensor]]:
+    def stream(self, seed: int, start: int = 0) -> Iterator[Tensors]:
         """Batches of steps `start`, `start` + 1, …, without end, epoch after epoch."""
         step = epoch = 0
         try:

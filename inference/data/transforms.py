@@ -8,10 +8,9 @@ import torch
 
 from ..errors import DataError
 from ..seeding import derive_seed
+from ..tensors import Tensors
 
 __all__ = ["check_raw", "apply_transform"]
-
-Tensors = dict[str, torch.Tensor]
 
 
 def check_raw(transform: Any, batch: Tensors, what: str) -> None:

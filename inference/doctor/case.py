@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from ..pair.eager_run import EagerRun, run_pair
 from ..pair.findings import Finding, Moving, PairSites, in_data_plate
 from ..pair.findings.finding import Severity
@@ -19,6 +17,7 @@ from ..pair.moving_supports import find_moving
 from ..pair.program import Program
 from ..pair.recorded_run import Run
 from ..pair.sites import Structure
+from ..tensors import Tensors, num_rows
 
 
 @dataclass
@@ -50,15 +49,15 @@ class Examination:
     built: Any
     automatic: bool
     guide_option: Any
-    batch: dict[str, torch.Tensor]
-    few: dict[str, torch.Tensor]
+    batch: Tensors
+    few: Tensors
     findings: list[Finding] = field(default_factory=list)
     again: Run = field(default_factory=Run)
     structure: Structure | None = None
 
     def __post_init__(self) -> None:
         self.model, self.guide = Side("model", self.program.model), Side("guide", self.program.guide)
-        self.size, self.few_size = (len(next(iter(batch.values()))) for batch in (self.batch, self.few))
+        self.size, self.few_size = num_rows(self.batch), num_rows(self.few)
 
     @property
     def complete(self) -> bool:

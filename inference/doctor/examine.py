@@ -25,6 +25,7 @@ from ..pair.program import Program
 from ..pair.recorded_run import run
 from ..pair.signature import Signature, read_signature
 from ..run.initialize import start_model
+from ..tensors import Tensors, num_rows
 from .amortisation import check_amortisation
 from .case import Examination, Side
 from .densities import check_densities
@@ -114,7 +115,7 @@ def _bind(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Exa
             said = f"its start at the data fails: {first_line(error)}"
             findings.append(Finding("initialize", "", said, _INITIALIZE))
     built, name, automatic = _guide(own, guide, given, signature, findings)
-    size = len(next(iter(batch.values())))
+    size = num_rows(batch)
     fewer = size // 2 if size >= 4 else max(size - 1, 1)
     index = torch.arange(fewer) if size > 1 else torch.zeros(2, dtype=torch.int64)
     few = {key: value[index] for key, value in batch.items()}
@@ -123,9 +124,7 @@ def _bind(own: Any, guide: Any, given: Given, signature: Signature) -> tuple[Exa
     return Examination(program, built, automatic, option, batch, few, findings), name
 
 
-def _guide(
-    own: Any, guide: Any, given: Given, signature: Signature, findings: list[Finding]
-) -> tuple[Any, str, bool]:
+def _guide(own: Any, guide: Any, given: Given, signature: Signature, findings: list[Finding]) -> tuple[Any, str, bool]:
     """The guide (None if it cannot be built, which is a finding), its name, and whether jensen builds it."""
     from ..guides import build_guide
 
@@ -169,7 +168,7 @@ def _run_both(case: Examination) -> None:
     _run(case, case.model, case.guide.run.draws)
 
 
-def _run(case: Examination, side: Side, values: dict[str, torch.Tensor] | None = None) -> None:
+def _run(case: Examination, side: Side, values: Tensors | None = None) -> None:
     validated = run(case.program, side.function, case.batch, values=values, validate=True)
     side.run = validated if validated.complete else run(case.program, side.function, case.batch, values=values)
     check_failures(case, side, validated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Given", "invent", "read_data"]
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.program import Program
 from ..pair.recorded_run import Run, run
 from ..pair.signature import Signature
+from ..tensors import Batch, Tensors
 from .failures import from_error
 from .report import Finding
 
@@ -36,7 +37,7 @@ _SIZES = ("feature", "data_shape", "dim", "input", "in_", "column", "vocab", "wo
 class Given:
     """A batch to examine with, what to call it, and what was wrong with it."""
 
-    batch: dict[str, torch.Tensor] = field(default_factory=dict)
+    batch: Tensors = field(default_factory=dict)
     text: str = "none"
     faults: list[Finding] = field(default_factory=list)
 
@@ -59,11 +60,11 @@ def read_data(model: Any, signature: Signature, data: Any, dtype: torch.dtype, d
     return Given(batch, _describe(batch, size), said)
 
 
-def _rows(batch: Mapping[str, torch.Tensor]) -> int:
+def _rows(batch: Batch) -> int:
     return min(map(len, batch.values()), default=0)
 
 
-def _describe(batch: Mapping[str, torch.Tensor], size: int) -> str:
+def _describe(batch: Batch, size: int) -> str:
     """The batch in words: ``"178 data (x: 178 x 13)"``."""
     if not batch:
         return "none"
@@ -72,7 +73,7 @@ def _describe(batch: Mapping[str, torch.Tensor], size: int) -> str:
     return f"{size:,} data ({shapes})" if rows == size else f"the first {rows:,} of {size:,} data ({shapes})"
 
 
-def _salvage(reader: Reader, data: Any) -> tuple[dict[str, torch.Tensor], list[Fault]]:
+def _salvage(reader: Reader, data: Any) -> tuple[Tensors, list[Fault]]:
     """The rows without a fault of data that cannot be used as they are, and every fault."""
     if isinstance(data, (Dataset, DataLoader)):
         return {}, []
@@ -99,7 +100,7 @@ def _salvage(reader: Reader, data: Any) -> tuple[dict[str, torch.Tensor], list[F
     return batch, faults
 
 
-def invent(model: Any, program: Program, signature: Signature, given: Mapping[str, torch.Tensor]) -> Given:
+def invent(model: Any, program: Program, signature: Signature, given: Batch) -> Given:
     """Invent a batch: inputs of plausible shapes, and observations drawn from the model itself.
 
     Args:
@@ -140,9 +141,7 @@ def _sizes(model: Any) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(size for _, size in sorted(found, key=lambda item: item[0])))
 
 
-def _inputs(
-    signature: Signature, sizes: list[tuple[int, ...]], size: int, given: Mapping[str, torch.Tensor]
-) -> Iterator[dict[str, torch.Tensor]]:
+def _inputs(signature: Signature, sizes: list[tuple[int, ...]], size: int, given: Batch) -> Iterator[Tensors]:
     generator = torch.Generator().manual_seed(0)
     names = [name for name in signature.required if name not in given]
     options = []
@@ -160,9 +159,7 @@ def _inputs(
         yield inputs
 
 
-def _observe(
-    program: Program, signature: Signature, inputs: dict[str, torch.Tensor], record: Run, size: int
-) -> dict[str, torch.Tensor]:
+def _observe(program: Program, signature: Signature, inputs: Tensors, record: Run, size: int) -> Tensors:
     """The inputs with what the model observes replaced by, or filled in with, its own draws."""
     batch = dict(inputs)
     for name, value in inputs.items():

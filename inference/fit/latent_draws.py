@@ -16,11 +16,10 @@ from ..pair.discrete.conditionals import Conditional
 from ..pair.messengers.substitute import Substitute
 from ..pair.particles import map_particles
 from ..pair.trace import enumerated_model
+from ..tensors import Tensors
 from .model_outline import Outline, outline
 from .record import FitRecord
 from .row_dependence import depends_on_rows, generator_aside
-
-Tensors = dict[str, Tensor]
 
 
 class LatentDraws:

@@ -16,7 +16,7 @@ from ..pair.findings.observed import check_observed
 from ..pair.findings.pair_sites import class_name, in_data_plate, is_ignored
 from ..pair.messengers.substitute import Substitute
 from ..pair.program import Program
-from ..pair.sites import Batch
+from ..tensors import Batch
 
 _OBSERVED, _UNOBSERVED = "_observed", "_unobserved"
 

@@ -13,11 +13,9 @@ from ..pair.discrete.sum_product import Factor, factor_of, sum_out
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.particles import map_particles
 from ..pair.program import Program
-from ..pair.sites import Batch
 from ..pair.trace import enumerated_model
+from ..tensors import Batch, Tensors
 from .model_outline import Outline, outline
-
-Tensors = dict[str, Tensor]
 
 
 def data_plate(program: Program, batch: Batch, seen: Outline) -> str | None:

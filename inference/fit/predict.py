@@ -9,20 +9,18 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
 
 from ..errors import ModelError
 from ..options import check_count
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.eval_mode import evaluation_mode
 from ..seeding import derive_seed
+from ..tensors import Tensors
 from .draws import pick, pieces, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline, other_value, outline
 from .record import FitRecord
 from .row_dependence import generator_aside, is_training_data
-
-Tensors = dict[str, Tensor]
 
 
 def predictive_draws(fit: FitRecord, data: Any, num: int, seed: int) -> Tensors:

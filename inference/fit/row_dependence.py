@@ -16,10 +16,10 @@ from ..errors import ConfigurationError, ModelError
 from ..pair.densities.site_densities import log_prob_of
 from ..pair.findings.pair_sites import in_data_plate, is_ignored
 from ..pair.messengers.substitute import Substitute
+from ..tensors import Tensors
 from .model_outline import Outline, outline
 from .record import FitRecord
 
-Tensors = dict[str, Tensor]
 _ROWS_COMPARED = 2**22  # numbers of the data on which a guide is compared with itself on the first rows
 _BROKEN = (ConfigurationError, ModelError, RuntimeError, ValueError, IndexError, TypeError)
 

@@ -31,11 +31,10 @@ from ..run.peers import Peers
 from ..run.progress import Callback
 from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
+from ..tensors import Tensors
 from .options import MethodOptions
 
-__all__ = ["Batch", "Method"]
-
-Batch = dict[str, torch.Tensor]
+__all__ = ["Method"]
 
 
 class Method(MethodOptions, abc.ABC):
@@ -126,7 +125,7 @@ class Method(MethodOptions, abc.ABC):
         """Raise a ModelError if the model lacks what this method needs."""
 
     @abc.abstractmethod
-    def begin(self, model: Any, train: Any, validation: Batch | None, seed: int) -> Algorithm:
+    def begin(self, model: Any, train: Any, validation: Tensors | None, seed: int) -> Algorithm:
         """Start a fit of `model`, which is the caller's own: an algorithm works on a copy (:meth:`copied`)."""
 
     def copied(self, model: Any) -> Any:
@@ -152,7 +151,7 @@ class Method(MethodOptions, abc.ABC):
     def _prepare(self, stack: ExitStack) -> None:
         """Change what the fit needs for its time; `stack` puts it back."""
 
-    def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Any, Batch | None]:
+    def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Any, Tensors | None]:
         """The data, checked, and the validation data as one batch."""
 
         def read(given: Any) -> MemoryData:
@@ -175,7 +174,7 @@ class Method(MethodOptions, abc.ABC):
         self,
         model: Any,
         train: Data,
-        validation: Batch | None,
+        validation: Tensors | None,
         seed: int,
         folder: Path | None,
         callbacks: tuple[Callback, ...],

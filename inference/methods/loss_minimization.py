@@ -21,11 +21,10 @@ from ..run.algorithm import Algorithm, FitParts, Snapshot
 from ..run.checkpoint_check import check_tensors
 from ..run.initialize import start_model
 from ..seeding import derive_seed
+from ..tensors import Tensors
 from .base import Method
 
 __all__ = ["LossMinimization"]
-
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class LossMinimization(Method):
                 f"`{type(model).__name__}` lacks. Use SVI."
             )
 
-    def begin(self, model: Any, train: MemoryData, validation: Batch | None, seed: int) -> Algorithm:
+    def begin(self, model: Any, train: MemoryData, validation: Tensors | None, seed: int) -> Algorithm:
         own = self.copied(model)
         start_model(own, train.batch(), derive_seed(seed, "start"))
         return _Descent(self, own, train, validation, seed)
@@ -89,14 +88,14 @@ class _Descent(Algorithm):
     """Adam on the model's own loss, a batch a step."""
 
     def __init__(
-        self, method: LossMinimization, model: Any, data: MemoryData, validation: Batch | None, seed: int
+        self, method: LossMinimization, model: Any, data: MemoryData, validation: Tensors | None, seed: int
     ) -> None:
         self.model, self.data, self.validation, self.seed = model, data, validation, seed
         self.program = Program(model)
         self.sampler = BatchSampler(data.size, method.batch_size or data.size, seed)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=method.lr)
-        self._losses: list[Batch] = []  # of the steps since the last row
+        self._losses: list[Tensors] = []  # of the steps since the last row
 
     def start(self) -> None:
         self.program.train()
@@ -158,16 +157,16 @@ class _Descent(Algorithm):
         return FitParts(self.program)
 
 
-def _unchecked(losses: Callable[..., Batch], batch: Batch) -> Batch:
+def _unchecked(losses: Callable[..., Tensors], batch: Tensors) -> Tensors:
     """`losses` without Pyro's checks, which read from the device, and stop a fit that diverges with their words."""
     with pyro.validation_enabled(False):
         return losses(**batch)
 
 
-def _parts(snapshot: Snapshot) -> tuple[Batch, dict[int, Batch], Batch]:
+def _parts(snapshot: Snapshot) -> tuple[Tensors, dict[int, Tensors], Tensors]:
     """The pair's tensors by name, the optimiser's by parameter and entry, and the losses that no row covers yet."""
-    parts: dict[str, Batch] = {"program": {}, "pending": {}}
-    state: dict[int, Batch] = {}
+    parts: dict[str, Tensors] = {"program": {}, "pending": {}}
+    state: dict[int, Tensors] = {}
     for path, value in snapshot.tensors.items():
         kind, _, name = path.partition(".")
         if kind == "optimizer":

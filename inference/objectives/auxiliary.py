@@ -15,7 +15,8 @@ from ..errors import ConfigurationError, ModelError
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, witness_draws
 from ..pair.site_terms import Terms
-from ..pair.sites import Batch, Structure
+from ..pair.sites import Structure
+from ..tensors import Batch
 from .base import Bound, Objective
 from .elbo import TraceEnum_ELBO
 

@@ -14,8 +14,9 @@ from ..errors import ConfigurationError, ModelError
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout
 from ..pair.site_terms import Terms
-from ..pair.sites import Batch, Structure
+from ..pair.sites import Structure
 from ..pair.terms import evaluate
+from ..tensors import Batch
 
 __all__ = ["Bound", "Objective"]
 

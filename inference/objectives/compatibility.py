@@ -13,7 +13,7 @@ from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.program import Program
 from ..pair.recorded_run import run
 from ..pair.signature import read_signature
-from ..pair.sites import Batch
+from ..tensors import Batch, num_rows
 from .base import Objective
 from .importance import Renyi
 
@@ -78,7 +78,7 @@ def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool,
 
 def _outside_rows(program: Program, batch: Batch) -> Iterator[Finding]:
     """What holds the rows of the batch, and lies outside of the data plate."""
-    size = len(next(iter(batch.values())))
+    size = num_rows(batch)
     part = {name: value[: max(size // 2, 1)] for name, value in batch.items()}
     full, small = run(program, program.model, batch), run(program, program.model, part)
     if size > 1 and full.complete and small.complete:

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..pair.findings import Finding
 from ..pair.program import Program
 from ..pair.site_terms import Terms
-from ..pair.sites import Batch
 from ..pair.terms import evaluate
+from ..tensors import Batch
 from .base import Objective
 
 _PARAMETERS = 1_000_000  # numbers, up to which a copy of the pair costs nothing that could be felt

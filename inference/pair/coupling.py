@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..tensors import Batch
 from .eval_mode import evaluation_mode
 from .program import Program
 from .site_terms import SiteTerms, Terms
-from .sites import Batch, Site, Structure
+from .sites import Site, Structure
 from .terms import evaluate
 
 _ROWS = 8  # enough to see a dependence; more would only take longer

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["EagerRun", "kept_buffers", "prior_values", "run_pair"]
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
 
+from ..tensors import Batch, Tensors
 from .bound_pair import BoundPair
 from .findings.masks import masked_and_used
 from .findings.pair_sites import class_name, is_ignored, still_points
 from .messengers.substitute import Substitute
-from .sites import Batch
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class EagerRun:
 
     model: dict[str, Any]
     guide: dict[str, Any]
-    model_rows: dict[str, Tensor]
-    guide_rows: dict[str, Tensor]
+    model_rows: Tensors
+    guide_rows: Tensors
     still: frozenset[str] = frozenset()
     used_masked: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ def run_pair(
     batch: Batch,
     args: tuple[Any, ...] = (),
     *,
-    values: Mapping[str, Tensor] | None = None,
+    values: Batch | None = None,
     seed: int = 0,
     grad: bool = False,
 ) -> EagerRun:
@@ -71,7 +71,7 @@ def run_pair(
     return EagerRun(_with_density(model_trace), guide, given.rows, chosen, still, tuple(used_masked))
 
 
-def prior_values(program: BoundPair, batch: Batch, args: tuple[Any, ...], seed: int) -> dict[str, Tensor] | None:
+def prior_values(program: BoundPair, batch: Batch, args: tuple[Any, ...], seed: int) -> Tensors | None:
     """A draw of the model's latents from their prior, or None if one cannot be drawn."""
     try:
         with _quietly(program, batch, args, seed, False):
@@ -106,7 +106,7 @@ class _GivenRows(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: dict[str, Tensor] = {}
+        self.rows: Tensors = {}
 
     def _pyro_sample(self, msg: Any) -> None:
         if isinstance(msg["fn"], _Subsample) and msg["value"] is not None:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..tensors import Batch
 from .bound_pair import BoundPair
 from .eager_run import EagerRun, prior_values, run_pair
 from .findings.pair_sites import Moving
-from .sites import Batch
 from .supports.support_sets import bounds_of
 
 _GUIDE_DRAWS, _PRIOR_DRAWS = (1, 2, 3), (1, 2, 3, 4, 5, 6)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..tensors import Tensors
 from .bound_pair import BoundPair
 from .randomness.noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noise
 from .vmap.bernoulli import bernoulli_terms
@@ -16,8 +17,6 @@ from .vmap.dirichlet import simplex_draws
 from .vmap.masked_assignment import masked_assignment
 
 __all__ = ["map_particles"]
-
-Tensors = dict[str, torch.Tensor]
 
 
 def map_particles(

@@ -9,12 +9,13 @@ from typing import Any
 
 from pyro import poutine
 
+from ..tensors import Batch
 from .bound_pair import BoundPair
 from .capabilities import check_has_evidence
 from .enumerated_terms import check_enumeration
 from .findings import ALL_USES, raise_first
 from .program_errors import explained
-from .sites import Batch, Structure
+from .sites import Structure
 from .structure import examine_structure
 
 __all__ = ["Program"]

@@ -7,7 +7,7 @@ __all__ = ["Give", "Run", "accepted", "moved_parameters", "run"]
 import inspect
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import nn
 
+from ..tensors import Batch, Tensors
 from .bound_pair import BoundPair
 from .densities.site_densities import known_log_prob
 from .findings.improper import FeasibleValue
@@ -61,11 +62,11 @@ class Run:
         return {name: tuple(site["value"].shape) for name, site in self.sites.items()}
 
     @property
-    def draws(self) -> dict[str, torch.Tensor]:
+    def draws(self) -> Tensors:
         """The values of the sites that are not observed."""
         return {name: site["value"] for name, site in self.sites.items() if not site["is_observed"]}
 
-    def log_probs(self) -> dict[str, torch.Tensor]:
+    def log_probs(self) -> Tensors:
         """The log densities of the sites that have one at their value."""
         found = {name: known_log_prob(site) for name, site in self.sites.items()}
         return {name: term for name, term in found.items() if term is not None}
@@ -99,7 +100,7 @@ class _Record(Messenger):
 class Give(Messenger):
     """Give latents known values. Unless `force` is set, only where shape and support allow it."""
 
-    def __init__(self, values: Mapping[str, torch.Tensor], force: bool = False) -> None:
+    def __init__(self, values: Batch, force: bool = False) -> None:
         super().__init__()
         self.values, self.force = values, force
 
@@ -120,10 +121,10 @@ def _inside(fn: Any, value: torch.Tensor) -> bool:
 def run(
     program: BoundPair,
     function: Callable[..., Any],
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     seed: int = 0,
-    values: Mapping[str, torch.Tensor] | None = None,
+    values: Batch | None = None,
     force: bool = False,
     validate: bool = False,
     grad: bool = False,
@@ -181,7 +182,7 @@ def moved_parameters(program: BoundPair, size: float = 1e-2) -> Iterator[None]:
                 p.copy_(value)
 
 
-def accepted(function: Callable[..., Any], batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def accepted(function: Callable[..., Any], batch: Batch) -> Tensors:
     """The part of the batch that the function takes."""
     try:
         parameters = inspect.signature(function.forward if isinstance(function, nn.Module) else function).parameters

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
+from ..tensors import Tensors
 from .sites import Structure
 
-__all__ = ["SiteTerms", "Tensors", "Terms"]
-
-Tensors = dict[str, torch.Tensor]
+__all__ = ["SiteTerms", "Terms"]
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch.distributions import constraints
 
 from .findings import Finding, Moving
 
-__all__ = ["Batch", "Site", "Structure"]
-
-Batch = Mapping[str, torch.Tensor]
+__all__ = ["Site", "Structure"]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch.distributions import constraints
 
+from ..tensors import Batch
 from .bound_pair import BoundPair
 from .densities.double_precision import cancels, is_large
 from .eager_run import run_pair
 from .findings import PairSites, class_name, data_frames, find
 from .findings.supports import is_known_to_fit
 from .moving_supports import find_moving
-from .sites import Batch, Site, Structure
+from .sites import Site, Structure
 
 __all__ = ["examine_structure"]
 

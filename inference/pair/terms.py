@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
+from ..tensors import Batch, Tensors
 from .findings.masses import above_zero
 from .particles import map_particles
 from .program import Program
 from .randomness.noise import Noise, NoiseLayout
-from .site_terms import SiteTerms, Tensors, Terms
-from .sites import Batch, Structure
+from .site_terms import SiteTerms, Terms
+from .sites import Structure
 from .trace import JointTrace
 
 __all__ = ["evaluate"]

@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from ..errors import ModelError
+from ..tensors import Batch, Tensors
 from . import enumeration
 from .bound_pair import BoundPair
 from .densities.site_densities import analytic_kl as closed_form_kl
@@ -24,11 +25,10 @@ from .randomness.tape import Tape
 from .randomness.witness import Witness
 from .second_run import Moment, detached
 from .site_terms import SiteTerms
-from .sites import Batch, Structure
+from .sites import Structure
 
 __all__ = ["JointTrace", "enumerated_model"]
 
-Tensors = dict[str, torch.Tensor]
 
 _TAPE = "tape/"  # what `sample` returns besides the values of sites
 

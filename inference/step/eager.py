@@ -8,6 +8,7 @@ import torch
 
 from ..data.feed import Feed
 from ..seeding import derive_seed
+from ..tensors import TensorList
 from .function import Gradients, StepFunction, StepNoise
 from .noise_source import NoiseSource
 from .schedules import StepSchedules
@@ -16,8 +17,6 @@ from .state import StepState
 from .update import OptimizerState, Update
 
 __all__ = ["EagerSteps"]
-
-Tensors = list[torch.Tensor]
 
 
 class EagerSteps:
@@ -68,7 +67,7 @@ class EagerSteps:
         self.state = StepState(parameters, [], average, [b.detach().clone() for b in function.buffers.values()])
         self._keys: tuple[tuple[int, str], ...] = ()
         self._optimizer: torch.optim.Optimizer | None = None
-        self._live: Tensors = []
+        self._live: TensorList = []
         self.update_graph: torch.fx.GraphModule | None = None
         self._untraceable_optimizer = False
         self.restless: list[str] = []  # paths of what a run changes in Python

@@ -10,6 +10,7 @@ import torch
 
 from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
+from ..tensors import TensorList
 from .checks import check_first_step
 from .compile.backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
 from .compile.cost import estimate_cost
@@ -24,8 +25,6 @@ __all__ = ["COMPILE_MODES", "Engine"]
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
-
-Tensors = list[torch.Tensor]
 
 
 class Engine(EagerSteps):
@@ -133,7 +132,7 @@ class Engine(EagerSteps):
             self.leave_traces()
         return not (cause or names)
 
-    def _traced_step(self, step: int) -> tuple[StepGraph, Tensors] | None:
+    def _traced_step(self, step: int) -> tuple[StepGraph, TensorList] | None:
         """The trace that is in use for the batch size of `step`, and its inputs at the present state."""
         entry = self._graphs.get(self.feed.size(step))
         if entry is None:
@@ -186,12 +185,12 @@ class Engine(EagerSteps):
             return self.eager_step(step).unsqueeze(0)
         return self._run_single(entry, step)
 
-    def _rows(self, step: int, count: int) -> Tensors:
+    def _rows(self, step: int, count: int) -> TensorList:
         weights, rates = self.schedule(step, count)
         noise = self._noise_block(step, count, self.feed.size(step))
         return [*self.feed.rows(step, count), *noise, weights, rates]
 
-    def _shared(self) -> Tensors:
+    def _shared(self) -> TensorList:
         return list(self.feed.shared.values()) if self.feed.shared is not None else []
 
     def _run_block(self, step: int, count: int) -> torch.Tensor:
@@ -217,8 +216,8 @@ class Engine(EagerSteps):
         return bounds.unsqueeze(0)  # type: ignore[no-any-return]
 
     def _update_together(
-        self, tensors: Tensors, bounds: torch.Tensor, lr: torch.Tensor
-    ) -> tuple[Tensors, torch.Tensor]:
+        self, tensors: TensorList, bounds: torch.Tensor, lr: torch.Tensor
+    ) -> tuple[TensorList, torch.Tensor]:
         """Add up the processes' gradients, then update."""
         assert self.shard is not None and self.update_graph is not None
         count = len(self.state.parameters)

@@ -12,11 +12,10 @@ from torch import nn
 from ..objectives.base import Bound, Objective
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
-from ..pair.sites import Batch
+from ..tensors import Batch, TensorList
 
 __all__ = ["Gradients", "StepFunction", "StepNoise"]
 
-Tensors = list[torch.Tensor]
 
 _FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many tensors
 
@@ -25,9 +24,9 @@ _FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many 
 class Gradients:
     """What one evaluation returns: gradients of the loss, the two bounds ``(2,)`` and the buffers' new values."""
 
-    gradients: Tensors
+    gradients: TensorList
     bounds: torch.Tensor
-    buffers: Tensors
+    buffers: TensorList
 
 
 @dataclass(frozen=True)
@@ -83,18 +82,18 @@ class StepFunction:
     def names(self) -> list[str]:
         return list(self.parameters)
 
-    def pack(self, tensors: Sequence[torch.Tensor]) -> Tensors:
+    def pack(self, tensors: Sequence[torch.Tensor]) -> TensorList:
         """Per-parameter tensors as the list that is optimised: one vector if `flat`."""
         return [torch.cat([t.reshape(-1) for t in tensors])] if self.flat else list(tensors)
 
-    def unpack(self, tensors: Sequence[torch.Tensor]) -> Tensors:
+    def unpack(self, tensors: Sequence[torch.Tensor]) -> TensorList:
         """The inverse of :meth:`pack`."""
         if not self.flat:
             return list(tensors)
         parts = tensors[0].split(self.sizes)
         return [part.view(p.shape) for part, p in zip(parts, self.parameters.values(), strict=True)]
 
-    def initial(self) -> Tensors:
+    def initial(self) -> TensorList:
         """The parameters as they are in the modules, copied."""
         return self.pack([p.detach().clone() for p in self.parameters.values()])
 

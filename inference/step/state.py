@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
+from ..tensors import TensorList
 
 __all__ = ["StepState"]
-
-Tensors = list[torch.Tensor]
 
 
 @dataclass(frozen=True)
 class StepState:
     """Parameters, optimiser state, averaged parameters and buffers after some number of steps."""
 
-    parameters: Tensors
-    optimizer: Tensors
-    average: Tensors
-    buffers: Tensors
+    parameters: TensorList
+    optimizer: TensorList
+    average: TensorList
+    buffers: TensorList
 
     @property
-    def tensors(self) -> Tensors:
+    def tensors(self) -> TensorList:
         return [*self.parameters, *self.optimizer, *self.average, *self.buffers]
 
-    def with_tensors(self, tensors: Tensors) -> StepState:
+    def with_tensors(self, tensors: TensorList) -> StepState:
         """The same layout around new tensors."""
         cuts = [len(self.parameters), len(self.optimizer), len(self.average), len(self.buffers)]
         parts, start = [], 0

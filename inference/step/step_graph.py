@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
-from ..pair.sites import Batch
+from ..tensors import Batch, TensorList
 from .compile.graph import trace
 from .function import StepFunction, StepNoise
 from .state import StepState
 
 __all__ = ["StepGraph"]
-
-Tensors = list[torch.Tensor]
 
 
 class StepGraph:
@@ -65,11 +63,11 @@ class StepGraph:
         self.example = [*state.tensors, *batch.values(), *noise.tensors, weight, lr]
         self.module = trace(step, [tensor.detach() for tensor in self.example])
 
-    def _split(self, inputs: Sequence[torch.Tensor]) -> tuple[StepState, Tensors]:
+    def _split(self, inputs: Sequence[torch.Tensor]) -> tuple[StepState, TensorList]:
         count = len(self.state.tensors)
         return self.state.with_tensors(list(inputs[:count])), list(inputs[count:])
 
-    def unrolled(self, steps: int) -> tuple[fx.GraphModule, Tensors]:
+    def unrolled(self, steps: int) -> tuple[fx.GraphModule, TensorList]:
         """A graph of `steps` consecutive steps over stacked rows, and example inputs for it."""
         count = len(self.state.tensors)
 

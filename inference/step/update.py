@@ -12,13 +12,13 @@ from torch import fx
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from ..tensors import TensorList
+
 __all__ = ["OptimizerState", "Update", "clip_by_global_norm", "debiased", "is_elementwise"]
 
 _ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
 )
-
-Tensors = list[torch.Tensor]
 
 
 def is_elementwise(optimizer: object) -> bool:
@@ -49,17 +49,17 @@ class OptimizerState:
     """The state of an optimiser as named tensors: ``keys[i]`` is (parameter index, entry name) of ``tensors[i]``."""
 
     keys: tuple[tuple[int, str], ...]
-    tensors: Tensors
+    tensors: TensorList
 
 
-def clip_by_global_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> Tensors:
+def clip_by_global_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> TensorList:
     r"""``g * min(1, max_norm / ||g||)`` with the norm taken over all parameters together."""
     squared = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
     factor = (max_norm / (squared.sqrt() + 1e-6)).clamp(max=1.0)
     return [gradient * factor for gradient in gradients]
 
 
-def debiased(average: Sequence[torch.Tensor], decay: float, steps: int) -> Tensors:
+def debiased(average: Sequence[torch.Tensor], decay: float, steps: int) -> TensorList:
     r"""The mean of the parameters of `steps` steps, from a moving average that began at zero.
 
     .. math:: \bar\theta_t = \frac{1}{1 - d^t} \sum_{s=1}^t (1 - d) \, d^{t - s} \, \theta_s
@@ -96,7 +96,7 @@ class Update:
                     group["fused"] = None
         return optimizer
 
-    def step(self, optimizer: Optimizer, parameters: Tensors, gradients: Tensors, average: Tensors) -> None:
+    def step(self, optimizer: Optimizer, parameters: TensorList, gradients: TensorList, average: TensorList) -> None:
         """One step in place, with the real optimiser (also the run's first step, which creates its state)."""
         if self.max_norm is not None:
             gradients = clip_by_global_norm(gradients, self.max_norm)
@@ -113,7 +113,7 @@ class Update:
     def state_of(optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> OptimizerState | None:
         """The optimiser's state, or None if it holds anything but tensors (then it cannot be traced)."""
         keys: list[tuple[int, str]] = []
-        tensors: Tensors = []
+        tensors: TensorList = []
         for index, parameter in enumerate(parameters):
             for name, value in optimizer.state.get(parameter, {}).items():
                 if value is None:
@@ -141,12 +141,14 @@ class Update:
 
     def functional(
         self, keys: tuple[tuple[int, str], ...], count: int, scheduled: bool
-    ) -> Callable[[Tensors, Tensors, Tensors, Tensors, torch.Tensor], tuple[Tensors, Tensors, Tensors]]:
+    ) -> Callable[
+        [TensorList, TensorList, TensorList, TensorList, torch.Tensor], tuple[TensorList, TensorList, TensorList]
+    ]:
         """``(parameters, gradients, state, average, lr) -> (parameters, state, average)``, safe to trace."""
 
         def apply(
-            parameters: Tensors, gradients: Tensors, state: Tensors, average: Tensors, lr: torch.Tensor
-        ) -> tuple[Tensors, Tensors, Tensors]:
+            parameters: TensorList, gradients: TensorList, state: TensorList, average: TensorList, lr: torch.Tensor
+        ) -> tuple[TensorList, TensorList, TensorList]:
             own = [p.clone() for p in parameters]
             optimizer = self.optimizer(own, self.lr, traced=True)
             if scheduled:  # set afterwards: constructors compare the rate with zero
@@ -169,7 +171,7 @@ class Update:
         return apply
 
     def traced(
-        self, parameters: Tensors, state: OptimizerState, average: Tensors, scheduled: bool, device: torch.device
+        self, parameters: TensorList, state: OptimizerState, average: TensorList, scheduled: bool, device: torch.device
     ) -> fx.GraphModule:
         """The update as a mutation-free graph over ``(*parameters, *gradients, *state, *average, lr)``."""
         from .compile.graph import trace

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...data.base import MemoryData
 from ...data.data import as_data
@@ -20,8 +19,8 @@ from ...pair.eval_mode import evaluation_mode
 from ...pair.findings import raise_first
 from ...pair.program import Program
 from ...pair.sites import Structure
+from ...tensors import Tensors
 
-Batch = dict[str, Tensor]
 
 
 class Scored:
@@ -39,7 +38,7 @@ class Scored:
             datum, or for a program that compares the rows it is given).
     """
 
-    def __init__(self, program: Program, data: Batch, device: torch.device) -> None:
+    def __init__(self, program: Program, data: Tensors, device: torch.device) -> None:
         self.program, self.data, self.device = program, data, device
         self.size = len(next(iter(data.values())))
         self.sliceable, self.structure = _sliceable(self)
@@ -48,7 +47,7 @@ class Scored:
         self.coupled = bool(coupling.of_draws)
         self.sliceable = self.sliceable and not (self.coupled or coupling.context)
 
-    def rows(self, rows: slice | None = None) -> Batch:
+    def rows(self, rows: slice | None = None) -> Tensors:
         """The batch of these rows (all by default), on the pair's device."""
         return {n: (v if rows is None else v[rows]).to(self.device) for n, v in self.data.items()}
 
@@ -84,7 +83,7 @@ def _kind(thing: Any) -> str:
     return "None" if thing is None else f"a {type(thing).__name__}"
 
 
-def _data(fit: Any, data: Any) -> Batch:
+def _data(fit: Any, data: Any) -> Tensors:
     if data is None:
         if fit.data is None:
             raise DataError("`data` must be given: this fit did not keep its training data (they were streamed).")

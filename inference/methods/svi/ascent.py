@@ -30,6 +30,7 @@ from ...step.distributed import synchronise
 from ...step.shard import Shard
 from ...step.state import StepState
 from ...step.tracing import find_restless
+from ...tensors import Tensors
 from .averages import show_average, shown_parameters
 from .batches import make_feed
 from .callbacks import Callbacks
@@ -38,8 +39,6 @@ from .initial_pair import as_one_batch, starting_pair
 from .non_finite import explain_non_finite, parameters_are_finite
 from .options import SVIOptions
 from .snapshot import StepSnapshot, check_snapshot, read_snapshot, write_snapshot
-
-Batch = dict[str, torch.Tensor]
 
 
 class StochasticAscent(Algorithm):
@@ -62,7 +61,7 @@ class StochasticAscent(Algorithm):
         svi: SVIOptions,
         model: Any,
         data: Data,
-        validation: Batch | None,
+        validation: Tensors | None,
         seed: int,
         shard: Shard | None,
         batch_size: int | None,
@@ -206,7 +205,7 @@ class StochasticAscent(Algorithm):
             self.best = self.engine.state.clone()
         return {"validation_bound": value, "validation_stderr": stderr}
 
-    def _bound_on(self, data: Batch) -> tuple[float, float]:
+    def _bound_on(self, data: Tensors) -> tuple[float, float]:
         return bound_on(self.program, self.objective, data, seed=self.seed, repeats=self.svi.validation_draws)
 
     def _write_back(self, steps: int) -> None:

@@ -16,7 +16,8 @@ from ...devices import resolve_device
 from ...errors import ConfigurationError, DataError
 from ...run.peers import Peers
 from ...step.distributed import ShardPeers, current_shard
-from ..base import Batch, Method
+from ...tensors import Tensors
+from ..base import Method
 from .ascent import StochasticAscent
 from .options import SVIOptions
 
@@ -82,7 +83,7 @@ class SVI(SVIOptions, Method):
     def check_model(self, model: Any) -> None:
         """Any program can be tried: its first step is checked."""
 
-    def begin(self, model: Any, train: Data, validation: Batch | None, seed: int) -> StochasticAscent:
+    def begin(self, model: Any, train: Data, validation: Tensors | None, seed: int) -> StochasticAscent:
         return StochasticAscent(
             self, model, train, validation, seed, current_shard(self.device), self._batch_size(train)
         )
@@ -105,7 +106,7 @@ class SVI(SVIOptions, Method):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 
-    def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Data, Batch | None]:
+    def _read(self, model: Any, data: Any, validation: Any, seed: int) -> tuple[Data, Tensors | None]:
         if self.patience is not None and validation is None:
             raise ConfigurationError("`patience` watches the bound on validation data: pass `validation=…` to `fit`.")
         dtype, device, check = torch.get_default_dtype(), torch.get_default_device(), self.transform is None

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from ...tensors import TensorList
 from .buffer_hoisting import generated_modules, hoist_buffers
 from .cost import Cost
 from .fast_activations import shorten_elementary
@@ -19,7 +20,6 @@ from .scalar_hoisting import keep_scalars
 
 __all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
 
-Tensors = list[torch.Tensor]
 Runner = Callable[..., Any]
 
 _SECONDS_PER_NODE = 1.6e-6  # one ATen call from the interpreter, on a current core
@@ -103,7 +103,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _compile(module: fx.GraphModule, inputs: Tensors, options: dict[str, Any]) -> Runner:
+def _compile(module: fx.GraphModule, inputs: TensorList, options: dict[str, Any]) -> Runner:
     """Compile for the inputs' shapes; what an earlier fit, of any process, has compiled comes from Inductor's cache.
 
     Only inputs that belong to a fake mode with a shape environment can be looked up there.
@@ -123,7 +123,7 @@ def _compile(module: fx.GraphModule, inputs: Tensors, options: dict[str, Any]) -
         return hoist_buffers(compiled, modules, constants, inputs)
 
 
-def compile_with_inductor(module: fx.GraphModule, inputs: Tensors, state: int) -> Runner:
+def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int) -> Runner:
     """Compile the graph so that it updates its first `state` inputs in place; called, it returns them and the rest.
 
     Random operations left inside keep eager's generator. What the cache cannot give is compiled without it.
@@ -164,7 +164,7 @@ class CapturedGraph:
     State lives in static tensors and is updated in place by the replay; rows are copied in, bounds copied out.
     """
 
-    def __init__(self, runner: Runner, state: Tensors, data: Tensors, rows: Tensors) -> None:
+    def __init__(self, runner: Runner, state: TensorList, data: TensorList, rows: TensorList) -> None:
         self.state = [tensor.detach().clone() for tensor in state]
         self.rows = [row.detach().clone() for row in rows]
         self.data = data
@@ -181,7 +181,7 @@ class CapturedGraph:
             _copy(self.state, new)
         _copy(self.state, start)
 
-    def __call__(self, state: Tensors, rows: Tensors) -> tuple[Tensors, torch.Tensor]:
+    def __call__(self, state: TensorList, rows: TensorList) -> tuple[TensorList, torch.Tensor]:
         """Advance from `state` by the block's steps. The returned state is overwritten by the next call."""
         if state[0] is not self.state[0]:
             _copy(self.state, state)

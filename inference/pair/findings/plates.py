@@ -39,7 +39,7 @@ def _sequential(pair: PairSites, who: str) -> Iterator[Finding]:
 
 def _sizes(pair: PairSites) -> Iterator[Finding]:
     # a model's plate takes over its guide's rows, so what each declared itself is compared
-    frames = {frame for site in (*pair.model.values(), *pair.guide.values()) for frame in data_frames(site)}
+    frames = [frame for site in (*pair.model.values(), *pair.guide.values()) for frame in data_frames(site)]
     sizes = sorted({frame.full_size or frame.size for frame in frames})
     if len(sizes) > 1:
         yield Finding(

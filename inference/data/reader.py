@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Fault", "Reader", "unequal_lengths"]
+__all__ = ["Fault", "Reader", "own_check", "unequal_lengths"]
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import DataError
-from ..pair.signature import Fault, Signature
+from ..pair.signature import Fault, Signature, name_of
 from ..tensors import Batch, Tensors
 from .index_arguments import with_indices
 from .parts import columns_of, is_empty, parts_of_item
@@ -48,7 +48,7 @@ class Reader:
         for _, error in (*faults, *unequal_lengths(batch)):
             raise error
         if self.check:
-            self.own_check(batch, parts)
+            own_check(self.model, batch, parts=parts)
         return batch
 
     def item(self, item: Any) -> Tensors:
@@ -83,20 +83,21 @@ class Reader:
                 faults.append((name, error))
         return batch, faults
 
-    def own_check(self, batch: Batch, parts: Mapping[str, Any]) -> None:
-        """Let the model look at a batch that could be read, if it has a `check_data`.
 
-        Raises:
-            DataError: if the model cannot use it; `parts` are named as they were given.
-        """
-        check = getattr(self.model, "check_data", None)
-        if check is None:
-            return
-        try:
-            check(**batch)
-        except ValueError as error:
-            columns = "".join(columns_of(name, value) for name, value in parts.items())
-            raise DataError(f"`{self.signature.model}` cannot use these data: {error}{columns}") from error
+def own_check(model: Any, batch: Batch, what: str = "these data", parts: Mapping[str, Any] | None = None) -> None:
+    """Let a model look at a batch, if it has a `check_data`.
+
+    Raises:
+        DataError: if it cannot use `what` the batch is; the columns of DataFrames among the `parts` given are named.
+    """
+    check = getattr(model, "check_data", None)
+    if check is None:
+        return
+    try:
+        check(**batch)
+    except ValueError as error:
+        columns = "".join(columns_of(name, value) for name, value in (parts or {}).items())
+        raise DataError(f"`{name_of(model)}` cannot use {what}: {error}{columns}") from error
 
 
 def unequal_lengths(batch: Batch) -> Iterator[Fault]:

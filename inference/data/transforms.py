@@ -9,6 +9,7 @@ import torch
 from ..errors import DataError
 from ..seeding import derive_seed
 from ..tensors import Tensors
+from .reader import own_check
 
 __all__ = ["check_raw", "apply_transform"]
 
@@ -41,9 +42,5 @@ def apply_transform(transform: Any, model: Any, batch: Tensors, seed: int) -> Te
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(seed, "presentation"))
         shown: Tensors = transform(batch, None)
-    if hasattr(model, "check_data"):
-        try:
-            model.check_data(**shown)
-        except ValueError as error:
-            raise DataError(f"`{type(model).__name__}` cannot use the transformed data: {error}") from error
+    own_check(model, shown, "the transformed data")
     return shown

@@ -8,6 +8,7 @@ import re
 
 from ..errors import JensenError
 from ..pair.findings import Finding
+from ..pair.program_errors import translated
 from ..pair.recorded_run import Run, run
 from .case import Examination, Side
 
@@ -27,7 +28,6 @@ _KNOWN = {
         "data",
         "The observed values are outside the distribution's support: change the likelihood, or transform the data.",
     ),
-    "multiple sample sites": ("repeated-site", "Give every sample statement its own name."),
     "collide": ("plates", "Two plates take one dimension: nest them, or give each its own `dim=`."),
     "same dtype|scalar type": (
         "dtype",
@@ -63,20 +63,22 @@ def check_failures(case: Examination, side: Side, validated: Run) -> None:
     if raised.error is None:
         return
     text = str(raised.error)
-    default = "program", "Mend the program: it fails before any fit could."
-    code, cure = next((said for words, said in _KNOWN.items() if re.search(words, text.lower())), default)
-    if code == "data-shape" and case.has("data"):
-        return  # the data do not fit the model, which their own check has said
     site = re.search(r"at site (\w+)", text)
     name = site.group(1) if site else raised.last or ""
     reached = "after" if raised.last in raised.sites and not site else "at"
     where = f" {reached} the site `{name}`" if name else " before its first site"
     place = f" ({raised.line})" if raised.line else ""
+    what, about = f"The {side.name} fails{where}{place}: ", "" if reached == "after" else name
+    if (slip := translated(raised.error)) is not None:
+        case.add(from_error("program", about, slip, "", what))
+        return
+    default = "program", "Mend the program: it fails before any fit could."
+    code, cure = next((said for words, said in _KNOWN.items() if re.search(words, text.lower())), default)
+    if code == "data-shape" and case.has("data"):
+        return  # the data do not fit the model, which their own check has said
     invalid = re.search(r"Expected parameter (\w+) .*? of distribution (\w+)", text, re.DOTALL)
-    said = first_line(raised.error)
-    if invalid:
-        said = f"the `{invalid.group(1)}` of its {invalid.group(2)} is out of range."
-    case.fault(code, "" if reached == "after" else name, f"The {side.name} fails{where}{place}: {said}", cure)
+    said = f"the `{invalid.group(1)}` of its {invalid.group(2)} is out of range." if invalid else ""
+    case.fault(code, about, what + (said or first_line(raised.error)), cure)
 
 
 def check_small(case: Examination) -> None:

@@ -18,7 +18,7 @@ from jensen.models.common.sampling import DataSize
 from ..data.base import MemoryData
 from ..data.data import as_data
 from ..data.parts import parts_of
-from ..data.reader import Fault, Reader, unequal_lengths
+from ..data.reader import Fault, Reader, own_check, unequal_lengths
 from ..errors import ConfigurationError, DataError
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.program import Program
@@ -94,7 +94,7 @@ def _salvage(reader: Reader, data: Any) -> tuple[Tensors, list[Fault]]:
     batch = {name: value[good] for name, value in batch.items()} if bool(good.any()) else {}
     if all(name in batch for name in reader.signature.required):
         try:
-            reader.own_check(batch, parts)
+            own_check(reader.model, batch, parts=parts)
         except DataError as error:
             faults.append(("", error))
     return batch, faults

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["explained"]
+__all__ = ["explained", "translated"]
 
 import re
 from collections.abc import Iterator
@@ -26,29 +26,35 @@ def explained() -> Iterator[None]:
         yield
     except JensenError:
         raise
-    except IndexError as error:
-        if "out of bounds" in str(error) or "out of range" in str(error):
-            raise ModelError(
-                f"The program indexes out of bounds: {error}. The data hold a group or category that the model has no "
+    except Exception as error:
+        if (said := translated(error)) is not None:
+            raise said from error
+        raise
+
+
+def translated(error: Exception) -> ModelError | None:
+    """The error that says what to change, or None for one that is no common slip."""
+    text = str(error)
+    if isinstance(error, IndexError):
+        if "out of bounds" in text or "out of range" in text:
+            return ModelError(
+                f"The program indexes out of bounds: {text}. The data hold a group or category that the model has no "
                 f"place for: number them from 0, and build the model with the number of all of them."
-            ) from error
-        if "used as indices must be" in str(error):
-            raise ModelError(
+            )
+        if "used as indices must be" in text:
+            return ModelError(
                 "The program indexes with floating numbers, which data become unless they are integers and an argument "
                 "that must be given. Annotate the argument, such as `group: torch.LongTensor`, or write `group.long()`."
-            ) from error
-        raise
-    except RuntimeError as error:
-        clash, twice = _CLASH.match(str(error)), _TWICE.match(str(error))
-        if clash:
-            name = clash.group(1)
-            raise ModelError(
-                f"`{name}` is the name of a parameter and of a sample site. Rename one of them: the module's attribute "
-                f"or `pyro.param`, or the site."
-            ) from error
-        if twice:
-            raise ModelError(
+            )
+    elif isinstance(error, RuntimeError):
+        if clash := _CLASH.match(text):
+            return ModelError(
+                f"`{clash.group(1)}` is the name of a parameter and of a sample site. Rename one of them: the module's "
+                f"attribute or `pyro.param`, or the site."
+            )
+        if twice := _TWICE.match(text):
+            return ModelError(
                 f"Two sample sites are named `{twice.group(1)}` in one run of the program. Give each its own name, as "
                 f'`f"{twice.group(1)}_{{i}}"` in a loop.'
-            ) from error
-        raise
+            )
+    return None

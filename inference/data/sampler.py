@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["BatchSampler", "check_batch_size"]
 
 
+import operator
+
 import torch
 
 from ..errors import DataError

@@ -22,7 +22,6 @@ from ...pair.sites import Structure
 from ...tensors import Tensors
 
 
-
 class Scored:
     """A fitted pair and the data to score it on.
 

@@ -134,7 +134,7 @@ _FILES = {
     "models.hierarchical_vae": "HierarchicalVAE",
     "models.hmm.distribution": "HiddenMarkov",
     "models.inpainting_vae": "InpaintingVAE",
-    "models.labelled_networks": "LabelledGaussianEncoder LabelledMLP",
+    "models.labelled_networks": "LabelledMLP",
     "models.latent_dirichlet_allocation": "LatentDirichletAllocation",
     "models.latent_features": "LatentFeatures",
     "models.lda_coordinates": "LDACoordinates",

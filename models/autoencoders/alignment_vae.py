@@ -125,7 +125,7 @@ class AlignmentVAE(VAE):
                     f"`sequences` must be written in {self.letters!r}, got {min(unknown)!r} in number {number}. {cure}"
                 )
             rows.append([code[letter] for letter in sequence])
-        return torch.tensor(rows, dtype=torch.int64, device=self.zeros.device)
+        return torch.tensor(rows, dtype=torch.int64, device=next(self.parameters()).device)
 
     @takes_data
     def decode_letters(self, x: torch.LongTensor) -> list[str]:

@@ -1,4 +1,4 @@
-"""What autoencoders share: the shape of a datum, checked sizes, and a likelihood that starts at the data."""
+"""What autoencoders share: checked sizes, a likelihood that starts at the data, and Gaussians that networks put out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ __all__ = ["Autoencoder", "Widths"]
 
 from collections.abc import Mapping, Sequence
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..base import LatentVariableModel
-from ..common.validation import check_size, check_widths
+from ..common.validation import check_sizes
 from .parts.likelihoods import Likelihood, make_likelihood
+from .parts.network_checks import check_latent
 
 Widths = int | Sequence[int]
 
@@ -24,15 +26,14 @@ class Autoencoder(LatentVariableModel):
         likelihood: its name, or a `Likelihood`.
         scale: of a Gaussian likelihood, in the units of `x`.
         num_categories: of a categorical likelihood: the number of codes.
-        sizes: what else must be positive, by argument; ``…hidden`` and ``…dims`` are sequences.
+        sizes: what else must be positive, by argument: numbers and sequences of them.
 
     Raises:
         ValueError: a size is not positive, an unknown likelihood; `check_data` finds data of the wrong shape or range.
     """
 
     decoder: nn.Module
-    zeros: Tensor
-    ones: Tensor
+    latent_dim: int
 
     def __init__(
         self,
@@ -44,15 +45,18 @@ class Autoencoder(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.data_shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
-        *first, last = "data_shape", *sizes
-        flat = list(self.data_shape)
-        for name, value in sizes.items():
-            if "hidden" in name:
-                check_widths(name, value)
-            flat += value if "hidden" in name or name.endswith("dims") else [value]  # type: ignore[arg-type,list-item]
-        for size in flat:
-            check_size(f"{', '.join(first)} and {last}", size)
+        check_sizes(data_shape=self.data_shape, **sizes)
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
+
+    def gaussian(self, network: str, *inputs: Tensor) -> dist.Independent:
+        r""":math:`\mathcal N(\mu, \operatorname{diag} \sigma^2)` over z, which the network of this name puts out.
+
+        Raises:
+            ValueError: location or scale is of another size than `latent_dim`.
+        """
+        loc, scale = getattr(self, network)(*inputs)
+        check_latent(network, (loc, scale), self.latent_dim)
+        return dist.Normal(loc, scale).to_event(1)
 
     def check_data(self, x: Tensor | None = None) -> None:  # type: ignore[override]
         if x is not None:

@@ -17,9 +17,10 @@ from ..common.inputs import as_tensor
 from ..common.takes_data import takes_data
 from ..common.validation import check_count, check_features, check_labels, check_size
 from .base import Autoencoder
+from .parts.labelled_networks import Joined
 from .parts.likelihoods import Likelihood
-from .parts.network_checks import check_latent
 from .parts.networks import MLP, GaussianEncoder
+from .parts.priors import StandardNormal
 
 
 class ConditionalVAE(Autoencoder):
@@ -103,32 +104,31 @@ class ConditionalVAE(Autoencoder):
         self.latent_dim, self.num_classes, self.code_dim = latent_dim, num_classes, width
         if encoder is None:
             shape = self.likelihood.feature_shape
-            encoder = _Joined(GaussianEncoder((math.prod(shape) + width,), latent_dim, hidden, activation), len(shape))
+            network = MLP((math.prod(shape) + width,), (2 * latent_dim,), hidden, activation)
+            encoder = GaussianEncoder(Joined(network, event_dims=(len(shape), 1)))
         if decoder is None:
-            decoder = _Joined(
-                MLP((latent_dim + width,), self.likelihood.output_shape, tuple(hidden)[::-1], activation), 1
-            )
+            shape = self.likelihood.output_shape
+            decoder = Joined(MLP((latent_dim + width,), shape, tuple(hidden)[::-1], activation), event_dims=(1, 1))
         self.encoder, self.decoder = encoder, decoder
-        self.prior_network = GaussianEncoder((width,), latent_dim, hidden, activation) if learned_prior else None
+        self.standard_normal = StandardNormal(latent_dim)
+        self.prior_network = None
+        if learned_prior:
+            self.prior_network = GaussianEncoder(MLP((width,), (2 * latent_dim,), hidden, activation))
         self.register_buffer("one_hot", torch.eye(width if num_classes else 0), persistent=False)
-        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
     def model(self, x: Tensor | None = None, *, y: Tensor) -> Tensor:  # type: ignore[override]
         code = self.code(y)
         with pyro.plate("data", len(y)):
             # p(z | y)
-            loc, scale = (self.zeros, self.ones) if self.prior_network is None else self.prior_network(code)
-            z = pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+            prior = self.standard_normal() if self.prior_network is None else self.gaussian("prior_network", code)
+            z = pyro.sample("z", prior)
             # p(x | y, z)
             return pyro.sample("x", self.likelihood(self.decoder(z, code)), obs=x)
 
     def guide(self, x: Tensor, y: Tensor) -> Tensor:
         with pyro.plate("data", len(y)):
             # q(z | x, y)
-            loc, scale = self.encoder(self.likelihood.features(x), self.code(y))
-            check_latent("encoder", (loc, scale), self.latent_dim)
-            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+            return pyro.sample("z", self.gaussian("encoder", self.likelihood.features(x), self.code(y)))
 
     @takes_data
     def code(self, y: Tensor) -> Tensor:
@@ -189,19 +189,3 @@ class ConditionalVAE(Autoencoder):
         if y is not None:
             self._check_y(y)
         super().check_data(x)
-
-
-class _Joined(nn.Module):
-    """A network of two inputs side by side: the first flattened from `event_dim` dimensions, the second a vector."""
-
-    def __init__(self, network: Any, event_dim: int) -> None:
-        super().__init__()
-        self.network, self.event_dim = network, event_dim
-
-    def forward(self, first: Tensor, second: Tensor) -> Any:
-        first = first.flatten(-self.event_dim)
-        return self.network(torch.cat([first, second.expand(*first.shape[:-1], second.shape[-1])], -1))
-
-    def set_output_bias(self, bias: Tensor) -> None:
-        """That of the network."""
-        self.network.set_output_bias(bias)

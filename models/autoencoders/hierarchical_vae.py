@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 
 from ..common.takes_data import takes_data
 from .base import Autoencoder
 from .parts.likelihoods import Likelihood
 from .parts.networks import MLP, GaussianEncoder
+from .parts.priors import StandardNormal
 
 
 class HierarchicalVAE(Autoencoder):
@@ -59,9 +59,6 @@ class HierarchicalVAE(Autoencoder):
         torch.Size([5, 64])
     """
 
-    zeros: Tensor
-    ones: Tensor
-
     def __init__(
         self,
         data_shape: int | Sequence[int],
@@ -75,21 +72,20 @@ class HierarchicalVAE(Autoencoder):
     ) -> None:
         if len(latent_dims) != 2:
             raise ValueError(f"`latent_dims` must be two sizes (L1, L2), from the data upwards, got {latent_dims!r}.")
-        widths = {"latent_dims": latent_dims, "hidden": hidden, "upper_hidden": upper_hidden}
+        widths = {"latent_dims": tuple(latent_dims), "hidden": hidden, "upper_hidden": upper_hidden}
         super().__init__(data_shape, likelihood, scale, num_categories, **widths)
         lower, upper = latent_dims
         self.latent_dim = upper  # of what `embed` gives and `decode_upper` takes
-        self.encoder = GaussianEncoder(self.likelihood.feature_shape, lower, hidden, activation)
-        self.upper_encoder = GaussianEncoder((lower,), upper, upper_hidden, activation)
-        self.lower_prior = GaussianEncoder((upper,), lower, tuple(upper_hidden)[::-1], activation)
+        self.prior = StandardNormal(upper)
+        self.encoder = GaussianEncoder(MLP(self.likelihood.feature_shape, (2 * lower,), hidden, activation))
+        self.upper_encoder = GaussianEncoder(MLP((lower,), (2 * upper,), upper_hidden, activation))
+        self.lower_prior = GaussianEncoder(MLP((upper,), (2 * lower,), tuple(upper_hidden)[::-1], activation))
         self.decoder = MLP((lower,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
-        self.register_buffer("zeros", torch.zeros(upper), persistent=False)
-        self.register_buffer("ones", torch.ones(upper), persistent=False)
 
     def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z2)
-            z2 = pyro.sample("z2", dist.Normal(self.zeros, self.ones).to_event(1))
+            z2 = pyro.sample("z2", self.prior())
             # p(z1 | z2)
             z1 = pyro.sample("z1", dist.Normal(*self.lower_prior(z2)).to_event(1))
             # p(x | z1)
@@ -135,6 +131,4 @@ class HierarchicalVAE(Autoencoder):
     def reconstruct(self, x: Tensor, num: int | None = None) -> Tensor:
         """Decode the guide's mean: ``(B, *data_shape)``; with `num`, decode draws of it: ``(num, B, *data_shape)``."""
         loc, scale = self.encode(x)
-        if num is None:
-            return self.decode(loc)
-        return self.decode(loc + scale * torch.randn(num, *loc.shape, dtype=loc.dtype, device=loc.device))
+        return self.decode(loc if num is None else dist.Normal(loc, scale).rsample((num,)))

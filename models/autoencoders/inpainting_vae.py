@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["InpaintingVAE"]
 
+import math
 from collections.abc import Sequence
 
 import pyro
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from ..common.takes_data import takes_data
 from ..common.validation import check_count
 from .base import Autoencoder
+from .parts.labelled_networks import Joined
 from .parts.likelihoods import Likelihood
-from .parts.network_checks import check_image_network, check_latent
+from .parts.network_checks import check_image_network
 from .parts.networks import MLP, GaussianEncoder
 
 
@@ -95,21 +97,24 @@ class InpaintingVAE(Autoencoder):
         if (self.likelihood.feature_shape, self.likelihood.output_shape) != (self.data_shape, self.data_shape):
             raise ValueError("`likelihood` must read one decoder output for each pixel, as Bernoulli and Gaussian do.")
         _check_factorises(self.likelihood)
+        pixels, event_dims = math.prod(self.data_shape), (len(self.data_shape), len(self.data_shape))
         if prior_network is None:
-            prior_network = _WithMask(GaussianEncoder((2, *self.data_shape), latent_dim, hidden, activation))
+            network = MLP((2 * pixels,), (2 * latent_dim,), hidden, activation)
+            prior_network = GaussianEncoder(Joined(network, event_dims))
         if encoder is None:
-            encoder = _WithMask(GaussianEncoder((2, *self.data_shape), latent_dim, hidden, activation))
+            network = MLP((2 * pixels,), (2 * latent_dim,), hidden, activation)
+            encoder = GaussianEncoder(Joined(network, event_dims))
         if decoder is None:
             decoder = MLP((latent_dim,), self.data_shape, tuple(hidden)[::-1], activation)
         check_image_network("decoder", decoder, self.likelihood, latent_dim)
         self.prior_network, self.encoder, self.decoder = prior_network, encoder, decoder
 
     def model(self, x: Tensor | None = None, *, mask: Tensor) -> Tensor:  # type: ignore[override]
-        if x is None:  # nothing is seen, everything is drawn
-            mask = torch.zeros_like(mask)
+        nothing = torch.zeros_like(mask)
+        image, mask = (nothing, nothing) if x is None else (x, mask)
         with pyro.plate("data", len(mask)):
             # p(z | seen pixels, mask)
-            z = pyro.sample("z", self.prior(torch.zeros_like(mask) if x is None else x, mask))
+            z = pyro.sample("z", self.prior(image, mask))
             # p(hidden pixels | z): the seen ones do not count
             pixels = self.likelihood(self.decoder(z)).base_dist.mask(mask < 0.5)
             return pyro.sample("x", pixels.to_event(len(self.data_shape)), obs=x)
@@ -117,17 +122,13 @@ class InpaintingVAE(Autoencoder):
     def guide(self, x: Tensor, mask: Tensor) -> Tensor:
         with pyro.plate("data", len(x)):
             # q(z | x, mask)
-            loc, scale = self.encoder(self.likelihood.features(x), mask)
-            check_latent("encoder", (loc, scale), self.latent_dim)
-            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+            return pyro.sample("z", self.gaussian("encoder", self.likelihood.features(x), mask))
 
     @takes_data
     def prior(self, x: Tensor, mask: Tensor) -> dist.Independent:
         """p(z | seen pixels, mask), batch shape ``(B,)`` and event shape ``(L,)``; hidden values are not read."""
         seen = torch.where(mask > 0.5, self.likelihood.features(x), torch.zeros_like(x))
-        loc, scale = self.prior_network(seen, mask)
-        check_latent("prior_network", (loc, scale), self.latent_dim)
-        return dist.Normal(loc, scale).to_event(1)
+        return self.gaussian("prior_network", seen, mask)
 
     @takes_data
     def decode(self, z: Tensor) -> Tensor:
@@ -197,16 +198,3 @@ def _check_factorises(likelihood: Likelihood) -> None:
             "`likelihood` must factorise over pixels, so that the hidden ones can be scored without the seen ones; "
             f"`{type(likelihood).__name__}` is a distribution of the whole image. Use a Bernoulli or a Gaussian one."
         )
-
-
-class _WithMask(nn.Module):
-    """A network of an image and its mask, stacked."""
-
-    def __init__(self, network: GaussianEncoder) -> None:
-        super().__init__()
-        self.network = network
-        self.event_dim = len(network.network.in_shape) - 1
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        pair: tuple[Tensor, ...] = self.network(torch.stack([x, mask], -self.event_dim - 1))
-        return pair

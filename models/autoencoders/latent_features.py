@@ -107,7 +107,7 @@ class LatentFeatures:
 
     def _shown(self, x: Tensor) -> Tensor:
         """`x` in the autoencoder's precision; the autoencoder goes to the device of `x`."""
-        return x.to(self.vae.to(x.device).zeros.dtype)
+        return x.to(next(self.vae.to(x.device).parameters()).dtype)
 
     def __repr__(self) -> str:
         digest = hashlib.sha256()

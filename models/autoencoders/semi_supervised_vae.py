@@ -11,14 +11,15 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ..common.takes_data import takes_data
 from ..common.validation import check_labels
 from .base import Autoencoder
-from .parts.labelled_networks import LabelledGaussianEncoder, LabelledMLP
+from .parts.labelled_networks import LabelledMLP
 from .parts.likelihoods import Likelihood
-from .parts.network_checks import check_latent
-from .parts.networks import MLP
+from .parts.networks import MLP, GaussianEncoder
+from .parts.priors import StandardNormal
 
 
 class SemiSupervisedVAE(Autoencoder):
@@ -58,7 +59,7 @@ class SemiSupervisedVAE(Autoencoder):
         num_classes: C.
         latent_dim: L.
         encoder: any module ``(x, y) -> (location, positive scale)``; `y` is one-hot, and the leading shapes of `x`
-            ``(B,)`` and `y` ``(C, 1)`` or ``(B,)`` broadcast. Default `LabelledGaussianEncoder`.
+            ``(B,)`` and `y` ``(C, 1)`` or ``(B,)`` broadcast. Default `LabelledMLP`.
         decoder: any module ``(z, y) -> (..., *likelihood.output_shape)``, likewise. Default `LabelledMLP`.
         classifier: any module that maps features to log-odds of the classes; default `MLP`.
         likelihood: ``"bernoulli"``, ``"bernoulli_grey"``, ``"gaussian"`` (learned scale per feature),
@@ -86,7 +87,7 @@ class SemiSupervisedVAE(Autoencoder):
 
     unlabelled: ClassVar[tuple[str, ...]] = ("y",)
     eye: Tensor
-    zeros: Tensor
+    uniform: Tensor
     labelled_fraction: Tensor
 
     def __init__(
@@ -112,58 +113,46 @@ class SemiSupervisedVAE(Autoencoder):
         self.num_classes, self.latent_dim = num_classes, latent_dim
         features, width = self.likelihood.feature_shape, tuple(hidden)
         if encoder is None:
-            encoder = LabelledGaussianEncoder(features, num_classes, latent_dim, width, activation)
+            encoder = GaussianEncoder(LabelledMLP(features, num_classes, (2 * latent_dim,), width, activation))
         if decoder is None:
             shape = self.likelihood.output_shape
             decoder = LabelledMLP((latent_dim,), num_classes, shape, width[::-1], activation)
         if classifier is None:
             classifier = MLP(features, (num_classes,), width, activation)
         self.encoder, self.decoder, self.classifier = encoder, decoder, classifier
+        self.prior = StandardNormal(latent_dim)
         self.register_buffer("eye", torch.eye(num_classes), persistent=False)
-        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("uniform", torch.zeros(num_classes), persistent=False)
         self.register_buffer("labelled_fraction", torch.tensor(labelled_fraction or 1.0))
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         given = y if x is None else x
         with pyro.plate("data", 1 if given is None else len(given)):
-            # p(y): where x is drawn too, a class that is given is held
-            uniform = self.eye.new_zeros(self.num_classes)
-            held = y if x is None else None
-            c = pyro.sample("y", dist.Categorical(logits=self._clamp(uniform, held)), infer={"enumerate": "parallel"})
+            # p(y); where x is drawn too, a class that is given is held
+            prior = _class_given(self.uniform, y if x is None else None)
+            c = pyro.sample("y", prior, infer={"enumerate": "parallel"})
+            # p(label | y): a label that is seen is y
             if x is not None and y is not None:
-                # p(label | y): the label, where there is one, is y
-                with pyro.poutine.mask(mask=y >= 0):
-                    pyro.sample("label", dist.Delta(c.to(y.dtype)), obs=y)
+                pyro.sample("label", dist.Delta(c.to(y.dtype)).mask(y >= 0), obs=y)
             # p(z)
-            z = pyro.sample("z", dist.Normal(self.zeros, torch.ones_like(self.zeros)).to_event(1))
+            z = pyro.sample("z", self.prior())
             # p(x | y, z)
             return pyro.sample("x", self.likelihood(self.decoder(z, self.eye[c.long()])), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         features = self.likelihood.features(x)
         with pyro.plate("data", len(x)):
-            # q(y | x), and one on a label that is seen
-            logits = self._clamp(self.classifier(features), y)
-            c = pyro.sample("y", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
+            # q(y | x), all mass on a label that is seen
+            posterior = _class_given(self.classifier(features), y)
+            c = pyro.sample("y", posterior, infer={"enumerate": "parallel"})
             # q(z | x, y)
-            loc, scale = self.encoder(features, self.eye[c.long()])
-            check_latent("encoder", (loc, scale), self.latent_dim)
-            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
-
-    def _clamp(self, logits: Tensor, y: Tensor | None) -> Tensor:
-        """Log-odds ``(B, C)`` of a class that is certain where `y` is not -1, with exact zeros and gradients."""
-        if y is None:
-            return logits
-        others = self.eye[y.long().clamp_min(0)] == 0
-        certain = self.eye.new_zeros(()).masked_fill(others, -torch.inf)
-        return torch.where((y >= 0).unsqueeze(-1), certain, logits.log_softmax(-1))
+            return pyro.sample("z", self.gaussian("encoder", features, self.eye[c.long()]))
 
     @takes_data
     def auxiliary_loss(self, x: Tensor, y: Tensor) -> Tensor:
         r"""The classifier's loss per datum, ``(B,)``: :math:`-\log q(y|x) \, N / N_l` where `y` is seen, else 0."""
-        log_q = self.classifier(self.likelihood.features(x)).log_softmax(-1)
-        picked = log_q.gather(-1, y.long().clamp_min(0).unsqueeze(-1)).squeeze(-1)
-        return torch.where(y >= 0, -picked, torch.zeros_like(picked)) / self.labelled_fraction
+        logits = self.classifier(self.likelihood.features(x))
+        return cross_entropy(logits, y.long(), ignore_index=-1, reduction="none") / self.labelled_fraction
 
     @takes_data
     def classify(self, x: Tensor) -> Tensor:
@@ -206,3 +195,12 @@ class SemiSupervisedVAE(Autoencoder):
                     "which class is which. Label some data, or fit a `VAE` or a `GaussianMixture`."
                 )
             self.labelled_fraction.copy_((y >= 0).to(self.labelled_fraction.dtype).mean())
+
+
+def _class_given(logits: Tensor, label: Tensor | None) -> dist.Categorical:
+    """The distribution of a class by its log-odds ``(..., C)``; all mass on the label ``(B,)`` where it is not -1."""
+    if label is not None:
+        label = label.unsqueeze(-1)
+        others = torch.arange(logits.shape[-1], device=logits.device) != label
+        logits = torch.where((label >= 0) & others, -torch.inf, logits)
+    return dist.Categorical(logits=logits)

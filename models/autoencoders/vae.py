@@ -7,7 +7,6 @@ __all__ = ["VAE"]
 from collections.abc import Mapping, Sequence
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
@@ -97,21 +96,19 @@ class VAE(Autoencoder):
         self.posterior = make_posterior(posterior, latent_dim, width)
         if encoder is None:
             context_dim = getattr(self.posterior, "context_dim", 0)
-            encoder = GaussianEncoder(self.likelihood.feature_shape, latent_dim, hidden, activation, context_dim)
+            outputs = (2 * latent_dim + context_dim,)
+            encoder = GaussianEncoder(MLP(self.likelihood.feature_shape, outputs, hidden, activation), context_dim)
         if decoder is None:
             decoder = MLP((latent_dim,), self.likelihood.output_shape, tuple(hidden)[::-1], activation)
         check_image_network("encoder", encoder, self.likelihood, latent_dim)
         check_image_network("decoder", decoder, self.likelihood, latent_dim)
         self.encoder, self.decoder = encoder, decoder
         self.prior = make_prior(prior, latent_dim, self.likelihood.feature_shape)
-        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
     def model(self, x: Tensor | None = None) -> Tensor:  # type: ignore[override]
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(z)
-            normal = dist.Normal(self.zeros, self.ones).to_event(1)
-            z = pyro.sample("z", normal if self.prior is None else self.prior(self.encoder))
+            z = pyro.sample("z", self.prior(self.encoder))
             # p(x | z)
             return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 
@@ -156,5 +153,4 @@ class VAE(Autoencoder):
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
         """Start the likelihood, and the default decoder's output bias, at the data's marginal distribution."""
         super().initialize(batch, seed)
-        if self.prior is not None:
-            self.prior.initialize(self.likelihood.features(batch["x"]), seed)
+        self.prior.initialize(self.likelihood.features(batch["x"]), seed)

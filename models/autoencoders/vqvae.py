@@ -97,9 +97,7 @@ class VQVAE(Autoencoder):
         decay: float | None = 0.99,
         restart_below: float = 0.01,
     ) -> None:
-        super().__init__(
-            data_shape, likelihood, scale, num_categories, codes_per_datum=codes_per_datum, hidden=hidden
-        )
+        super().__init__(data_shape, likelihood, scale, num_categories, codes_per_datum=codes_per_datum, hidden=hidden)
         check_positive("commitment", commitment)
         self.codes_per_datum, self.commitment = codes_per_datum, commitment
         self.quantizer = VectorQuantizer(num_codes, code_dim, decay, restart_below)
@@ -143,18 +141,20 @@ class VQVAE(Autoencoder):
 
     def _parts(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The means over `x`, and its codes."""
-        vectors = self.encoder(self.likelihood.features(x))
-        codes, quantised = self.quantizer(vectors)  # the codes of this step, before the averages move
-        reconstruction = -self.likelihood(self.decoder(quantised)).log_prob(x).mean()
-        commitment = self.commitment * (vectors - quantised.detach()).square().sum((-2, -1)).mean()
-        loss = reconstruction + commitment
-        parts = {"reconstruction": reconstruction, "commitment": commitment}
+        u = self.encoder(self.likelihood.features(x))
+        # k = argmin |u - e_k|, and the codes e_k of this step, before the averages move
+        k, e = self.quantizer(u)
+        # -log p(x | e_k)
+        parts = {"reconstruction": -self.likelihood(self.decoder(e)).log_prob(x).mean()}
+        # beta |u - sg[e_k]|^2
+        parts["commitment"] = self.commitment * (u - e.detach()).square().sum((-2, -1)).mean()
+        # |sg[u] - e_k|^2
         if self.quantizer.decay is None:
-            parts["codebook"] = (vectors.detach() - self.quantizer.codebook[codes]).square().sum((-2, -1)).mean()
-            loss = loss + parts["codebook"]
-        return {"loss": loss, **parts}, codes
+            parts["codebook"] = (u.detach() - self.quantizer.codebook[k]).square().sum((-2, -1)).mean()
+        return {"loss": sum(parts.values()), **parts}, k  # type: ignore[dict-item]
 
     def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The data as batches of which few enough distances to codes are held at a time."""
         return x.split(min(1_024, max(1, _DISTANCES // self.frequencies.numel())))
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ __all__ = [
     "check_positive",
     "check_shape",
     "check_size",
+    "check_sizes",
     "check_widths",
 ]
 
@@ -68,6 +69,17 @@ def check_widths(name: str, value: object) -> None:
         raise ValueError(
             f"`{name}` must be a sequence of sizes, one for each layer, got {value!r}. Write ({value!r},)."
         )
+
+
+def check_sizes(**sizes: Any) -> None:
+    """`check_size` of several arguments, and of each entry of those that are sequences, which `…hidden` must be."""
+    *first, last = sizes
+    names = f"{', '.join(first)} and {last}"
+    for name, value in sizes.items():
+        if "hidden" in name:
+            check_widths(name, value)
+        for size in value if isinstance(value, list | tuple) or "hidden" in name else (value,):
+            check_size(names, size)
 
 
 def check_count(name: str, value: object, what: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..common.validation import check_size
+from ..common.validation import check_sizes
 
 
 class PlanarFlow(nn.Module):
@@ -45,8 +45,7 @@ class PlanarFlow(nn.Module):
 
     def __init__(self, latent_dim: int, context_dim: int, transforms: int = 10) -> None:
         super().__init__()
-        for size in (latent_dim, context_dim, transforms):
-            check_size("latent_dim, context_dim and transforms", size)
+        check_sizes(latent_dim=latent_dim, context_dim=context_dim, transforms=transforms)
         self.latent_dim, self.transforms = latent_dim, transforms
         self.parameters_of = nn.Linear(context_dim, transforms * (2 * latent_dim + 1))
         nn.init.normal_(self.parameters_of.weight, std=0.01)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ...common.validation import check_size, check_widths
+from ...common.validation import check_sizes
 from .likelihoods import Bernoulli, Likelihood
 
 
@@ -50,9 +50,7 @@ class AutoregressiveBernoulli(Likelihood):
         super().__init__(data_shape)
         size = math.prod(self.data_shape)
         window = size if window is None else window
-        check_widths("hidden", hidden)
-        for value in (*self.data_shape, *hidden, window):
-            check_size("data_shape, hidden and window", value)
+        check_sizes(data_shape=self.data_shape, hidden=hidden, window=window)
         place = torch.arange(size)
         ahead = place[:, None] - place
         self.pixels = Bernoulli(self.data_shape)

@@ -1,17 +1,39 @@
-"""Networks of two inputs, a datum and its label: what stands for h(y, z) and q(z | x, y)."""
+"""Networks of two inputs, such as a datum and its label: what stands for h(y, z) and q(z | x, y)."""
 
 from __future__ import annotations
 
-__all__ = ["LabelledGaussianEncoder", "LabelledMLP"]
+__all__ = ["Joined", "LabelledMLP"]
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .networks import activation
+from .networks import MLP, activation
+
+
+class Joined(nn.Module):
+    """A network that sees two inputs side by side, as one vector.
+
+    Args:
+        network: of vectors as long as both inputs.
+        event_dims: number of dimensions of an event of the first input and of the second, flattened inside.
+    """
+
+    def __init__(self, network: MLP, event_dims: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.event_dims = network, event_dims
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """What the network puts out; the first input may have dimensions in front that the second lacks."""
+        first, second = (x.flatten(-dim) for x, dim in zip((first, second), self.event_dims, strict=True))
+        output: Tensor = self.network(torch.cat([first, second.expand(*first.shape[:-1], second.shape[-1])], -1))
+        return output
+
+    def set_output_bias(self, bias: Tensor) -> None:
+        """That of the network."""
+        self.network.set_output_bias(bias)
 
 
 class LabelledMLP(nn.Module):
@@ -50,17 +72,9 @@ class LabelledMLP(nn.Module):
         self.of_input, self.of_label = nn.Linear(size, first), nn.Linear(num_classes, first, bias=False)
         self.of_input.weight.data.copy_(joint[:, :size])
         self.of_label.weight.data.copy_(joint[:, size:])
-        layers: list[nn.Module] = [activation(nonlinearity)]
-        for before, after in itertools.pairwise(hidden):
-            layers += [nn.Linear(before, after), activation(nonlinearity)]
-        self.body = nn.Sequential(*layers)
-        self.output = nn.Linear(hidden[-1], math.prod(out_shape))
-        for layer in [*self.body, self.output]:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear) and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.of_input.bias)
+        above = MLP((first,), out_shape, hidden[1:], nonlinearity)
+        self.body, self.output = nn.Sequential(activation(nonlinearity), *above.body), above.output
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Map ``(..., *in_shape)`` and one-hot ``(..., C)``, leading shapes broadcast, to ``(..., *out_shape)``."""
@@ -72,31 +86,3 @@ class LabelledMLP(nn.Module):
     def set_output_bias(self, bias: Tensor) -> None:
         """Set what it puts out for inputs without effect, ``out_shape``."""
         self.output.bias.copy_(bias.flatten())
-
-
-class LabelledGaussianEncoder(nn.Module):
-    r"""Maps a datum and its one-hot label to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent.
-
-    Args:
-        in_shape: event shape of the features.
-        num_classes: C.
-        latent_dim: L.
-        hidden: widths of the hidden layers.
-        nonlinearity: name of the activation after each hidden layer.
-    """
-
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        num_classes: int,
-        latent_dim: int,
-        hidden: Sequence[int],
-        nonlinearity: str = "softplus",
-    ) -> None:
-        super().__init__()
-        self.network = LabelledMLP(in_shape, num_classes, (2 * latent_dim,), hidden, nonlinearity)
-
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(..., *in_shape)`` and one-hot ``(..., C)`` to location and scale, each ``(..., L)``."""
-        loc, log_scale = self.network(x, y).chunk(2, dim=-1)
-        return loc, torch.exp(log_scale)

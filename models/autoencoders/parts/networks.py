@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "GaussianEncoder", "MLP", "activation", "split_image_shape"]
+__all__ = [
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
+    "GaussianEncoder",
+    "MLP",
+    "activation",
+    "halved_sides",
+    "loc_and_scale",
+    "split_image_shape",
+]
 
 import itertools
 import math
@@ -31,6 +40,12 @@ def activation(name: str) -> nn.Module:
     """
     check_choice("activation", name, _ACTIVATIONS)
     return _ACTIVATIONS[name]()
+
+
+def loc_and_scale(output: Tensor) -> tuple[Tensor, Tensor]:
+    r""":math:`\mu` and :math:`\sigma`, each ``(..., L)``, of the output :math:`(\mu, \log \sigma)`, ``(..., 2 L)``."""
+    loc, log_scale = output.chunk(2, dim=-1)
+    return loc, torch.exp(log_scale)
 
 
 class MLP(nn.Module):
@@ -72,51 +87,47 @@ class MLP(nn.Module):
 
 
 class GaussianEncoder(nn.Module):
-    r"""Maps a datum to :math:`(\mu, \sigma)` of a diagonal Gaussian over the latent: an `MLP` with two or three heads.
+    r"""Reads what a network puts out as :math:`(\mu, \log \sigma)` of a diagonal Gaussian over the latent.
 
     Args:
-        in_shape: event shape of the features.
-        latent_dim: L.
-        hidden: widths of the hidden layers.
-        nonlinearity: name of the activation after each hidden layer.
+        network: any module that puts out ``(..., 2 L + context_dim)``.
         context_dim: size of a third output, what a flow over the latent may see of the datum; 0 for none.
     """
 
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        latent_dim: int,
-        hidden: Sequence[int],
-        nonlinearity: str = "tanh",
-        context_dim: int = 0,
-    ) -> None:
+    def __init__(self, network: nn.Module, context_dim: int = 0) -> None:
         super().__init__()
-        self.sizes = [latent_dim, latent_dim, context_dim]
-        self.network = MLP(in_shape, (2 * latent_dim + context_dim,), hidden, nonlinearity)
+        self.network, self.context_dim = network, context_dim
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map ``(..., *in_shape)`` to location and scale, each ``(..., L)``, and the context if there is one."""
-        if not self.sizes[2]:
-            loc, log_scale = self.network(x).chunk(2, dim=-1)
-            return loc, torch.exp(log_scale)
-        loc, log_scale, context = self.network(x).split(self.sizes, dim=-1)
-        return loc, torch.exp(log_scale), context
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Map the network's inputs to location and scale, each ``(..., L)``, and the context if there is one."""
+        output: Tensor = self.network(*inputs)
+        if not self.context_dim:
+            return loc_and_scale(output)
+        moments, context = output.split([output.shape[-1] - self.context_dim, self.context_dim], dim=-1)
+        return *loc_and_scale(moments), context
 
 
-def split_image_shape(name: str, shape: Sequence[int], halvings: int) -> tuple[int, int, int]:
-    """``(channels, height, width)`` of an image shape ``(height, width)`` or ``(channels, height, width)``."""
+def split_image_shape(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int, int]:
+    """``(planes, height, width)`` of an image shape, which as many convolutions halve as there are `channels`.
+
+    Raises:
+        ValueError: not an image shape, no `channels`, or sides too short for that many halvings.
+    """
+    check_widths("channels", channels)
+    halvings = len(channels)
     if halvings < 1:
         raise ValueError("`channels` must hold at least one number of channels, one for each convolution, got none.")
     if len(shape) not in (2, 3) or min(shape[-2:]) < 2**halvings:
         raise ValueError(
-            f"`{name}` must be (height, width) or (channels, height, width) with sides of at least {2**halvings} for "
-            f"{halvings} convolutions that halve them, got {tuple(shape)}. Use fewer `channels`, or an `MLP`."
+            "`image_shape` must be (height, width) or (channels, height, width) with sides of at least "
+            f"{2**halvings} for {halvings} convolutions that halve them, got {tuple(shape)}. Use fewer "
+            "`channels`, or an `MLP`."
         )
-    channels, height, width = shape if len(shape) == 3 else (1, *shape)
-    return channels, height, width
+    planes, height, width = shape if len(shape) == 3 else (1, *shape)
+    return planes, height, width
 
 
-def _sides(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
+def halved_sides(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
     """Height and width before and after each halving, rounded up."""
     return [(-(-height // 2**k), -(-width // 2**k)) for k in range(halvings + 1)]
 
@@ -145,16 +156,15 @@ class ConvolutionalEncoder(nn.Module):
         num_categories: int | None = None,
     ) -> None:
         super().__init__()
-        check_widths("channels", channels)
         self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
         self.event_dim = len(image_shape) + (num_categories is not None)
-        self.planes = split_image_shape("image_shape", image_shape, len(channels))
+        self.planes = split_image_shape(image_shape, channels)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([self.planes[0] * (num_categories or 1), *channels]):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation(nonlinearity)]
         self.body = nn.Sequential(*layers)
-        side = _sides(*self.planes[1:], len(channels))[-1]
-        self.output = nn.Linear(math.prod([*channels[-1:], *side]), 2 * latent_dim)
+        height, width = halved_sides(*self.planes[1:], len(channels))[-1]
+        self.output = nn.Linear(channels[-1] * height * width, 2 * latent_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``(..., *image_shape)``, or ``(..., *image_shape, C)``, to location and scale, each ``(..., L)``."""
@@ -164,8 +174,7 @@ class ConvolutionalEncoder(nn.Module):
         else:
             x = x.reshape(-1, *self.planes, self.num_categories).movedim(-1, 2).flatten(1, 2)
         features = self.body(x).flatten(1)
-        loc, log_scale = self.output(features).reshape(*batch_shape, -1).chunk(2, dim=-1)
-        return loc, torch.exp(log_scale)
+        return loc_and_scale(self.output(features).reshape(*batch_shape, -1))
 
 
 class ConvolutionalDecoder(nn.Module):
@@ -191,12 +200,11 @@ class ConvolutionalDecoder(nn.Module):
         num_categories: int | None = None,
     ) -> None:
         super().__init__()
-        check_widths("channels", channels)
         self.latent_dim, self.image_shape, self.num_categories = latent_dim, tuple(image_shape), num_categories
         self.out_shape = self.image_shape if num_categories is None else (*self.image_shape, num_categories)
-        self.planes = split_image_shape("image_shape", image_shape, len(channels))
+        self.planes = split_image_shape(image_shape, channels)
         last, height, width = self.planes[0] * (num_categories or 1), *self.planes[1:]
-        sides = _sides(height, width, len(channels))[::-1]
+        sides = halved_sides(height, width, len(channels))[::-1]
         self.start = (channels[0], *sides[0])
         self.input = nn.Sequential(nn.Linear(latent_dim, math.prod(self.start)), activation(nonlinearity))
         layers: list[nn.Module] = []

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from ...common.validation import check_widths
-from .networks import activation, split_image_shape
+from .networks import activation, halved_sides, loc_and_scale, split_image_shape
 
 
 class PartialConv2d(nn.Conv2d):
@@ -92,13 +91,12 @@ class PartialConvolutionalEncoder(nn.Module):
         nonlinearity: str = "elu",
     ) -> None:
         super().__init__()
-        check_widths("channels", channels)
-        self.image_shape = split_image_shape("image_shape", image_shape, len(channels))
+        self.image_shape = split_image_shape(image_shape, channels)
         self.event_dim = len(image_shape)
         steps = itertools.pairwise([self.image_shape[0], *channels])
         self.body = nn.ModuleList([PartialConv2d(a, b, 3, stride=2, padding=1) for a, b in steps])
         self.nonlinearity = activation(nonlinearity)
-        height, width = (-(-side // 2 ** len(channels)) for side in self.image_shape[1:])
+        height, width = halved_sides(*self.image_shape[1:], len(channels))[-1]
         self.output = nn.Linear(channels[-1] * height * width + math.prod(self.image_shape[1:]), 2 * latent_dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,5 +111,4 @@ class PartialConvolutionalEncoder(nn.Module):
             x, seen = convolve(x, seen)
             x = self.nonlinearity(x) * seen
         features = torch.cat([x.flatten(1), holes.flatten(1)], -1)
-        loc, log_scale = self.output(features).reshape(*batch_shape, -1).chunk(2, dim=-1)
-        return loc, torch.exp(log_scale)
+        return loc_and_scale(self.output(features).reshape(*batch_shape, -1))

@@ -12,7 +12,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ...common.validation import check_choice, check_size, check_widths
+from ...common.validation import check_choice, check_sizes
 from ...distributions.flow import FlowDistribution
 from ...distributions.planar_flow import PlanarFlow
 from ...distributions.zuko_flows import zuko_flow
@@ -72,9 +72,7 @@ class FlowPosterior(nn.Module):
         super().__init__()
         check_choice("kind", kind, ("planar", "iaf", "spline"))
         count = (10 if kind == "planar" else 2) if transforms is None else transforms
-        check_widths("hidden", hidden)
-        for size in (latent_dim, context_dim, count, *hidden):
-            check_size("latent_dim, context_dim, transforms and hidden", size)
+        check_sizes(latent_dim=latent_dim, context_dim=context_dim, transforms=count, hidden=hidden)
         self.latent_dim, self.context_dim = latent_dim, context_dim
         self.flow: Any  # context (..., context_dim) -> the bijection, which gives value and log determinant at once
         if kind == "planar":

@@ -1,8 +1,8 @@
-"""Priors over an autoencoder's latent that are learned with it."""
+"""Priors over an autoencoder's latent: the standard normal, and those that are learned with the model."""
 
 from __future__ import annotations
 
-__all__ = ["FlowPrior", "VampPrior", "make_prior"]
+__all__ = ["FlowPrior", "StandardNormal", "VampPrior", "make_prior"]
 
 from collections.abc import Sequence
 
@@ -11,9 +11,32 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from ...common.validation import check_choice, check_size, check_widths
+from ...common.validation import check_choice, check_sizes
 from ...distributions.flow import InvertedFlowDistribution
 from ...distributions.zuko_flows import zuko_flow
+
+
+class StandardNormal(nn.Module):
+    r""":math:`p(z) = \mathcal N(0, I_L)`.
+
+    Args:
+        latent_dim: L.
+    """
+
+    zeros: Tensor
+    ones: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
+
+    def forward(self, encoder: nn.Module | None = None) -> TorchDistributionMixin:
+        """The prior, event shape ``(L,)``; it does not depend on the encoder."""
+        return dist.Normal(self.zeros, self.ones).to_event(1)
+
+    def initialize(self, features: Tensor, seed: int) -> None:
+        """Nothing to set."""
 
 
 class VampPrior(nn.Module):
@@ -38,8 +61,7 @@ class VampPrior(nn.Module):
 
     def __init__(self, feature_shape: Sequence[int], num_components: int) -> None:
         super().__init__()
-        for size in (*feature_shape, num_components):
-            check_size("feature_shape and num_components", size)
+        check_sizes(feature_shape=tuple(feature_shape), num_components=num_components)
         self.num_components = num_components
         self.pseudo_inputs = nn.Parameter(torch.full((num_components, *feature_shape), 0.5))
         self.logits = nn.Parameter(torch.zeros(num_components))
@@ -96,9 +118,7 @@ class FlowPrior(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("kind", kind, ("maf", "spline"))
-        check_widths("hidden", hidden)
-        for size in (latent_dim, transforms, *hidden):
-            check_size("latent_dim, transforms and hidden", size)
+        check_sizes(latent_dim=latent_dim, transforms=transforms, hidden=hidden)
         self.latent_dim = latent_dim
         self.flow = zuko_flow({"maf": "affine"}.get(kind, kind), latent_dim, 0, transforms, hidden)
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
@@ -114,12 +134,14 @@ class FlowPrior(nn.Module):
 
 def make_prior(
     prior: str | VampPrior | FlowPrior | None, latent_dim: int, feature_shape: Sequence[int]
-) -> VampPrior | FlowPrior | None:
-    """The prior itself, checked against the sizes of the model, the flow of this name, or None for a standard normal.
+) -> StandardNormal | VampPrior | FlowPrior:
+    """The prior itself, checked against the sizes of the model, the flow of this name, or a standard normal for None.
 
     Raises:
         ValueError: an unknown name, or a prior of another latent size or feature shape.
     """
+    if prior is None:
+        return StandardNormal(latent_dim)
     if isinstance(prior, str):
         check_choice("prior", prior, ("maf", "spline"))
         return FlowPrior(latent_dim, prior)

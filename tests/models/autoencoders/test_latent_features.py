@@ -94,4 +94,4 @@ def test_a_second_model_is_fitted_on_draws_in_any_precision(posterior):
     features = LatentFeatures(vae, x, min_std=0.0)
     second = VAE(L, 2, likelihood="gaussian_fixed", hidden=(4,))
     fit = SVI(steps=3, dtype=torch.float64, transform=features, progress=False, compile="trace").fit(second, x)
-    assert fit.model.zeros.dtype == torch.float64
+    assert next(fit.model.parameters()).dtype == torch.float64

@@ -48,7 +48,7 @@ class Autoencoder(LatentVariableModel):
         check_sizes(data_shape=self.data_shape, **sizes)
         self.likelihood = make_likelihood(likelihood, self.data_shape, scale=scale, num_categories=num_categories)
 
-    def gaussian(self, network: str, *inputs: Tensor) -> dist.Independent:
+    def _gaussian(self, network: str, *inputs: Tensor) -> dist.Independent:
         r""":math:`\mathcal N(\mu, \operatorname{diag} \sigma^2)` over z, which the network of this name puts out.
 
         Raises:

@@ -120,7 +120,7 @@ class ConditionalVAE(Autoencoder):
         code = self.code(y)
         with pyro.plate("data", len(y)):
             # p(z | y)
-            prior = self.standard_normal() if self.prior_network is None else self.gaussian("prior_network", code)
+            prior = self.standard_normal() if self.prior_network is None else self._gaussian("prior_network", code)
             z = pyro.sample("z", prior)
             # p(x | y, z)
             return pyro.sample("x", self.likelihood(self.decoder(z, code)), obs=x)
@@ -128,7 +128,7 @@ class ConditionalVAE(Autoencoder):
     def guide(self, x: Tensor, y: Tensor) -> Tensor:
         with pyro.plate("data", len(y)):
             # q(z | x, y)
-            return pyro.sample("z", self.gaussian("encoder", self.likelihood.features(x), self.code(y)))
+            return pyro.sample("z", self._gaussian("encoder", self.likelihood.features(x), self.code(y)))
 
     @takes_data
     def code(self, y: Tensor) -> Tensor:

@@ -122,13 +122,13 @@ class InpaintingVAE(Autoencoder):
     def guide(self, x: Tensor, mask: Tensor) -> Tensor:
         with pyro.plate("data", len(x)):
             # q(z | x, mask)
-            return pyro.sample("z", self.gaussian("encoder", self.likelihood.features(x), mask))
+            return pyro.sample("z", self._gaussian("encoder", self.likelihood.features(x), mask))
 
     @takes_data
     def prior(self, x: Tensor, mask: Tensor) -> dist.Independent:
         """p(z | seen pixels, mask), batch shape ``(B,)`` and event shape ``(L,)``; hidden values are not read."""
         seen = torch.where(mask > 0.5, self.likelihood.features(x), torch.zeros_like(x))
-        return self.gaussian("prior_network", seen, mask)
+        return self._gaussian("prior_network", seen, mask)
 
     @takes_data
     def decode(self, z: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ class SemiSupervisedVAE(Autoencoder):
             posterior = _class_given(self.classifier(features), y)
             c = pyro.sample("y", posterior, infer={"enumerate": "parallel"})
             # q(z | x, y)
-            return pyro.sample("z", self.gaussian("encoder", features, self.eye[c.long()]))
+            return pyro.sample("z", self._gaussian("encoder", features, self.eye[c.long()]))
 
     @takes_data
     def auxiliary_loss(self, x: Tensor, y: Tensor) -> Tensor:

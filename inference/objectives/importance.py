@@ -222,12 +222,10 @@ def _scale_by_weights(
 
         def scale(gradient: torch.Tensor) -> torch.Tensor:
             weights = hooks["weights"]  # (K, B), or (K, 1) for a joint weight
+            shape = [len(weights)] + [1] * (value.dim() - 1)
             if site.data_dim is not None:
-                inner = value.dim() - 1 + site.data_dim - len(site.event_shape)
-                shape = [weights.shape[0]] + [1] * (value.dim() - 1)
-                shape[inner + 1] = weights.shape[1]
-                return gradient * weights.reshape(shape)
-            return gradient * weights.reshape([weights.shape[0]] + [1] * (value.dim() - 1))
+                shape[site.data_dim - len(site.event_shape)] = weights.shape[1]
+            return gradient * weights.reshape(shape)
 
         alias.register_hook(scale)
         return alias

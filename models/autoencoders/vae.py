@@ -46,7 +46,7 @@ class VAE(Autoencoder):
         data_shape: event shape of one datum, or its number of features.
         latent_dim: L.
         encoder: any module that returns the pair (location, positive scale), and, if it likes, a context that a flow
-            may see; default `GaussianEncoder`.
+            may see; default `GaussianEncoder` of an `MLP`.
         decoder: any module whose output the likelihood reads (`likelihood.output_shape`); default `MLP`.
         likelihood: ``"bernoulli"``, ``"bernoulli_grey"``, ``"gaussian"`` (learned scale per feature),
             ``"gaussian_fixed"``, ``"categorical"``, or a `Likelihood`.

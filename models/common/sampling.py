@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DataSize", "default_device_and_dtype", "draw_data"]
+__all__ = ["DataSize", "default_device_and_dtype", "draw_data", "seeded"]
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +30,17 @@ def default_device_and_dtype(batch: Mapping[str, Any], parameters: Iterable[Tens
             yield
     finally:
         torch.set_default_dtype(previous)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, devices: Iterable[int] | None = None) -> Iterator[None]:
+    """Draws inside are repeatable and leave the caller's random state as it was; with None, nothing is changed."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
 
 
 class DataSize(Messenger):
@@ -66,11 +77,8 @@ def draw_data(
 ) -> dict[str, Tensor]:
     """Run `program` once with `num` rows in its plate ``"data"``; sampled and observed sites by name."""
     devices = sorted({t.device.index or 0 for t in inputs.values() if t.is_cuda})
-    fork = contextlib.nullcontext() if seed is None else torch.random.fork_rng(devices)
-    with fork, torch.no_grad(), default_device_and_dtype(inputs, parameters), poutine.block():
-        if seed is not None:
-            torch.manual_seed(seed)
-        with DataSize(num), _Proper():
-            trace = poutine.trace(program).get_trace(**inputs)
+    default = default_device_and_dtype(inputs, parameters)
+    with seeded(seed, devices), torch.no_grad(), default, poutine.block(), DataSize(num), _Proper():
+        trace = poutine.trace(program).get_trace(**inputs)
     sites: dict[str, Any] = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     return {name: site["value"].detach() for name, site in sites.items() if not site_is_subsample(site)}

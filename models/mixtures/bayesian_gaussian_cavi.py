@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ..common.covariances import from_scale, precision_from_scale
+from ..common.covariance import from_scale, precision_from_scale
 from ..common.inputs import to_tensors
 from ..common.row_weights import weights_in
 from ..common.validation import check_features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Moments", "expected_statistics", "floored", "log_densities", "maximise", "total_variance"]
+__all__ = ["Moments", "expected_statistics", "log_densities", "maximise"]
 
 import math
 from collections.abc import Iterator
@@ -127,54 +127,3 @@ def maximise(moments: Moments, means: Tensor, scale: Tensor) -> tuple[Tensor, Te
     spread = moments.second / total.unsqueeze(-1) - average.square()
     spread = torch.where(empty.unsqueeze(-1), torch.ones_like(spread), spread)
     return weights, means + scale * average, scale.square() * spread
-
-
-def total_variance(weights: Tensor, means: Tensor, covariance: Tensor, unit: Tensor) -> Tensor:
-    r"""The trace of :math:`\sum_k \pi_k (\Sigma_k + (\mu_k - \bar\mu)(\mu_k - \bar\mu)^\top)`, ``()``, each column in
-    its `unit`, ``(D,)``.
-
-    After an M step it is that of the data, whatever the responsibilities were. Arguments as :func:`maximise` has them.
-    """
-    own = covariance.diagonal(dim1=-2, dim2=-1) if covariance.dim() == 3 else covariance
-    return (weights[:, None] * (own + (means - weights @ means).square()) / unit.square()).sum()
-
-
-def floored(covariance: Tensor, floor: Tensor, total: Tensor | None = None) -> Tensor:
-    r"""Cholesky factors ``(…, D, D)`` of covariances :math:`\Sigma \succeq \operatorname{diag}(f)^2`.
-
-    Raising the eigenvalues of :math:`F^{-1} \Sigma F^{-1}` that are below one is the maximum of the likelihood under
-    that constraint, so EM with it is still monotone; with floors that follow the columns it is the same in all their
-    units. A covariance whose correlations are singular in its dtype (collinear columns) has a higher floor, if it is
-    so large that rounding is above this one: :math:`\max(10, D) \epsilon` times `total`, which stays the same from
-    step to step, so that EM stays monotone.
-
-    Args:
-        covariance: :math:`\Sigma`, ``(…, D, D)``.
-        floor: f, under the standard deviations, ``(D,)``.
-        total: the :func:`total_variance` in units of f; None takes the largest eigenvalue of all the covariances.
-    """
-    scaled = covariance / (floor * floor.unsqueeze(-1))
-    scaled = 0.5 * (scaled + scaled.mT)
-    features = scaled.shape[-1]
-    rounding = max(10, features) * torch.finfo(scaled.dtype).eps
-    variances = scaled.diagonal(dim1=-2, dim2=-1)
-    deviations = variances.clamp_min(1.0).sqrt()
-    correlation = scaled / (deviations.unsqueeze(-1) * deviations.unsqueeze(-2))
-    least = torch.linalg.eigvalsh(correlation)[..., :1]
-    # the smallest eigenvalue of what is scaled is at least this one times the smallest variance
-    singular = least < rounding
-    if not bool((singular | (least * variances.amin(-1, keepdim=True) < 1.0)).any()):
-        return (floor * deviations).unsqueeze(-1) * torch.linalg.cholesky(correlation)
-    values, vectors = torch.linalg.eigh(scaled)
-    largest = values[..., -1:]
-    singular = singular & (rounding * largest > 1.0)
-    largest = torch.maximum(largest.amax() if total is None else total, largest)
-    lowest = torch.where(singular, rounding * largest, 1.0)
-    low = values < lowest
-    # Of the root, not of the product, which may be singular in this dtype.
-    root = torch.linalg.qr(torch.maximum(values, lowest).sqrt().unsqueeze(-1) * vectors.mT, mode="r").R
-    lifted = root.mT * root.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    low = low.any(-1)[..., None, None]
-    eye = torch.eye(features, dtype=covariance.dtype, device=covariance.device)
-    healthy = deviations.unsqueeze(-1) * torch.linalg.cholesky(torch.where(low, eye, correlation))
-    return floor.unsqueeze(-1) * torch.where(low, lifted.tril(), healthy)

@@ -7,6 +7,7 @@ __all__ = [
     "Emission",
     "GaussianEmission",
     "HiddenMarkov",
+    "MarkovChain",
     "Smoothed",
     "best_path",
     "expectations",
@@ -15,6 +16,7 @@ __all__ = [
 ]
 
 from .algorithms import expectations, log_evidence
+from .chain import MarkovChain
 from .emissions import CategoricalEmission, Emission, GaussianEmission
 from .forward_backward import Smoothed
 from .log_space import needs_logs

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["check_enough", "check_sequences"]
+__all__ = ["check_enough", "check_sequences", "check_sizes"]
 
 from torch import Tensor
 
+from ...common.validation import check_positive
 from .padding import sequence_mask
+
+
+def check_sizes(num_states: int, num_features: int | None, num_categories: int | None, num_steps: int) -> None:
+    """Raise unless the constructor's sizes are positive, and say what one kind of emission is."""
+    if (num_features is None) == (num_categories is None):
+        raise ValueError(
+            "Give one of `num_features` (Gaussian emissions) and `num_categories` (codes), got "
+            f"{num_features} and {num_categories}."
+        )
+    check_positive("num_states", num_states)
+    if num_features is not None:
+        check_positive("num_features", num_features)
+    if num_categories is not None:
+        check_positive("num_categories", num_categories)
+    check_positive("num_steps", num_steps)
 
 
 def check_sequences(

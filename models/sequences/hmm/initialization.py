@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["GaussianStart", "categorical_start", "gaussian_start", "segment_start"]
+__all__ = ["FrameClusters", "chain_start", "code_start", "frame_clusters"]
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,67 +12,48 @@ from torch import Tensor
 from ...common.column_spread import column_spread, or_one
 from ...common.kmeans import kmeans
 from ...common.precision import wide
-from ...mixtures.gaussian_em import floored
 from .padding import sequence_mask
 
 _WINDOWS, _WIDTH = 5_000, 15
 
 
-@dataclass(frozen=True)
-class GaussianStart:
-    """Means ``(C, D)``; standard deviations ``(C, D)`` or Cholesky factors ``(C, D, D)``; ``(C,)`` and ``(C, C)``."""
+class FrameClusters(NamedTuple):
+    """Centres ``(C, D)``, the frames used ``(M, D)``, their cluster ``(M,)``, and the unit of distances ``(D,)``."""
 
-    means: Tensor
-    scale: Tensor
-    initial: Tensor
-    transition: Tensor
+    centres: Tensor
+    rows: Tensor
+    cluster: Tensor
+    unit: Tensor
 
 
-def gaussian_start(
-    x: Tensor,
-    lengths: Tensor,
-    num_states: int,
-    seed: int,
-    full: bool,
-    floor: Tensor,
-    in_time: bool = False,
-) -> GaussianStart:
-    r"""Clusters of the frames by k-means in units of their spread, and how often one follows another, plus one.
-
-    Each cluster's covariance is shrunk to the pooled one by D + 1 pseudo-frames.
+def frame_clusters(x: Tensor, lengths: Tensor, num_states: int, seed: int, in_time: bool = False) -> FrameClusters:
+    """Clusters of the frames by k-means in units of their spread.
 
     Args:
         x: ``(N, T, D)``; lengths: of its sequences, ``(N,)``.
         num_states: C.
         seed: of the clustering.
-        full: whether covariances are full.
-        floor: under every standard deviation, ``(D,)``.
         in_time: whether to number the clusters by when in a sequence their frames come, on average.
     """
     inside = sequence_mask(lengths, x.shape[1])
-    spread, floor = wide(or_one(column_spread(x[inside]))), wide(floor)
-    centres, rows, cluster = kmeans(x[inside], num_states, seed, unit=spread)
+    unit = wide(or_one(column_spread(x[inside])))
+    centres, rows, cluster = kmeans(x[inside], num_states, seed, unit=unit)
     if in_time:
-        place, cluster_of = _place(lengths, x.shape[1])[inside], _nearest(x, centres, spread)[inside]
-        when = _means(place.to(rows.dtype), cluster_of, num_states)
-        order = when.argsort()
+        place, cluster_of = _place(lengths, x.shape[1])[inside], _nearest(x, centres, unit)[inside]
+        order = _means(place.to(rows.dtype), cluster_of, num_states).argsort()
         centres, cluster = centres[order], order.argsort()[cluster]
-    counts = torch.bincount(cluster, minlength=num_states).to(rows.dtype)
-    residual = rows - centres[cluster]
-    pooled = residual.square().mean(0).clamp_min(1e-2 * spread**2).clamp_min(floor**2)
-    prior_rows = x.shape[-1] + 1
-    total = (counts + prior_rows).unsqueeze(-1)
-    if full:
-        outer = torch.stack([residual[cluster == k].mT @ residual[cluster == k] for k in range(num_states)])
-        scale = floored((outer + prior_rows * torch.diag(pooled)) / total.unsqueeze(-1), floor)
-    else:
-        squares = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
-        scale = ((squares + prior_rows * pooled) / total).sqrt().clamp_min(floor)
-    label = _nearest(x, centres, spread)
+    return FrameClusters(centres, rows, cluster, unit)
+
+
+def chain_start(x: Tensor, lengths: Tensor, clusters: FrameClusters) -> tuple[Tensor, Tensor]:
+    """Chances of the first state ``(C,)`` and of transitions ``(C, C)``: how often one cluster follows another, plus
+    one."""
+    num_states, kind = len(clusters.centres), clusters.rows.dtype
+    inside, label = sequence_mask(lengths, x.shape[1]), _nearest(x, clusters.centres, clusters.unit)
     pairs = (label[:, :-1] * num_states + label[:, 1:])[inside[:, 1:]]
-    follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(rows.dtype) + 1
-    first = torch.bincount(label[:, 0][lengths > 0], minlength=num_states).to(rows.dtype) + 1
-    return GaussianStart(centres, scale, first / first.sum(), follows / follows.sum(-1, keepdim=True))
+    follows = torch.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states).to(kind) + 1
+    first = torch.bincount(label[:, 0][lengths > 0], minlength=num_states).to(kind) + 1
+    return first / first.sum(), follows / follows.sum(-1, keepdim=True)
 
 
 def _nearest(x: Tensor, centres: Tensor, spread: Tensor) -> Tensor:
@@ -91,27 +72,38 @@ def _means(values: Tensor, label: Tensor, num: int) -> Tensor:
     return torch.bincount(label, values, num) / torch.bincount(label, minlength=num).clamp_min(1)
 
 
-def segment_start(x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int) -> Tensor:
-    """The composition of C equal parts of the sequences, from first to last, smoothed: ``(C, V)``."""
+def code_start(
+    x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int, in_time: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Chances of codes in each state, ``(C, V)``; of the first state, ``(C,)``, and of transitions, ``(C, C)``.
+
+    Codes have the compositions of clusters, by k-means, of short windows; of equal parts of the sequences if `in_time`.
+    They are drawn towards their average, with noise that depends on `seed`: states of the same composition, which
+    differ in what follows them, do not start equal.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if in_time:
+        shares, average = _segments(x, lengths, num_states, num_categories)
+    else:
+        windows = _windows(x, lengths, max(_WINDOWS, 2 * num_states), num_categories, generator)
+        shares, average = kmeans(windows, num_states, seed)[0], windows.mean(0)
+    noise = torch.rand(shares.shape, generator=generator, dtype=torch.float64).to(shares)
+    rough = (shares + 0.1 * average + 0.1 / num_categories) * (0.75 + 0.5 * noise)
+    stay = torch.eye(num_states, dtype=torch.float64)
+    return rough / rough.sum(-1, keepdim=True), stay.mean(0), 0.8 * stay + 0.2 / num_states
+
+
+def _segments(x: Tensor, lengths: Tensor, num_states: int, num_categories: int) -> tuple[Tensor, Tensor]:
+    """The composition of C equal parts of the sequences, from first to last, ``(C, V)``, and of all, ``(V,)``."""
     inside = sequence_mask(lengths, x.shape[1])
     part = (num_states * _place(lengths, x.shape[1])).long()[inside]
     counts = torch.bincount(part * num_categories + x[inside].long(), minlength=num_states * num_categories)
     counts = counts.reshape(num_states, num_categories).to(torch.get_default_dtype())
-    return _smoothed(
-        counts / counts.sum(-1, keepdim=True).clamp_min(1),
-        counts.sum(0) / counts.sum(),
-        torch.Generator().manual_seed(seed),
-    )
+    return counts / counts.sum(-1, keepdim=True).clamp_min(1), counts.sum(0) / counts.sum()
 
 
-def categorical_start(x: Tensor, lengths: Tensor, num_states: int, num_categories: int, seed: int) -> Tensor:
-    """Clusters, by k-means, of the composition of short windows of codes, smoothed: ``(C, V)``.
-
-    The windows, of at most 15 steps at random places, lie inside their sequences. To the compositions is added noise
-    that depends on `seed`: states of the same composition, which differ in what follows them, do not start equal.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    num = max(_WINDOWS, 2 * num_states)
+def _windows(x: Tensor, lengths: Tensor, num: int, num_categories: int, generator: torch.Generator) -> Tensor:
+    """The compositions of `num` windows of codes, ``(num, V)``, of at most 15 steps at random places in sequences."""
     sequence = torch.multinomial(lengths.double().cpu(), num, replacement=True, generator=generator).to(x.device)
     place = torch.rand(num, generator=generator).to(x.device)
     room = lengths[sequence]
@@ -122,13 +114,4 @@ def categorical_start(x: Tensor, lengths: Tensor, num_states: int, num_categorie
     codes = torch.where(real, x[sequence.unsqueeze(-1), step.clamp_max(x.shape[1] - 1)], 0).long()
     weight = real.to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
     counts = torch.zeros(num, num_categories, dtype=weight.dtype, device=x.device).scatter_add_(1, codes, weight)
-    share = counts / counts.sum(-1, keepdim=True)
-    centres = kmeans(share, num_states, seed)[0]
-    return _smoothed(centres, share.mean(0), generator)
-
-
-def _smoothed(shares: Tensor, average: Tensor, generator: torch.Generator) -> Tensor:
-    """Compositions drawn towards their average, with noise, ``(C, V)``."""
-    noise = torch.rand(shares.shape, generator=generator, dtype=torch.float64).to(shares)
-    rough = (shares + 0.1 * average + 0.1 / shares.shape[-1]) * (0.75 + 0.5 * noise)
-    return rough / rough.sum(-1, keepdim=True)
+    return counts / counts.sum(-1, keepdim=True)

@@ -11,9 +11,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ...common.precision import wide
-from .algorithms import log_evidence
+from .algorithms import expectations, log_evidence
 from .emissions import Emission
+from .expected_counts import HiddenMarkovStatistics
 from .padding import mask_padding, sequence_mask
+from .viterbi import best_path
 
 
 class HiddenMarkov(TorchDistribution):
@@ -27,7 +29,7 @@ class HiddenMarkov(TorchDistribution):
         emission: the states' emissions.
         steps: T.
         lengths: of the sequences, ``batch_shape``; None if all have T steps.
-        in_logs: as for :func:`~.evidence.log_evidence`.
+        in_logs: as for :func:`~.algorithms.log_evidence`.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
@@ -83,6 +85,35 @@ class HiddenMarkov(TorchDistribution):
         log_density = self.emission.log_prob(mask_padding(frames, mask))
         found = log_evidence(self.initial, self.transition, log_density, mask, self.in_logs)
         return found.reshape(shape)
+
+    def smooth(self, x: Tensor) -> Tensor:
+        """Probabilities of the states given sequences ``(N, T, *frame_shape)``, ``(N, T, C)``; zero in the padding."""
+        frames, inside = self._frames(x)
+        found = expectations(self.initial, self.transition, self.emission.log_prob(frames), inside)
+        return found.states.transpose(0, 1)
+
+    def best_path(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The most probable states ``(N, T)``, -1 in the padding, and their log joint density with `x`, ``(N,)``."""
+        frames, inside = self._frames(x)
+        path, log_p = best_path(self.initial, self.transition, self.emission.log_prob(frames), inside)
+        return path.mT, log_p
+
+    def expected_statistics(self, x: Tensor, times: Tensor | None) -> tuple[HiddenMarkovStatistics, Tensor]:
+        """The E step: expected counts and moments, and the log likelihood of all sequences, ``()``, each counted as
+        often as `times` ``(N,)`` says."""
+        frames, inside = self._frames(x)
+        found = expectations(self.initial, self.transition, self.emission.log_prob(frames), inside, times)
+        if inside is None:
+            moments = self.emission.statistics(frames.flatten(0, 1), found.states.flatten(0, 1))
+        else:
+            moments = self.emission.statistics(frames[inside], found.states[inside])
+        counts = HiddenMarkovStatistics(found.states[0].sum(0), found.transitions, moments)
+        return counts, (found.log_evidence if times is None else found.log_evidence * times).sum()
+
+    def _frames(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The frames, zero in the padding, and which of them are data, time first."""
+        inside = self.inside(x.shape[:1])
+        return mask_padding(x.transpose(0, 1).contiguous(), inside), inside
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         return self.draw(sample_shape)[1]

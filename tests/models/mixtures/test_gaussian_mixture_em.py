@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture as Peer
 
 from jensen.inference import EM, SVI, TraceEnum_ELBO
 from jensen.models import GaussianMixture
-from jensen.models.mixtures.gaussian_em import floored
+from jensen.models.common.covariance import floored
 
 COVARIANCES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
 

@@ -14,10 +14,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ..common.covariance import Covariance
 from ..common.linalg import checked_cholesky
 from .wishart import PrecisionNormal, WishartCholesky
 
-_MATRICES = ("full", "tied")
 _MARGIN = 30.0  # units of rounding: the least that other columns must leave of one
 
 
@@ -30,7 +30,7 @@ def gaussian(covariance: str, means: Tensor, precision: Tensor) -> TorchDistribu
         precision: Cholesky factors ``(…, C, D, D)`` (full) or ``(…, D, D)`` (tied), or precisions ``(…, C, D)``
             (diagonal) or ``(…, C)`` (spherical).
     """
-    if covariance in _MATRICES:
+    if covariance in ("full", "tied"):
         return PrecisionNormal(means, precision if covariance == "full" else precision.unsqueeze(-3))
     precision = precision if covariance == "diagonal" else precision.unsqueeze(-1)
     return dist.Normal(means, precision.rsqrt()).to_event(1)
@@ -64,6 +64,15 @@ class NormalWishart:
     degrees: Tensor
     scatter: Tensor
 
+    @property
+    def _kind(self) -> Covariance:
+        return Covariance(self.covariance, *self.means.shape)
+
+    @property
+    def precision_site(self) -> str:
+        """The name of the precisions' site."""
+        return "precision_tril" if self._kind.is_matrix else "precision"
+
     def precision_distribution(self) -> Any:
         """The distribution of the precisions (of their Cholesky factors, for matrices) as one event."""
         law = self._each_precision()
@@ -81,15 +90,22 @@ class NormalWishart:
 
     def scale(self) -> Tensor:
         r"""The root of :math:`S_k / \nu_k`, the inverse of the expected precision: ``(C, D, D)`` or ``(C, D)``."""
-        if self.covariance in _MATRICES:
-            factor = torch.linalg.cholesky(self.scatter) / self.degrees.sqrt()[..., None, None]
-            return factor.expand(len(self.means), -1, -1)
-        scatter, degrees = self.scatter.reshape(len(self.means), -1), self.degrees[:, None]
-        return (scatter / degrees).sqrt().expand_as(self.means)
+        if self._kind.is_matrix:
+            root = torch.linalg.cholesky(self.scatter) / self.degrees.sqrt()[..., None, None]
+        else:
+            root = (self.scatter / (self.degrees[:, None] if self.covariance == "diagonal" else self.degrees)).sqrt()
+        return self._kind.scales(root)
+
+    def scale_of_means(self) -> Tensor:
+        r"""The roots of the diagonal of :math:`S_k / \nu_k`, ``(C, D)``, for torch's affine Jacobian not expanded."""
+        if not self._kind.is_matrix:
+            return self.scale().clone()
+        variance = self.scatter.diagonal(dim1=-2, dim2=-1) / self.degrees.unsqueeze(-1)
+        return variance.sqrt().expand_as(self.means).clone()
 
     def expected_precision(self) -> Tensor:
         r""":math:`\nu S^{-1}` in the shape of the precision site (for matrices its Cholesky factor)."""
-        if self.covariance in _MATRICES:
+        if self._kind.is_matrix:
             return self.degrees.sqrt()[..., None, None] * _root_of_inverse(self.scatter)
         return (self.degrees[:, None] if self.covariance == "diagonal" else self.degrees) / self.scatter
 
@@ -116,19 +132,20 @@ class NormalWishart:
         beta = self.mean_precision + rows
         means = (self.mean_precision[:, None] * self.means + rows[:, None] * averages) / beta[:, None]
         shrink = self.mean_precision * rows / beta
-        scatter = self.scatter + self._reduced(spread + outer(averages - self.means, shrink, spread.dim()))
-        if self.covariance in _MATRICES:
+        scatter = self.scatter + self._kind.pooled(spread + outer(averages - self.means, shrink, spread.dim()))
+        if self._kind.is_matrix:
             trouble = "`prior_covariance` is lost beside a component's data, which are linear functions of each other,"
             checked_cholesky(scatter, trouble, "or give a larger `prior_covariance`", margin=_MARGIN)
-        return NormalWishart(self.covariance, beta, means, self.degrees + self._total(rows), scatter)
+        total = rows.sum() if self.covariance == "tied" else rows
+        return NormalWishart(self.covariance, beta, means, self.degrees + total, scatter)
 
     def interpolate(self, other: NormalWishart, rate: float) -> NormalWishart:
         r"""The member whose natural parameters are :math:`(1 - \rho)` times these plus :math:`\rho` times `other`'s."""
         old, new = (1 - rate) * self.mean_precision, rate * other.mean_precision
         beta = old + new
         means = (old[:, None] * self.means + new[:, None] * other.means) / beta[:, None]
-        dims = 3 if self.covariance in _MATRICES else 2
-        between = self._reduced(outer(self.means - other.means, old * new / beta, dims))
+        dims = 3 if self._kind.is_matrix else 2
+        between = self._kind.pooled(outer(self.means - other.means, old * new / beta, dims))
         scatter = (1 - rate) * self.scatter + rate * other.scatter + between
         degrees = (1 - rate) * self.degrees + rate * other.degrees
         return NormalWishart(self.covariance, beta, means, degrees, scatter)
@@ -174,20 +191,12 @@ class NormalWishart:
         return found.sum(-1) if self.covariance == "diagonal" else found
 
     def _each_precision(self) -> Any:
-        if self.covariance in _MATRICES:
+        if self._kind.is_matrix:
             return WishartCholesky(self.degrees, _root_of_inverse(self.scatter))
         if self.covariance == "diagonal":
             return dist.Gamma((0.5 * self.degrees[:, None]).expand_as(self.scatter), 0.5 * self.scatter)
         half = 0.5 * self.means.shape[1]
         return dist.Gamma(half * self.degrees, half * self.scatter)
-
-    def _reduced(self, spread: Tensor) -> Tensor:
-        if self.covariance == "tied":
-            return spread.sum(0)
-        return spread.mean(-1) if self.covariance == "spherical" else spread
-
-    def _total(self, rows: Tensor) -> Tensor:
-        return rows.sum() if self.covariance == "tied" else rows
 
 
 def outer(gap: Tensor, weight: Tensor, dims: int) -> Tensor:

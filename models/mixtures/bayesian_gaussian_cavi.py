@@ -66,8 +66,7 @@ class GaussianMixtureCoordinates(CoordinateGuide):
         pyro.sample("weights", dist.Dirichlet(self.concentration))
         # q(Lambda)
         factor = self.factor
-        site = "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
-        precision = pyro.sample(site, factor.precision_distribution())
+        precision = pyro.sample(factor.precision_site, factor.precision_distribution())
         # q(mu | Lambda)
         pyro.sample("means", factor.means_distribution(precision))
 

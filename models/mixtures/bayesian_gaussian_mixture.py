@@ -5,34 +5,30 @@ from __future__ import annotations
 __all__ = ["BayesianGaussianMixture"]
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions.transforms import AffineTransform, IndependentTransform, Transform
 
 from ..base import LatentVariableModel
-from ..common.column_spread import column_spread, or_one
+from ..common.covariance import COVARIANCES
 from ..common.inputs import to_tensors
-from ..common.kmeans import kmeans
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
 from ..common.takes_data import takes_data
 from ..common.validation import check_choice, check_features, check_positive, check_size
 from ..distributions.normal_wishart import NormalWishart, gaussian
-from ..distributions.recentred import Recentred
-from ..distributions.wishart import TriangularProduct
 from .bayesian_gaussian_cavi import GaussianMixtureCoordinates
-from .gaussian_prior import checked_prior, empirical_covariance
+from .clustered_start import ClusteredStart
+from .gaussian_prior import checked_prior, clustered_posterior, empirical_covariance
 
 _CHUNK = 1 << 18  # numbers of one temporary
-_COVARIANCES = ("full", "tied", "diagonal", "spherical")
 
 
-class BayesianGaussianMixture(LatentVariableModel):
+class BayesianGaussianMixture(ClusteredStart, LatentVariableModel):
     r"""Clusters of Gaussian shape, of uncertain size, place and extent.
 
     .. math::
@@ -91,9 +87,6 @@ class BayesianGaussianMixture(LatentVariableModel):
 
     location: Tensor
     scatter: Tensor
-    start_means: Tensor
-    start_spread: Tensor
-    start_precision: Tensor
 
     def __init__(
         self,
@@ -109,7 +102,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         super().__init__()
         check_size("num_components", num_components)
         check_size("num_features", num_features)
-        check_choice("covariance", covariance, _COVARIANCES)
+        check_choice("covariance", covariance, COVARIANCES)
         check_positive("mean_precision", mean_precision)
         self.num_components, self.num_features, self.covariance_type = num_components, num_features, covariance
         self.concentration = 1.0 / num_components if concentration is None else float(concentration)
@@ -124,10 +117,7 @@ class BayesianGaussianMixture(LatentVariableModel):
         scatter = {"diagonal": torch.ones(num_features), "spherical": torch.ones(())}
         unit = scatter.get(covariance, torch.eye(num_features))
         self.register_buffer("scatter", checked_prior("prior_covariance", prior_covariance, unit))
-        prior = self.prior()
-        self.register_buffer("start_means", prior.means.clone())
-        self.register_buffer("start_spread", self._deviations())
-        self.register_buffer("start_precision", prior.expected_precision().clone())
+        self.add_start(self.prior())
 
     row_weight = "weight"
 
@@ -137,10 +127,9 @@ class BayesianGaussianMixture(LatentVariableModel):
         alpha = self.location.new_full((self.num_components,), self.concentration)
         weights = pyro.sample("weights", dist.Dirichlet(alpha))
         # p(Lambda)
-        spread = Recentred(prior.precision_distribution(), self._precision_bijection)
-        precision = pyro.sample(self.precision_site, spread)
+        precision = pyro.sample(prior.precision_site, self.precision_from(prior))
         # p(mu | Lambda)
-        means = pyro.sample("means", Recentred(prior.means_distribution(precision), self._means_bijection))
+        means = pyro.sample("means", self.means_from(prior, precision))
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(x | pi, mu, Lambda), the assignment summed out
             return pyro.sample("x", self.density(weights, means, precision), obs=x)
@@ -153,7 +142,7 @@ class BayesianGaussianMixture(LatentVariableModel):
     @property
     def precision_site(self) -> str:
         """The name of the precisions' site."""
-        return "precision_tril" if self.covariance_type in ("full", "tied") else "precision"
+        return self.prior().precision_site
 
     @takes_data(cast=False)
     def covariances(self, *, means: Tensor, **precision: Tensor) -> Tensor:
@@ -192,27 +181,23 @@ class BayesianGaussianMixture(LatentVariableModel):
 
         The draws must agree on which component is which: see `jensen.inference.align_labels`.
         """
-        each = _one_by_one(draws)
-        parts = []
-        for part in self._parts(to_tensors(x, draws["means"], self.check_data)["x"]):
-            found = torch.stack([self.log_joint(part, **draw).softmax(-1)[0] for draw in each])
-            parts.append(found.mean(0))
-        return torch.cat(parts)
+        shares = self._by_draw(x, draws, lambda joint: joint.softmax(-1))
+        return torch.cat([found.mean(0) for found in shares])
 
     @takes_data(cast=False)
     def log_predictive(self, x: Tensor, **draws: Tensor) -> Tensor:
         r"""Log density of new data given the old, :math:`\log \frac1S \sum_s p(x_n \mid \pi^s, \mu^s, \Lambda^s)`,
         ``(N,)`` in nats. After `CAVI`, `fit.guide.log_predictive` has it in closed form."""
-        each = _one_by_one(draws)
-        parts = []
-        for part in self._parts(to_tensors(x, draws["means"], self.check_data)["x"]):
-            found = torch.stack([self.log_joint(part, **draw).logsumexp(-1)[0] for draw in each])
-            parts.append(found.logsumexp(0) - math.log(len(each)))
-        return torch.cat(parts)
+        densities = self._by_draw(x, draws, lambda joint: joint.logsumexp(-1))
+        return torch.cat([found.logsumexp(0) - math.log(len(found)) for found in densities])
 
-    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Some rows at a time: nothing of size N C D is held."""
-        return x.split(max(256, _CHUNK // (self.num_components * self.num_features)))
+    def _by_draw(self, x: Tensor, draws: Mapping[str, Tensor], value: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """The value of the :meth:`log_joint` of some rows at each draw, ``(S, n, …)``: one draw at a time, so that
+        nothing of size N C D is held."""
+        each = [{name: some[s : s + 1] for name, some in draws.items()} for s in range(len(draws["means"]))]
+        x = to_tensors(x, draws["means"], self.check_data)["x"]
+        for part in x.split(max(256, _CHUNK // (self.num_components * self.num_features))):
+            yield torch.stack([value(self.log_joint(part, **draw)[0]) for draw in each])
 
     def prior(self) -> NormalWishart:
         """The prior of means and precisions."""
@@ -233,56 +218,12 @@ class BayesianGaussianMixture(LatentVariableModel):
             self.location.copy_(wide(times) @ wide(x) / wide(times).sum())
         if not self.has_prior_covariance:
             self.scatter.copy_(empirical_covariance(x, self.covariance_type, times))
-        _, start = self._clustered(x, seed)
-        self.start_means.copy_(start.means)
-        self.start_spread.copy_(self._deviations())
-        self.start_precision.copy_(start.expected_precision())
+        prior = self.prior()
+        self.start_at(prior, clustered_posterior(prior, x, seed)[1])
 
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> GaussianMixtureCoordinates:
         """The factors that `CAVI` updates, from the responsibilities of a k-means clustering."""
         x, times = to_tensors(data, self.location, self.check_data)["x"], weights_in(data, self.location)
-        rows, factor = self._clustered(x if times is None else x[times > 0], seed)
-        return GaussianMixtureCoordinates(
-            self.location.new_full(rows.shape, self.concentration), self.prior(), rows, factor
-        )
-
-    @torch.no_grad()
-    def _clustered(self, x: Tensor, seed: int) -> tuple[Tensor, NormalWishart]:
-        """Rows in each cluster, ``(C,)``, and the posterior of means and precisions if they were its component's."""
-        spread = column_spread(x)
-        unit = or_one(spread.square().mean().sqrt() if self.covariance_type == "spherical" else spread)
-        centres, used, cluster = kmeans(x, min(self.num_components, len(x)), seed, unit=unit)
-        centres, used = centres.to(x.dtype), used.to(x.dtype)
-        centres = torch.cat([centres, self.location.expand(self.num_components - len(centres), -1)])
-        rows = torch.bincount(cluster, minlength=self.num_components).to(x.dtype)
-        residual = used - centres[cluster]
-        first = torch.zeros_like(centres).index_add_(0, cluster, residual) / rows.clamp_min(1)[:, None]
-        residual = residual - first[cluster]
-        if self.covariance_type in ("full", "tied"):
-            parts = [residual[cluster == k] for k in range(self.num_components)]
-            spread = torch.stack([part.mT @ part for part in parts])
-        else:
-            spread = torch.zeros_like(centres).index_add_(0, cluster, residual.square())
-        times = len(x) / len(used)
-        return times * rows, self.prior().posterior(times * rows, centres + first, times * spread)
-
-    def _means_bijection(self) -> Transform:
-        """The bijection that puts the origin of the means' unconstrained space at their start."""
-        return AffineTransform(self.start_means, self.start_spread, event_dim=2)
-
-    def _precision_bijection(self) -> Transform:
-        """The same of the precisions."""
-        if self.covariance_type not in ("full", "tied"):
-            return AffineTransform(0.0, self.start_precision, event_dim=self.start_precision.dim())
-        product = TriangularProduct(self.start_precision)
-        return product if self.covariance_type == "tied" else IndependentTransform(product, 1)
-
-    def _deviations(self) -> Tensor:
-        """The prior's standard deviation of each feature, ``(C, D)`` (torch's affine Jacobian does not broadcast)."""
-        variance = self.scatter.diagonal() if self.covariance_type in ("full", "tied") else self.scatter
-        return (variance / self.degrees_of_freedom).sqrt().expand(self.num_components, self.num_features).clone()
-
-
-def _one_by_one(draws: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Dicts of one draw each, so that memory does not grow with their number."""
-    return [{name: value[index : index + 1] for name, value in draws.items()} for index in range(len(draws["means"]))]
+        prior = self.prior()
+        rows, factor = clustered_posterior(prior, x if times is None else x[times > 0], seed)
+        return GaussianMixtureCoordinates(self.location.new_full(rows.shape, self.concentration), prior, rows, factor)

@@ -48,7 +48,8 @@ class GaussianComponents(Floored):
     @property
     def _scales(self) -> Tensor:
         """Each component's Cholesky factor ``(C, D, D)``, or standard deviations ``(C, D)``."""
-        return self._kind.scales(self._root)
+        kind = self._kind
+        return kind.scales(getattr(self, kind.parameter))
 
     @property
     def covariance(self) -> Tensor:
@@ -72,10 +73,10 @@ class GaussianComponents(Floored):
     @torch.no_grad()
     def maximise_components(self, moments: Moments) -> Tensor:
         """Set means and covariances to the maximiser; return the proportions ``(C,)``."""
-        weights, means, covariance = maximise(moments, self.means, self._scales)
-        parameter = self._kind.maximiser(weights, means, covariance, 1.01 * self.floor)
-        self.means.copy_(means)
-        setattr(self, self._kind.parameter, parameter)
+        kind, present = self._kind, self.means
+        weights, means, covariance = maximise(moments, present, kind.scales(getattr(self, kind.parameter)))
+        setattr(self, kind.parameter, kind.maximiser(weights, means, covariance, 1.01 * self.floor))
+        present.copy_(means)
         return weights
 
     @torch.no_grad()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["checked_prior", "empirical_covariance"]
+__all__ = ["checked_prior", "clustered_posterior", "empirical_covariance"]
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..common.column_spread import column_spread, or_one
+from ..common.covariance import Covariance
+from ..common.kmeans import kmeans
 from ..common.precision import wide
+from ..distributions.normal_wishart import NormalWishart
 
 _ADVICE = "Drop or change columns, or give `prior_covariance`."
 
@@ -67,3 +71,20 @@ def empirical_covariance(x: Tensor, covariance: str, times: Tensor) -> Tensor:
             f'sets no prior. {_ADVICE} Or build the model with covariance="diagonal".'
         )
     return correlation * variance.sqrt() * variance.sqrt()[:, None]
+
+
+@torch.no_grad()
+def clustered_posterior(prior: NormalWishart, x: Tensor, seed: int) -> tuple[Tensor, NormalWishart]:
+    """Rows of the data ``(N, D)`` in each cluster by k-means, ``(C,)``, and the posterior of means and precisions if
+    they were its component's. Components without data are left at the prior."""
+    kind, count = Covariance(prior.covariance, *prior.means.shape), len(prior.means)
+    unit = or_one(kind.unit(column_spread(x)))
+    centres, used, cluster = kmeans(x, min(count, len(x)), seed, unit=unit)
+    centres, used = centres.to(x.dtype), used.to(x.dtype)
+    centres = torch.cat([centres, prior.means[len(centres) :]])
+    rows = torch.bincount(cluster, minlength=count).to(x.dtype)
+    residual = used - centres[cluster]
+    first = torch.zeros_like(centres).index_add_(0, cluster, residual) / rows.clamp_min(1)[:, None]
+    spread = kind.scatter(residual - first[cluster], cluster)
+    times = len(x) / len(used)
+    return times * rows, prior.posterior(times * rows, centres + first, times * spread)

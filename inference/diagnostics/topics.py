@@ -16,7 +16,7 @@ from jensen.models.common.inputs import as_tensor
 from jensen.models.common.sparse_counts import SparseCounts, dense
 from jensen.models.distributions.count_masses import log_multinomial_coefficient
 from jensen.models.topics.base import read_documents
-from jensen.models.topics.lda_cavi import document_factor
+from jensen.models.topics.document_factor import document_factor
 
 from ..errors import ConfigurationError, DataError
 from .elbo_terms import elbo_terms

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..autoencoders.parts.networks import MLP
 from ..common.takes_data import takes_data
 from ..common.validation import check_choice, check_positive
-from ..distributions.word_counts import WordCounts
+from ..distributions.row_multinomial import RowMultinomial
 from .base import TopicModel, check_columns, read_documents
+from .document_factor import expected_log
 from .initialization import document_start
-from .lda_cavi import LDACoordinates, expected_log
+from .lda_cavi import LDACoordinates
 
 
 class LatentDirichletAllocation(TopicModel):
@@ -111,7 +112,7 @@ class LatentDirichletAllocation(TopicModel):
             shares = pyro.sample("proportions", dist.Dirichlet(self.alpha * self.ones_topics))
             # p(x | theta, beta)
             probs = (shares @ topics).clamp_min(torch.finfo(topics.dtype).tiny)
-            return pyro.sample("x", WordCounts(self.total_count, probs.log()), obs=x)
+            return pyro.sample("x", RowMultinomial(self.total_count, log_probs=probs.log()), obs=x)
 
     def guide(self, x: Tensor) -> None:
         # q(beta)

@@ -17,7 +17,7 @@ from ..autoencoders.parts.networks import MLP
 from ..common.parameter_scope import evaluating
 from ..common.takes_data import takes_data
 from ..common.validation import check_positive
-from ..distributions.word_counts import WordCounts
+from ..distributions.row_multinomial import RowMultinomial
 from .base import TopicModel, check_columns, read_documents
 
 
@@ -136,7 +136,7 @@ class ProdLDA(TopicModel):
             # p(z)
             z = pyro.sample("z", dist.Normal(self.zeros, self.scale).to_event(1))
             # p(x | z)
-            return pyro.sample("x", WordCounts(self.total_count, self.log_probs(z)), obs=x)
+            return pyro.sample("x", RowMultinomial(self.total_count, log_probs=self.log_probs(z)), obs=x)
 
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

@@ -30,7 +30,7 @@ from jensen.models import (
 )
 from jensen.models.common.column_spread import column_spread
 from jensen.models.distributions.count_masses import CountPoisson
-from jensen.models.distributions.word_counts import WordCounts
+from jensen.models.distributions.row_multinomial import RowMultinomial
 
 
 def ages_and_incomes() -> np.ndarray:
@@ -230,7 +230,7 @@ def log_joint(model: LatentVariableModel, x: torch.Tensor) -> float:
 def test_words_of_long_documents_and_counts_at_high_rates():
     shares = np.array([0.1, 0.2, 0.3, 0.4])
     drawn = np.random.default_rng(7).multinomial(1_000_000, shares, size=50)
-    found = WordCounts(1, torch.tensor(shares).log().float()).log_prob(torch.tensor(drawn).float())
+    found = RowMultinomial(1, log_probs=torch.tensor(shares).log().float()).log_prob(torch.tensor(drawn).float())
     # the rounding of the probabilities' logarithms counts as often as there are words
     np.testing.assert_allclose(found.numpy(), stats.multinomial(1_000_000, shares).logpmf(drawn), atol=0.1)
     counts = torch.tensor([0.0, 1.0, 9.99e5, 1.0e6])

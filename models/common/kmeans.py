@@ -1,8 +1,10 @@
-"""A start for mixtures: k-means++ seeds refined by a few Lloyd iterations."""
+"""Starts for mixtures: k-means++ seeds, and a few Lloyd iterations from them."""
 
 from __future__ import annotations
 
-__all__ = ["kmeans"]
+__all__ = ["kmeans", "seeds"]
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,20 +54,39 @@ def kmeans(
     return centres * unit, x, cluster
 
 
+def seeds(
+    distances: Callable[[list[int] | Tensor], Tensor],
+    x: Tensor,
+    num: int,
+    generator: torch.Generator,
+    candidates: int = 4,
+) -> list[int]:
+    """The rows of `x` that k-means++ chooses as centres: for each the best of a few draws, by their distance.
+
+    Args:
+        distances: of all N rows to some of them, by their numbers: ``(N, m)``, not negative.
+        x: ``(N, …)``.
+        num: how many to choose.
+        generator: of the draws.
+        candidates: draws for each after the first.
+    """
+    chosen = [int(torch.randint(len(x), (), generator=generator))]
+    nearest = distances(chosen)[:, 0]
+    for _ in range(num - 1):
+        chance = nearest.double().cpu() + torch.finfo(torch.float64).tiny
+        tried = torch.multinomial(chance, min(candidates, len(x)), replacement=True, generator=generator).to(x.device)
+        closer = torch.minimum(nearest[:, None], distances(tried))
+        best = closer.sum(0).argmin()
+        chosen.append(int(tried[best]))
+        nearest = closer[:, best]
+    return chosen
+
+
 def _clusters(
     x: Tensor, num_clusters: int, generator: torch.Generator, iterations: int, candidates: int
 ) -> tuple[Tensor, Tensor]:
     """Centres ``(C, D)``, and the cluster of each row."""
-    first = int(torch.randint(len(x), (), generator=generator))
-    centres = x[first : first + 1]
-    nearest = _squared_distances(x, centres)[:, 0]
-    for _ in range(num_clusters - 1):
-        chance = nearest.double().cpu() + torch.finfo(torch.float64).tiny
-        tried = torch.multinomial(chance, min(candidates, len(x)), replacement=True, generator=generator).to(x.device)
-        closer = torch.minimum(nearest[:, None], _squared_distances(x, x[tried]))
-        best = closer.sum(0).argmin()
-        centres = torch.cat([centres, x[tried[best]][None]])
-        nearest = closer[:, best]
+    centres = x[seeds(lambda chosen: _squared_distances(x, x[chosen]), x, num_clusters, generator, candidates)]
     assignment = _squared_distances(x, centres).argmin(1)
     for _ in range(iterations):
         counts = torch.bincount(assignment, minlength=num_clusters).to(x.dtype)[:, None]

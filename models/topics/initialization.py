@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..common.kmeans import seeds
+
 
 @torch.no_grad()
 def document_start(
@@ -45,20 +47,11 @@ def document_start(
     return shares.mT @ x * (size / len(x))
 
 
-def _clusters(x: Tensor, num: int, generator: torch.Generator, iterations: int, candidates: int = 4) -> Tensor:
+def _clusters(x: Tensor, num: int, generator: torch.Generator, iterations: int) -> Tensor:
     """The cluster of each document, ``(N,)``."""
     rarity = ((1 + len(x)) / (1 + (x > 0).sum(0))).log() + 1e-3
     directions = functional.normalize(x.sqrt() * rarity, dim=-1)
-    chosen = [int(torch.randint(len(x), (), generator=generator))]
-    distance = 1 - directions @ directions[chosen[0]]
-    for _ in range(num - 1):
-        chance = distance.clamp_min(0).double().cpu() + 1e-12
-        tried = torch.multinomial(chance, candidates, replacement=True, generator=generator).to(x.device)
-        closer = torch.minimum(distance[:, None], 1 - directions @ directions[tried].mT)
-        best = closer.sum(0).argmin()
-        chosen.append(int(tried[best]))
-        distance = closer[:, best]
-    centres = directions[chosen]
+    centres = directions[seeds(lambda rows: (1 - directions @ directions[rows].mT).clamp_min(0), x, num, generator)]
     for _ in range(iterations):
         nearest = (directions @ centres.mT).argmax(-1)
         members = functional.one_hot(nearest, num).to(x.dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .forward_backward import Smoothed
+from .scan import combined
 
 
 @torch.no_grad()
@@ -79,15 +80,8 @@ def scan_in_logs(initial: Tensor, transition: Tensor, emission: Tensor, mask: Te
             eye = torch.eye(num_states, dtype=logs.dtype, device=logs.device).log()
             logs = torch.where(mask[1:, :, None, None], logs, eye)
         logs, scale = _centred(logs, (-2, -1))
-        while len(logs) > 1:
-            even = len(logs) // 2 * 2
-            product, more = _combine(logs[0:even:2], logs[1:even:2])
-            sums = scale[0:even:2] + scale[1:even:2] + more
-            if even < len(logs):
-                product, sums = torch.cat([product, logs[even:]]), torch.cat([sums, scale[even:]])
-            logs, scale = product, sums
-        first, more = _combine(first, logs[0])
-        total = total + scale[0] + more
+        logs, scale = combined(_combine, logs, scale)
+        first, total = _combine(first, total, logs, scale)
     return total + _log_sum(first.squeeze(-2), -1)
 
 
@@ -109,9 +103,10 @@ def _forward(initial: Tensor, transition: Tensor, emission: Tensor, mask: Tensor
     return torch.stack(scales).sum(0) + _log_sum(alpha, -1), filtered
 
 
-def _combine(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The product of two factors, ``(…, I, J)`` by ``(…, J, K)``."""
-    return _centred(_log_sum(left.unsqueeze(-1) + right.unsqueeze(-3), -2), (-2, -1))
+def _combine(left: Tensor, left_scale: Tensor, right: Tensor, right_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The product of two factors, ``(…, I, J)`` by ``(…, J, K)``, each with the logarithm of its scale."""
+    product, more = _centred(_log_sum(left.unsqueeze(-1) + right.unsqueeze(-3), -2), (-2, -1))
+    return product, left_scale + right_scale + more
 
 
 def _safe_log(probability: Tensor) -> Tensor:

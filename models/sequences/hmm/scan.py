@@ -2,9 +2,10 @@ r"""The forward recursion as a balanced tree of matrix products: depth :math:`\l
 
 from __future__ import annotations
 
-__all__ = ["log_evidence_scan"]
+__all__ = ["combined", "log_evidence_scan"]
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,15 +32,23 @@ def log_evidence_scan(initial: Tensor, transition: Tensor, emission: Tensor, mas
             inside = mask[1:, :, None, None]
             eye = torch.eye(num_states, dtype=rows.dtype, device=rows.device)
             rows, scale = torch.where(inside, rows, eye), torch.where(inside[..., 0], scale, 0.0)
-        while len(rows) > 1:
-            even = len(rows) // 2 * 2
-            product, total = _combine(rows[0:even:2], scale[0:even:2], rows[1:even:2], scale[1:even:2])
-            if even < len(rows):
-                product, total = torch.cat([product, rows[even:]]), torch.cat([total, scale[even:]])
-            rows, scale = product, total
-        first, first_scale = _combine(first, first_scale, rows[0], scale[0])
+        rows, scale = combined(_combine, rows, scale)
+        first, first_scale = _combine(first, first_scale, rows, scale)
     rest = first.sum(-1)
     return (first_scale + torch.where(rest > 0, rest, 1.0).log()).squeeze(-1)
+
+
+def combined(
+    combine: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], factors: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The product of the factors ``(T, …)`` with their scales, by combining neighbours pairwise."""
+    while len(factors) > 1:
+        even = len(factors) // 2 * 2
+        product, total = combine(factors[0:even:2], scale[0:even:2], factors[1:even:2], scale[1:even:2])
+        if even < len(factors):
+            product, total = torch.cat([product, factors[even:]]), torch.cat([total, scale[even:]])
+        factors, scale = product, total
+    return factors[0], scale[0]
 
 
 def _weigh(rows: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:

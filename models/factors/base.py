@@ -19,20 +19,19 @@ from ..base import LatentVariableModel
 from ..common.column_spread import column_spread
 from ..common.floors import AboveFloor, Floored, follow
 from ..common.information_criteria import InformationCriteria
-from ..common.inputs import as_tensor, to_tensors
+from ..common.inputs import to_tensors
 from ..common.precision import wide
 from ..common.row_weights import check_weight, counted, weights_in
-from ..common.validation import check_choice, check_features, check_positive, check_size
-from .rotation import principal, varimax
+from ..common.validation import check_features, check_positive, check_size
+from .rotation import rotation_matrix
 from .woodbury import (
-    Conditional,
     FactorMoments,
     cholesky,
     condition,
+    condition_rows,
     expected_statistics,
     posterior_map,
-    principal_axes,
-    row_groups,
+    start_weight,
 )
 
 
@@ -137,20 +136,14 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
 
     def log_evidence(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""Exact :math:`\log p(x_n)` of the observed entries, in nats, ``(N,)``."""
-        return self._by_groups(data, "log_prob")
+        return condition_rows("log_prob", self._given(data), *self._wide())
 
     def _given(self, data: Mapping[str, Tensor]) -> Tensor:
         return to_tensors(data, wide(self.bias), self.check_data)["x"]
 
-    def _condition(self, x: Tensor, observed: Tensor | None) -> Conditional:
-        return condition(x, wide(self.weight), wide(self.bias), wide(self.noise), observed)
-
-    def _by_groups(self, data: Mapping[str, Tensor], field: str) -> Tensor:
-        """A field of :class:`Conditional` for every row, found a group of rows at a time."""
-        groups = row_groups(self._given(data), self.latent_dim)
-        parts = [(index, getattr(self._condition(rows, observed), field)) for index, rows, observed in groups]
-        order = torch.cat([index for index, _ in parts]).argsort()
-        return torch.cat([value for _, value in parts])[order]
+    def _wide(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Loadings, mean and noise variances."""
+        return wide(self.weight), wide(self.bias), wide(self.noise)
 
     def exact_posterior(self, data: Mapping[str, Tensor]) -> dict[str, torch.distributions.Distribution]:
         r"""Exact :math:`p(z_n \mid x_n)` given the observed entries, batch shape ``(N,)``.
@@ -159,7 +152,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         """
         x = self._given(data)
         observed = ~x.isnan()
-        found = self._condition(x, None if bool(observed.all()) else observed)
+        found = condition(x, *self._wide(), None if bool(observed.all()) else observed)
         covariance = torch.cholesky_inverse(found.tril)
         return {"z": torch.distributions.MultivariateNormal(found.loc, covariance)}
 
@@ -174,7 +167,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
     @torch.no_grad()
     def predict(self, data: Mapping[str, Tensor]) -> Tensor:
         r"""The factors' posterior means :math:`\mathbb E[z_n \mid x_n]` given the observed entries, ``(N, L)``."""
-        return self._by_groups(data, "loc")
+        return condition_rows("loc", self._given(data), *self._wide())
 
     @torch.no_grad()
     def impute(self, data: Mapping[str, Tensor]) -> Tensor:
@@ -237,12 +230,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
         squares = residual.square().sum(0)
         variance = self.noise_variance(squares, counts)
         unit = variance.sqrt().clamp_min(1.01 * wide(self.floor)).expand(self.num_features)
-        values, axes, rest = principal_axes(residual / unit, self.latent_dim)
-        noise = rest / max(1, self.num_features - self.latent_dim)
-        generator = torch.Generator().manual_seed(seed)
-        jitter = torch.randn(axes.shape, generator=generator, device="cpu", dtype=axes.dtype).to(axes.device)
-        start = axes * (values - noise).clamp_min(0).sqrt() + 0.1 * jitter / self.latent_dim**0.5
-        self.weight.copy_(unit.unsqueeze(-1) * start)
+        self.weight.copy_(unit.unsqueeze(-1) * start_weight(residual / unit, self.latent_dim, seed))
         self.bias.copy_(mean)
         left = squares / counts - self.weight.square().sum(1)
         self._set_noise(self.noise_variance(left.clamp_min(0.1 * squares / counts) * counts, counts))
@@ -256,18 +244,7 @@ class FactorModel(Floored, InformationCriteria, LatentVariableModel):
             rotation: ``"varimax"`` (each feature on few factors), ``"principal"`` (factors independent given the data,
                 by falling share of the variance), or an orthogonal matrix ``(L, L)`` by which to multiply `weight`.
         """
-        if isinstance(rotation, str):
-            check_choice("rotation", rotation, ("varimax", "principal"))
-            turn = varimax(self.weight) if rotation == "varimax" else principal(self.weight, self.noise)
-        else:
-            turn = as_tensor("rotation", rotation, self.weight)
-            if turn.shape != self.eye.shape or not torch.allclose(
-                turn.mT @ turn, torch.eye(len(turn)).to(turn), atol=1e-4
-            ):
-                raise ValueError(
-                    f"`rotation` must be an orthogonal matrix ({self.latent_dim}, {self.latent_dim}), got a matrix of "
-                    f"shape {tuple(turn.shape)} that is not."
-                )
+        turn = rotation_matrix(rotation, self.weight, self.noise)
         self.weight.copy_(self.weight @ turn)
         self.guide_weight.copy_(turn.mT @ self.guide_weight)
         self.guide_bias.copy_(turn.mT @ self.guide_bias)

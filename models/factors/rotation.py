@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-__all__ = ["principal", "varimax"]
+__all__ = ["principal", "rotation_matrix", "varimax"]
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..common.inputs import as_tensor
+from ..common.validation import check_choice
+
+
+def rotation_matrix(rotation: Any, weight: Tensor, noise: Tensor) -> Tensor:
+    r"""The orthogonal matrix ``(L, L)`` by which to multiply loadings ``(D, L)``.
+
+    Args:
+        rotation: ``"varimax"``, ``"principal"``, or the matrix.
+        weight: the loadings; noise: the diagonal of :math:`\Psi`, ``(D,)``.
+
+    Raises:
+        ValueError: another name, or a matrix that is not orthogonal.
+    """
+    if isinstance(rotation, str):
+        check_choice("rotation", rotation, ("varimax", "principal"))
+        return varimax(weight) if rotation == "varimax" else principal(weight, noise)
+    turn, size = as_tensor("rotation", rotation, weight), weight.shape[1]
+    eye = torch.eye(size, dtype=turn.dtype, device=turn.device)
+    if turn.shape != eye.shape or not torch.allclose(turn.mT @ turn, eye, atol=1e-4):
+        raise ValueError(
+            f"`rotation` must be an orthogonal matrix ({size}, {size}), got a matrix of shape {tuple(turn.shape)} that "
+            "is not."
+        )
+    return turn
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ __all__ = [
     "cholesky",
     "expected_statistics",
     "condition",
+    "condition_rows",
     "posterior_map",
     "principal_axes",
     "row_groups",
+    "start_weight",
 ]
 
 import itertools
@@ -77,6 +79,14 @@ def condition(x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor, observed: 
     square = (error if count is None else error * count) @ noise.reciprocal() + loc.square().sum(-1)
     log_det = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return Conditional(loc, tril, residual, -0.5 * (square + log_det + log_noise))
+
+
+def condition_rows(field: str, x: Tensor, weight: Tensor, bias: Tensor, noise: Tensor) -> Tensor:
+    """A field of :class:`Conditional` for every row of `x`, NaN where missing, found a group of rows at a time."""
+    groups = row_groups(x, weight.shape[1])
+    parts = [(index, getattr(condition(rows, weight, bias, noise, seen), field)) for index, rows, seen in groups]
+    order = torch.cat([index for index, _ in parts]).argsort()
+    return torch.cat([value for _, value in parts])[order]
 
 
 def posterior_map(weight: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,3 +214,12 @@ def principal_axes(x: Tensor, num: int) -> tuple[Tensor, Tensor, Tensor]:
         vectors = x.mT @ vectors / (rows * values).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     return values, vectors * torch.where(largest < 0, -1.0, 1.0), rest
+
+
+def start_weight(x: Tensor, num: int, seed: int) -> Tensor:
+    """Loadings ``(D, num)`` of centred data, near their principal axes, less the noise that the other axes show."""
+    values, axes, rest = principal_axes(x, num)
+    noise = rest / max(1, x.shape[1] - num)
+    generator = torch.Generator().manual_seed(seed)
+    jitter = torch.randn(axes.shape, generator=generator, device="cpu", dtype=axes.dtype).to(axes.device)
+    return axes * (values - noise).clamp_min(0).sqrt() + 0.1 * jitter / num**0.5

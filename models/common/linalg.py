@@ -1,8 +1,8 @@
-"""Cholesky factors of what data make: a matrix that its dtype cannot hold is an error that says what to do."""
+"""Cholesky factors of what data make, checked, and inverses of such factors."""
 
 from __future__ import annotations
 
-__all__ = ["checked_cholesky"]
+__all__ = ["checked_cholesky", "inverse_triangular"]
 
 import torch
 from torch import Tensor
@@ -29,3 +29,9 @@ def checked_cholesky(matrix: Tensor, problem: str, remedy: str, margin: float = 
         wider = "" if matrix.dtype == torch.float64 else " fit with dtype=torch.float64,"
         raise ValueError(f"{problem} in {dtype}. Standardise the columns of `x`,{wider} {remedy}.")
     return factor
+
+
+def inverse_triangular(factor: Tensor, upper: bool = False) -> Tensor:
+    """The inverses of triangular matrices ``(…, D, D)``."""
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
+    return torch.linalg.solve_triangular(factor, eye, upper=upper)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..common.covariance import Covariance
-from ..common.linalg import checked_cholesky
+from ..common.linalg import checked_cholesky, inverse_triangular
 from .wishart import PrecisionNormal, WishartCholesky
 
 _MARGIN = 30.0  # units of rounding: the least that other columns must leave of one
@@ -159,7 +159,7 @@ class NormalWishart:
         return precisions + 0.5 * (spread.sum() + self.quadratic(gap).sum())
 
     def quadratic(self, spread: Tensor) -> Tensor:
-        r""":math:`\operatorname{tr}(\mathbb E[\Lambda_k] M_k)`, ``(C,)``, for M as `spread` in :meth:`updated`."""
+        r""":math:`\operatorname{tr}(\mathbb E[\Lambda_k] M_k)`, ``(C,)``, for M as `spread` in :meth:`posterior`."""
         scale = self.scale()
         if scale.dim() == 2:
             return (spread / scale.square()).sum(-1)
@@ -171,9 +171,7 @@ class NormalWishart:
         gap = x.unsqueeze(-2) - self.means
         if scale.dim() == 3:
             together, degrees = size, self.degrees + 1 - size
-            eye = torch.eye(size, dtype=x.dtype, device=x.device).expand_as(scale)
-            whiten = torch.linalg.solve_triangular(scale, eye, upper=False)
-            squares = torch.einsum("nkd,ked->nke", gap, whiten).square().sum(-1)
+            squares = torch.einsum("nkd,ked->nke", gap, inverse_triangular(scale)).square().sum(-1)
             log_scale = scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         elif self.covariance == "spherical":
             together, degrees = size, self.degrees * size
@@ -210,5 +208,4 @@ def _root_of_inverse(scatter: Tensor) -> Tensor:
     r"""The lower Cholesky factor of :math:`S^{-1}`: with :math:`S = U U^\top`, U upper triangular, it is
     :math:`U^{-\top}`, and no inverse has to be factorised again."""
     upper = torch.linalg.cholesky(scatter.flip(-1, -2)).flip(-1, -2)
-    eye = torch.eye(scatter.shape[-1], dtype=scatter.dtype, device=scatter.device).expand_as(scatter)
-    return torch.linalg.solve_triangular(upper, eye, upper=True).mT
+    return inverse_triangular(upper, upper=True).mT

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..common.precision import wide
 from ..common.row_weights import check_weight, weights_in
 from .base import FactorModel
+from .rotation import signs
 from .woodbury import principal_axes
 
 
@@ -71,9 +72,8 @@ class PPCA(FactorModel):
     def components(self) -> Tensor:
         """Principal axes as rows of length one, ``(L, D)``, by falling variance, however the factors are turned; the
         largest number of each is positive."""
-        axes = torch.linalg.svd(self.weight, full_matrices=False).U.mT
-        largest = axes.gather(-1, axes.abs().argmax(-1, keepdim=True))
-        return axes * largest.sign()
+        axes = torch.linalg.svd(self.weight, full_matrices=False).U
+        return (axes * signs(axes)).mT
 
     @property
     def explained_variance(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["principal", "rotation_matrix", "varimax"]
+__all__ = ["principal", "rotation_matrix", "signs", "varimax"]
 
 import itertools
 from typing import Any
@@ -88,15 +88,16 @@ def principal(weight: Tensor, noise: Tensor) -> Tensor:
     r"""The rotation to principal axes: :math:`W^\top \Psi^{-1} W` becomes diagonal, falling, so that factors are
     independent given the data. ``weight`` ``(D, L)``, ``noise`` the diagonal of :math:`\Psi` ``(D,)``; ``(L, L)``."""
     right = torch.linalg.svd(weight / noise.sqrt().unsqueeze(-1), full_matrices=False)[2]
-    return right.mT * _signs(weight @ right.mT)
+    return right.mT * signs(weight @ right.mT)
 
 
 def _ordered(weight: Tensor, rotation: Tensor) -> Tensor:
     turned = weight @ rotation
     order = turned.square().sum(0).argsort(descending=True)
-    return (rotation * _signs(turned))[:, order]
+    return (rotation * signs(turned))[:, order]
 
 
-def _signs(weight: Tensor) -> Tensor:
+def signs(weight: Tensor) -> Tensor:
     """-1 for a column whose largest entry is negative, else 1, ``(1, L)``."""
-    return torch.where(weight.gather(0, weight.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0)
+    largest = weight.gather(0, weight.abs().argmax(0, keepdim=True))
+    return torch.where(largest < 0, -1.0, 1.0).to(weight)

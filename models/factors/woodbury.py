@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..common.linalg import checked_cholesky
 from ..common.precision import wide
+from .rotation import signs
 
 _NUMBERS = 2**18  # in one group of rows: it stays in a processor's cache
 
@@ -212,8 +213,7 @@ def principal_axes(x: Tensor, num: int) -> tuple[Tensor, Tensor, Tensor]:
     values, vectors = values[:num], vectors[:, :num].to(x.dtype)
     if not tall:
         vectors = x.mT @ vectors / (rows * values).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return values, vectors * torch.where(largest < 0, -1.0, 1.0), rest
+    return values, vectors * signs(vectors), rest
 
 
 def start_weight(x: Tensor, num: int, seed: int) -> Tensor:

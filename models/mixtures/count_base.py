@@ -74,7 +74,7 @@ class CountMixture(Mixture):
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
-        """Start at a k-means clustering of :meth:`coordinates`, shrunk towards all rows by one pseudo-row."""
+        """Start at a k-means clustering of :meth:`clustering_features`, shrunk towards all rows by one pseudo-row."""
         x = wide(counted(batch)["x"])
         centres, _, _ = kmeans(self.clustering_features(x), self.num_components, seed)
         nearest = torch.cdist(self.clustering_features(x), centres).argmin(1)

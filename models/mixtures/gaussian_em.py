@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Moments", "expected_statistics", "log_densities", "maximise"]
+__all__ = ["Moments", "expected_statistics", "log_densities", "log_normalizer", "maximise"]
 
 import math
 from collections.abc import Iterator
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..common.linalg import inverse_triangular
 
 _CHUNK = 1 << 18  # numbers of one temporary; it then stays in the processor's cache
 
@@ -47,7 +49,7 @@ def expected_statistics(
         The moments, and the log likelihood of all the data, ``()``.
     """
     full = scale.dim() == 3
-    constant = weights.log() + _constant(scale)
+    constant = weights.log() + log_normalizer(scale)
     counts, first = torch.zeros_like(weights), torch.zeros_like(means)
     second, likelihood, start = torch.zeros_like(scale), x.new_zeros(()), 0
     for y in _whitened(x, means, scale):
@@ -69,14 +71,15 @@ def expected_statistics(
 
 
 def log_densities(x: Tensor, means: Tensor, scale: Tensor) -> Tensor:
-    r""":math:`\log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``, arguments as in :func:`collect`. Nothing of size
-    ``N C D`` is held, unless a gradient is asked for."""
-    constant = _constant(scale).unsqueeze(-1)
+    r""":math:`\log \mathcal N(x_n; \mu_k, \Sigma_k)`, ``(N, C)``, arguments as in :func:`expected_statistics`.
+
+    Nothing of size ``N C D`` is held, unless a gradient is asked for."""
+    constant = log_normalizer(scale).unsqueeze(-1)
     parts = [torch.add(constant, y.square().sum(1), alpha=-0.5).mT for y in _whitened(x, means, scale)]
     return torch.cat(parts)
 
 
-def _constant(scale: Tensor) -> Tensor:
+def log_normalizer(scale: Tensor) -> Tensor:
     """The log density of each component at its mean, ``(C,)``."""
     deviations = scale.diagonal(dim1=-2, dim2=-1) if scale.dim() == 3 else scale
     return -deviations.log().sum(-1) - 0.5 * scale.shape[1] * math.log(2 * math.pi)
@@ -90,8 +93,7 @@ def _whitened(x: Tensor, means: Tensor, scale: Tensor) -> Iterator[Tensor]:
         whiten = scale.reciprocal().unsqueeze(-1)
         yield from ((part - means.unsqueeze(-1)) * whiten for part in parts)
         return
-    eye = torch.eye(num_features, dtype=x.dtype, device=x.device).expand_as(scale)
-    whiten = torch.linalg.solve_triangular(scale, eye, upper=False)
+    whiten = inverse_triangular(scale)
     if x.dtype != torch.float64:  # components may be 1e-4 of their distances
         yield from (torch.bmm(whiten, part - means.unsqueeze(-1)) for part in parts)
         return

@@ -67,9 +67,7 @@ class LogisticCoordinates(CoordinateGuide):
     @torch.no_grad()
     def update(self, data: Mapping[str, Tensor]) -> Tensor:
         batch = to_tensors(data, self.loc, self._check, ("x", "y"))
-        x = batch["x"]
-        if self.has_intercept:
-            x = torch.cat([x, x.new_ones(len(x), 1)], -1)
+        x = self._with_intercept(batch["x"])
         times = weights_in(data, self.loc)
         times = x.new_ones(len(x)) if times is None else times
         half = batch["y"] - 0.5
@@ -96,13 +94,15 @@ class LogisticCoordinates(CoordinateGuide):
 
         by Gauss and Hermite's rule of 40 points.
         """
-        x = to_tensors(data, self.loc, self._check_features)["x"]
-        if self.has_intercept:
-            x = torch.cat([x, x.new_ones(len(x), 1)], -1)
+        x = self._with_intercept(to_tensors(data, self.loc, self._check_features)["x"])
         nodes, weights = (torch.from_numpy(part).to(x) for part in np.polynomial.hermite_e.hermegauss(40))
         scale = ((x @ self.covariance) * x).sum(-1).sqrt()
         logits = (x @ self.loc)[:, None] + scale[:, None] * nodes
         return logits.sigmoid() @ (weights / weights.sum())
+
+    def _with_intercept(self, x: Tensor) -> Tensor:
+        """The columns that the factor is of, ``(N, P)``."""
+        return torch.cat([x, x.new_ones(len(x), 1)], -1) if self.has_intercept else x
 
     def _check_features(self, x: Tensor) -> None:
         check_features("x", x, len(self.loc) - self.has_intercept)

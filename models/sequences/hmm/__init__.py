@@ -8,17 +8,13 @@ __all__ = [
     "GaussianEmission",
     "HiddenMarkov",
     "MarkovChain",
-    "Smoothed",
     "best_path",
     "expectations",
     "log_evidence",
-    "needs_logs",
 ]
 
 from .algorithms import expectations, log_evidence
 from .chain import MarkovChain
 from .emissions import CategoricalEmission, Emission, GaussianEmission
-from .forward_backward import Smoothed
-from .log_space import needs_logs
 from .marginal import HiddenMarkov
 from .viterbi import best_path

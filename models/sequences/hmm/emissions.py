@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ...common.linalg import inverse_triangular
 from ...common.precision import wide
-from ...mixtures.gaussian_em import Moments
+from ...mixtures.gaussian_em import Moments, log_normalizer
 
 
 class Emission(abc.ABC):
@@ -69,17 +70,14 @@ class GaussianEmission(Emission):
         """The factors' inverses: ``(C, D)``, or ``(C, D, D)`` to multiply a row from the right."""
         if self.scale.dim() == 2:
             return self.scale.reciprocal()
-        eye = torch.eye(self.means.shape[-1], dtype=self.scale.dtype, device=self.scale.device)
-        return torch.linalg.solve_triangular(self.scale, eye.expand_as(self.scale), upper=False).mT
+        return inverse_triangular(self.scale).mT
 
     def log_prob(self, x: Tensor) -> Tensor:
-        scales = self.scale if self.scale.dim() == 2 else self.scale.diagonal(dim1=-2, dim2=-1)
-        constant = -scales.log().sum(-1) - 0.5 * self.means.shape[-1] * math.log(2 * math.pi)
         distances = []
         for mean, whiten in zip(self.means, self._whitening(), strict=True):
             y = (x - mean) * whiten if whiten.dim() == 1 else (x - mean) @ whiten
             distances.append(y.square().sum(-1))
-        return constant - 0.5 * torch.stack(distances, -1)
+        return log_normalizer(self.scale) - 0.5 * torch.stack(distances, -1)
 
     def wide(self) -> GaussianEmission:
         return GaussianEmission(wide(self.means), wide(self.scale))

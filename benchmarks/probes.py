@@ -1,4 +1,4 @@
-"""The other questions of speed: what each pass of the compiler gives, time to a finished fit, resident memory, import time, host reads a step."""
+"""What each pass of the compiler gives, time to a finished fit, resident memory, import time, host reads a step."""
 
 from __future__ import annotations
 

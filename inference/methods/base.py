@@ -104,7 +104,8 @@ class Method(MethodOptions, abc.ABC):
                     folder = folder / f"start-{start}"
                 own_seed = seed if start == 0 else derive_seed(seed, "restart", start)
                 try:
-                    loop = self._run(model, train, held_out, own_seed, folder, functions, start, peers)
+                    loop = self._loop(model, train, held_out, own_seed, folder, functions, start, peers)
+                    loop.run()
                 except NonFiniteError as error:
                     if self.restarts == 1 or (start == self.restarts - 1 and not ended):
                         raise
@@ -170,7 +171,7 @@ class Method(MethodOptions, abc.ABC):
         """What the fit keeps of the data: fields of `Fit`."""
         return {"data": train.tensors}
 
-    def _run(
+    def _loop(
         self,
         model: Any,
         train: Data,
@@ -181,6 +182,7 @@ class Method(MethodOptions, abc.ABC):
         start: int,
         peers: Peers,
     ) -> Loop:
+        """What advances one start, not yet begun."""
         torch.manual_seed(derive_seed(seed, "start"))
         algorithm = self.begin(model, train, validation, seed)
         loop = Loop(
@@ -197,7 +199,6 @@ class Method(MethodOptions, abc.ABC):
         if folder is not None:
             identity = run_identity(self.configuration(), model, train, validation, seed, algorithm.shapes)
             loop.keep_in(folder, identity)
-        loop.run()
         return loop
 
     def _as_fit(

@@ -85,9 +85,7 @@ class CAVI(ClosedFormMethod):
         if not isinstance(model, CAVIModel):
             raise unsupported_method("CAVI", model, "`coordinate_guide`")
 
-    def begin(
-        self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int
-    ) -> UpdateRule:
+    def begin(self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int) -> UpdateRule:
         model, batch = self.copied(model), train.batch()
         guide, fitted = getattr(model, "learned_factors", None), getattr(model, "fitted", False)
         start_model(model, batch, derive_seed(seed, "initialize"))

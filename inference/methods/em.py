@@ -52,9 +52,7 @@ class EM(ClosedFormMethod):
         if not isinstance(model, EMModel):
             raise unsupported_method("EM", model, "`e_step` and `m_step`")
 
-    def begin(
-        self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int
-    ) -> UpdateRule:
+    def begin(self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int) -> UpdateRule:
         own, batch = self.copied(model), train.batch()
         start_model(own, batch, derive_seed(seed, "initialize"))
         return _Steps(self, own, batch, train.effective_size(getattr(model, "row_weight", None)), validation)

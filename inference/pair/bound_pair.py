@@ -27,9 +27,7 @@ __all__ = ["BoundPair", "empty_guide"]
 class _OwnParameters(Messenger):
     """Keep what `pyro.param` statements declare inside a module, and the global store untouched."""
 
-    def __init__(
-        self, bank: nn.Module, constraint_of: dict[str, Any], owner: nn.Module, adopted: set[str]
-    ) -> None:
+    def __init__(self, bank: nn.Module, constraint_of: dict[str, Any], owner: nn.Module, adopted: set[str]) -> None:
         super().__init__()
         self.bank = bank
         self.constraint_of = constraint_of

@@ -52,7 +52,6 @@ class Place:
         else:
             setattr(self.owner, self.key, value)
 
-
     def remove(self) -> None:
         """There is no such value: what a class or a caller gives in its stead is seen again."""
         if self.kind == "item":

@@ -42,7 +42,7 @@ def check_first_step(engine: EagerSteps, out: Gradients) -> None:
                 f"{float(out.bounds[1]):.6g}. Look for a square root or logarithm at zero in the densities it enters."
             )
     state = engine.state
-    if strangers := function.strangers(state.parameters, state.buffers, *engine.inputs(0, annealed=True)):
+    if strangers := function.strangers(state.parameters, state.buffers, engine.inputs(0)):
         raise ModelError(
             f"A parameter of shape {tuple(strangers[0].shape)} enters the bound, and belongs neither to the model nor "
             f"to the guide, so no step would move it. Make its network an attribute of the model, or of a guide that "
@@ -62,7 +62,7 @@ def check_first_step(engine: EagerSteps, out: Gradients) -> None:
     while silent and seen < _batches(engine, bool(silent & unreached)):
         silent = _silent(function, engine.gradients(seen, state, annealed=False), silent)
         if seen == 0 and silent:
-            unreached = function.unreached(state.parameters, state.buffers, *engine.inputs(0, annealed=False))
+            unreached = function.unreached(state.parameters, state.buffers, engine.inputs(0, annealed=False))
         silent = silent - _at_rest(function, silent, unreached)
         seen += 1
     if not silent:
@@ -140,7 +140,7 @@ def first_bad_site(engine: EagerSteps, step: int) -> str:
         if not bool(torch.isfinite(value).all()):
             return f"the parameter `{shown(name)}` is not finite."
     objective = function.objective
-    with torch.no_grad(), function._swapped(parameters, engine.state.buffers), minibatch(function.data_size):
+    with torch.no_grad(), function.holding(parameters, engine.state.buffers), minibatch(function.data_size):
         terms = evaluate(
             function.program,
             batch,

@@ -9,7 +9,7 @@ import torch
 from ..data.feed import Feed
 from ..seeding import derive_seed
 from ..tensors import TensorList
-from .function import Gradients, StepFunction, StepNoise
+from .function import Gradients, StepFunction, StepInputs, StepNoise
 from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
@@ -27,9 +27,8 @@ class EagerSteps:
         update: the optimiser's update.
         feed: the data.
         seed: the run's seed.
-        steps: the run's total number of steps.
-        schedule: annealing weights and learning rates.
-        scheduled_lr: whether the learning rate changes.
+        schedule: annealing weights and learning rates, of all the run's steps; its device and number type are the
+            noise's.
         shard: this process's part of a data-parallel run, or None.
     """
 
@@ -40,27 +39,24 @@ class EagerSteps:
         feed: Feed,
         *,
         seed: int,
-        steps: int,
         schedule: StepSchedules,
-        scheduled_lr: bool,
-        device: torch.device,
-        dtype: torch.dtype,
         shard: Shard | None = None,
     ) -> None:
         self.function, self.update, self.feed = function, update, feed
-        self.seed, self.steps, self.schedule, self.scheduled_lr = seed, steps, schedule, scheduled_lr
-        self.device, self.shard = device, shard
+        self.seed, self.schedule, self.shard = seed, schedule, shard
+        self.steps, self.device, self.dtype = schedule.steps, schedule.device, schedule.dtype
         batch = feed.batch(0)
         program, transform = function.layouts(batch)
         self.opaque = bool(program.opaque or transform.opaque)
         self.private = [*program.private, *transform.private]
         particles = function.objective.num_particles
         if shard is not None:
-            self.noise: Any = shard.noise(seed, particles, function, feed, (program, transform), dtype, device)
+            self.noise: Any = shard.noise(
+                seed, particles, function, feed, (program, transform), self.dtype, self.device
+            )
         else:
-            self.noise = NoiseSource(seed, particles, program, transform, dtype, device)
+            self.noise = NoiseSource(seed, particles, program, transform, self.dtype, self.device)
         self._noise_batch = len(next(iter(batch.values()))) if batch else 0
-        self.dtype = dtype
         self._ragged_noise: dict[int, Any] = {}
         parameters = function.initial()
         average = [torch.zeros_like(p) for p in parameters] if update.average is not None else []
@@ -110,15 +106,15 @@ class EagerSteps:
     def gradients(self, step: int, state: StepState | None = None, *, annealed: bool = True) -> Gradients:
         """The eager gradients of one step, as the fit would see them (or with the schedule's final weight)."""
         state = state or self.state
-        out = self.function(state.parameters, state.buffers, *self.inputs(step, annealed))
+        out = self.function(state.parameters, state.buffers, self.inputs(step, annealed))
         return self.shard.reduce(out) if self.shard is not None else out
 
-    def inputs(self, step: int, annealed: bool) -> tuple[dict[str, torch.Tensor], StepNoise, torch.Tensor]:
+    def inputs(self, step: int, annealed: bool = True) -> StepInputs:
         """Batch, noise and annealing weight of one step, to be called right before the program runs."""
         batch, (weights, _) = self.feed.batch(step), self.schedule(step if annealed else self.steps - 1, 1)
         noise = self.noise_of(step, len(next(iter(batch.values()))))
         self.seed_opaque(step)  # last, for the layout of a new size is found by running the program
-        return batch, noise, weights[0]
+        return StepInputs(batch, noise, weights[0])
 
     def seed_opaque(self, step: int) -> None:
         """Seed the generator for draws that cannot be lifted out of the step."""
@@ -126,14 +122,10 @@ class EagerSteps:
             names = () if self.shard is None else (self.shard.rank,)  # each process draws for data of its own
             torch.manual_seed(derive_seed(self.seed, "step", step, *names))
 
-    def eager_step(self, step: int) -> torch.Tensor:
-        """One step with the real optimiser; returns the bounds ``(2,)``."""
-        return self.apply(step, self.gradients(step))
-
     def apply(self, step: int, out: Gradients) -> torch.Tensor:
-        """Update the state by the gradients of `step`; returns the bounds ``(2,)``."""
+        """Update the state by the gradients of `step`, with the real optimiser; returns the bounds ``(2,)``."""
         optimizer = self._live_optimizer()
-        if self.scheduled_lr:
+        if self.schedule.rates.changes:
             for group in optimizer.param_groups:
                 group["lr"] = self.schedule.rate(step)
         parameters, average = self.state.parameters, self.state.average

@@ -178,11 +178,9 @@ class Engine(EagerSteps):
             return self._run_block(step, count)
         if self._captured is not None and count == self.unroll == 1 and self.feed.size(step) == self._noise_batch:
             return self._run_block(step, 1)
-        if self.backend == "eager":
-            return self.eager_step(step).unsqueeze(0)
-        entry = self._graph(step)
+        entry = None if self.backend == "eager" else self._graph(step)
         if entry is None:
-            return self.eager_step(step).unsqueeze(0)
+            return self.apply(step, self.gradients(step)).unsqueeze(0)
         return self._run_single(entry, step)
 
     def _rows(self, step: int, count: int) -> TensorList:

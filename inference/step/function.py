@@ -14,7 +14,7 @@ from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
 from ..tensors import Batch, TensorList
 
-__all__ = ["Gradients", "StepFunction", "StepNoise"]
+__all__ = ["Gradients", "StepFunction", "StepInputs", "StepNoise"]
 
 
 _FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many tensors
@@ -41,6 +41,15 @@ class StepNoise:
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return (self.normal, self.uniform, self.transform_normal, self.transform_uniform)
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What a step is given beside parameters and buffers: batch, noise and annealing weight."""
+
+    batch: Batch
+    noise: StepNoise
+    weight: torch.Tensor | float
 
 
 class StepFunction:
@@ -124,7 +133,8 @@ class StepFunction:
         return names
 
     @contextmanager
-    def _swapped(self, tensors: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> Iterator[None]:
+    def holding(self, tensors: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Inside, the modules hold these parameters (unpacked) and buffers."""
         pairs = list(zip(self._parameter_slots.values(), self.parameters.values(), tensors, strict=True))
         pairs += list(zip(self._buffer_slots.values(), self.buffers.values(), buffers, strict=True))
         try:
@@ -142,7 +152,7 @@ class StepFunction:
             return torch.autocast(device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def _bound(self, batch: Batch, noise: Noise | NoiseLayout | None, weight: torch.Tensor | float) -> Bound:
+    def _bound(self, batch: Batch, noise: Noise | NoiseLayout, weight: torch.Tensor | float) -> Bound:
         from ..pair.messengers.minibatch import minibatch
 
         first = next(iter(batch.values()))
@@ -150,65 +160,49 @@ class StepFunction:
         with minibatch(self.data_size, whole), self._autocast(first.device):
             return self.objective.bound(self.program, batch, noise=noise, weight=weight, share=1.0 / self.processes)
 
-    def __call__(
-        self,
-        packed: Sequence[torch.Tensor],
-        buffers: Sequence[torch.Tensor],
-        batch: Batch,
-        noise: StepNoise | None,
-        weight: torch.Tensor | float,
-    ) -> Gradients:
+    def _bound_of(self, given: StepInputs) -> Bound:
+        noise = Noise(given.noise.normal, given.noise.uniform)
+        return self._bound(self.transformed(given.batch, given.noise), noise, given.weight)
+
+    def __call__(self, packed: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], given: StepInputs) -> Gradients:
         """Gradients of ``-objective`` at `packed`; missing gradients are zeros."""
         leaves = [tensor.detach().requires_grad_() for tensor in packed]
         own = [buffer.clone() for buffer in buffers]
-        bound, gradients = self._differentiate(leaves, self.unpack, own, batch, noise, weight)
-        full = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)]
-        return Gradients(full, torch.stack([bound.objective, bound.bound]).detach(), own)
+        with torch.enable_grad(), self.holding(self.unpack(leaves), own):
+            bound = self._bound_of(given)
+            if bound.surrogate.requires_grad:
+                gradients = torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True, materialize_grads=True)
+            else:  # no parameter reaches it: the first step's check says so
+                gradients = tuple(torch.zeros_like(leaf) for leaf in leaves)
+        return Gradients(list(gradients), torch.stack([bound.objective, bound.bound]).detach(), own)
 
     def bounds(
-        self,
-        packed: Sequence[torch.Tensor],
-        buffers: Sequence[torch.Tensor],
-        batch: Batch,
-        noise: StepNoise | None,
-        weight: torch.Tensor | float,
+        self, packed: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], given: StepInputs
     ) -> torch.Tensor:
         """``(2,)``: objective and bound alone."""
-        given = None if noise is None else Noise(noise.normal, noise.uniform)
-        own = [buffer.clone() for buffer in buffers]
-        with torch.no_grad(), self._swapped(self.unpack(packed), own):
-            bound = self._bound(self.transformed(batch, noise), given, weight)
+        with torch.no_grad(), self.holding(self.unpack(packed), [buffer.clone() for buffer in buffers]):
+            bound = self._bound_of(given)
             return torch.stack([bound.objective, bound.bound])
 
-    def unreached(
-        self,
-        packed: Sequence[torch.Tensor],
-        buffers: Sequence[torch.Tensor],
-        batch: Batch,
-        noise: StepNoise | None,
-        weight: torch.Tensor | float,
-    ) -> set[str]:
+    def unreached(self, packed: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], given: StepInputs) -> set[str]:
         """Names of the parameters that the objective does not depend on; a gradient that is zero still counts."""
         leaves = [tensor.detach().requires_grad_() for tensor in self.unpack(packed)]
-        own = [buffer.clone() for buffer in buffers]
-        _, gradients = self._differentiate(leaves, lambda parameters: parameters, own, batch, noise, weight)
+        with torch.enable_grad(), self.holding(leaves, [buffer.clone() for buffer in buffers]):
+            surrogate = self._bound_of(given).surrogate
+            if not surrogate.requires_grad:
+                return set(self.names)
+            gradients = torch.autograd.grad(surrogate, leaves, allow_unused=True)
         return {name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None}
 
     def strangers(
-        self,
-        packed: Sequence[torch.Tensor],
-        buffers: Sequence[torch.Tensor],
-        batch: Batch,
-        noise: StepNoise | None,
-        weight: torch.Tensor | float,
+        self, packed: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], given: StepInputs
     ) -> list[torch.Tensor]:
         """Tensors that require a gradient and reach the objective, but are none of the parameters."""
         leaves = [tensor.detach().requires_grad_() for tensor in packed]
-        given = None if noise is None else Noise(noise.normal, noise.uniform)
-        with torch.enable_grad(), self._swapped(self.unpack(leaves), [buffer.clone() for buffer in buffers]):
-            bound = self._bound(self.transformed(batch, noise), given, weight)
+        with torch.enable_grad(), self.holding(self.unpack(leaves), [buffer.clone() for buffer in buffers]):
+            surrogate = self._bound_of(given).surrogate
         known, found = {id(leaf) for leaf in leaves}, {}
-        pending, seen = [bound.surrogate.grad_fn], set()
+        pending, seen = [surrogate.grad_fn], set()
         while pending:
             node = pending.pop()
             if node is None or node in seen:
@@ -220,28 +214,11 @@ class StepFunction:
             pending += [following for following, _ in node.next_functions]
         return list(found.values())
 
-    def _differentiate(
-        self,
-        leaves: list[torch.Tensor],
-        unpack: Callable[[list[torch.Tensor]], list[torch.Tensor]],
-        own: list[torch.Tensor],
-        batch: Batch,
-        noise: StepNoise | None,
-        weight: torch.Tensor | float,
-    ) -> tuple[Bound, tuple[torch.Tensor | None, ...]]:
-        """The bound, and the gradients of ``-surrogate`` at `leaves`, which `unpack` makes the parameters of."""
-        given = None if noise is None else Noise(noise.normal, noise.uniform)
-        with torch.enable_grad(), self._swapped(unpack(leaves), own):
-            bound = self._bound(self.transformed(batch, noise), given, weight)
-            if not bound.surrogate.requires_grad:  # no parameter reaches it: the first step's check says so
-                return bound, tuple(None for _ in leaves)
-            return bound, torch.autograd.grad(-bound.surrogate, leaves, allow_unused=True)
-
     def transformed(self, batch: Batch, noise: StepNoise | None) -> Batch:
-        """The batch as the program sees it at a step with this noise."""
+        """The batch as the program sees it at a step with this noise (None draws it)."""
         if self.transform is None:
             return batch
-        with _transform_noise(noise):
+        with nullcontext() if noise is None else replay_noise(noise.transform_normal[0], noise.transform_uniform[0]):
             return self.transform(batch, None)
 
     def layouts(self, batch: Batch) -> tuple[NoiseLayout, NoiseLayout]:
@@ -249,17 +226,13 @@ class StepFunction:
         program, transform = NoiseLayout(), NoiseLayout()
         with (
             torch.no_grad(),
-            self._swapped([p.detach() for p in self.parameters.values()], [b.clone() for b in self.buffers.values()]),
+            self.holding([p.detach() for p in self.parameters.values()], [b.clone() for b in self.buffers.values()]),
         ):
             if self.transform is not None:
                 with record_noise(transform):
                     batch = self.transform(batch, None)
             self._bound(batch, program, self.objective.schedule(0.0))
         return program, transform
-
-
-def _transform_noise(noise: StepNoise | None) -> AbstractContextManager[None]:
-    return nullcontext() if noise is None else replay_noise(noise.transform_normal[0], noise.transform_uniform[0])
 
 
 def _slots(

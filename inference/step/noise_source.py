@@ -6,7 +6,6 @@ import torch
 
 from ..pair.randomness.noise import NoiseLayout
 from ..seeding import derive_seed
-from .function import StepNoise
 
 __all__ = ["NoiseSource"]
 
@@ -72,7 +71,3 @@ class NoiseSource:
         if len(pieces) == 1:
             return pieces[0]
         return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
-
-    def step(self, step: int) -> StepNoise:
-        """Noise of one step."""
-        return StepNoise(*(t[0] for t in self.block(step, 1)))

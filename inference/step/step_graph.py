@@ -9,7 +9,7 @@ from torch import fx
 
 from ..tensors import Batch, TensorList
 from .compile.graph import trace
-from .function import StepFunction, StepNoise
+from .function import StepFunction, StepInputs, StepNoise
 from .state import StepState
 
 __all__ = ["StepGraph"]
@@ -54,7 +54,7 @@ class StepGraph:
             noise_and_scalars = rest[len(keys) :]
             row_noise, row_weight, row_lr = StepNoise(*noise_and_scalars[:4]), *noise_and_scalars[4:]
             weight = row_weight if scheduled else constant_weight
-            out = function(current.parameters, current.buffers, inner, row_noise, weight)
+            out = function(current.parameters, current.buffers, StepInputs(inner, row_noise, weight))
             if update is None:
                 return (*out.gradients, *out.buffers, out.bounds)
             new = update(*current.parameters, *out.gradients, *current.optimizer, *current.average, row_lr)

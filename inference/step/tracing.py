@@ -81,7 +81,7 @@ def _trace(engine: EagerSteps, step: int) -> StepGraph:
             engine.state.parameters,
             OptimizerState(engine.optimizer_keys, engine.state.optimizer),
             engine.state.average,
-            engine.scheduled_lr,
+            engine.schedule.rates.changes,
             engine.device,
         )
     noise = engine.noise_of(step, engine.feed.size(step))
@@ -101,7 +101,7 @@ def _trace(engine: EagerSteps, step: int) -> StepGraph:
 def find_restless(engine: EagerSteps, step: int) -> list[str]:
     """Run the program once, and note in it which Python values that changes; they are put back. Returns their paths."""
     before = python_state(engine)
-    engine.function(engine.state.parameters, engine.state.buffers, *engine.inputs(step, True))
+    engine.function(engine.state.parameters, engine.state.buffers, engine.inputs(step))
     after = python_state(engine)
     names = after.changed(before)
     places = {name: before.places[name] for name in names if name in before.places}
@@ -136,7 +136,7 @@ def _unfaithful(engine: EagerSteps, graph: StepGraph, step: int) -> str:
     """Why the graph is not the program at `step`, or an empty string."""
     try:
         expected = _bounds(engine, step)
-        again = engine.function.bounds(engine.state.parameters, engine.state.buffers, *engine.inputs(step, True))
+        again = engine.function.bounds(engine.state.parameters, engine.state.buffers, engine.inputs(step))
         found = _bounds(engine, step, graph, graph.example)
     except RuntimeError as error:  # operations that only run inside of a module (some of LSTMs)
         return f"The trace cannot be run ({str(error).strip().splitlines()[0]})"
@@ -166,9 +166,9 @@ def _bounds(
     engine: EagerSteps, step: int, graph: StepGraph | None = None, inputs: Sequence[torch.Tensor] = ()
 ) -> torch.Tensor:
     """``(2,)``: the bounds of a step from the present state, by the program or by its trace."""
-    given = engine.inputs(step, True)
+    given = engine.inputs(step)
     if graph is None:
-        return engine.function(engine.state.parameters, engine.state.buffers, *given).bounds
+        return engine.function(engine.state.parameters, engine.state.buffers, given).bounds
     with torch.no_grad():
         found: torch.Tensor = graph.module(*inputs)[-1]
     return found

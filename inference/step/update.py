@@ -140,7 +140,7 @@ class Update:
             optimizer.state[parameters[index]][name] = tensor
 
     def functional(
-        self, keys: tuple[tuple[int, str], ...], count: int, scheduled: bool
+        self, keys: tuple[tuple[int, str], ...], scheduled: bool
     ) -> Callable[
         [TensorList, TensorList, TensorList, TensorList, torch.Tensor], tuple[TensorList, TensorList, TensorList]
     ]:
@@ -177,7 +177,7 @@ class Update:
         from .compile.graph import trace
 
         p, s, a = len(parameters), len(state.tensors), len(average)
-        apply = self.functional(state.keys, p, scheduled)
+        apply = self.functional(state.keys, scheduled)
 
         def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
             split = [

@@ -36,8 +36,7 @@ def show_average(row: dict[str, Any], engine: Engine, since: int, steps: int, da
     parameters, buffers = shown_parameters(engine, steps), engine.state.buffers
     with engine.function.program.at_rest():
         found = [
-            engine.function.bounds(parameters, buffers, *engine.inputs(step, True))
-            for step in range(steps - count, steps)
+            engine.function.bounds(parameters, buffers, engine.inputs(step)) for step in range(steps - count, steps)
         ]
     mean = torch.stack(found).mean(0)
     if engine.shard is not None:

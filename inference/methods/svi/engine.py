@@ -47,18 +47,14 @@ def build_engine(
     )
     if not function.names:
         raise ConfigurationError("There is nothing to fit: neither the model nor the guide has a trainable parameter.")
-    rates = LearningRates(svi.lr, svi.lr_schedule, svi.steps)
+    schedule = StepSchedules(svi.objective, LearningRates(svi.lr, svi.lr_schedule, svi.steps), svi.steps, device, dtype)
     return Engine(
         function,
         Update(svi.build_optimizer, svi.lr, svi.clip_norm, svi.average),
         feed,
         seed=seed,
-        steps=svi.steps,
         compile=svi.compile,
-        schedule=StepSchedules(svi.objective, rates, svi.steps, device, dtype),
-        scheduled_lr=rates.changes,
+        schedule=schedule,
         choose_threads=svi.threads is None and device.type == "cpu",
-        device=device,
-        dtype=dtype,
         shard=shard,
     )

@@ -30,7 +30,7 @@ def explain_non_finite(engine: Engine, good: StepSnapshot, bad: int, steps: int)
     engine.load(good.state, good.keys)
     for step in range(good.step, min(bad + 1, steps)):
         before, keys = engine.state.clone(), engine.optimizer_keys
-        bounds = engine.eager_step(step)
+        bounds = engine.apply(step, engine.gradients(step))
         if bool(torch.isfinite(bounds).all()) and parameters_are_finite(engine):
             continue
         engine.load(before, keys)

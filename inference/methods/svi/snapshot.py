@@ -67,9 +67,7 @@ def write_snapshot(found: StepSnapshot) -> Snapshot:
     return Snapshot(tensors, values)
 
 
-def read_snapshot(
-    snapshot: Snapshot, like: StepState, stopping: EarlyStopping, device: torch.device
-) -> StepSnapshot:
+def read_snapshot(snapshot: Snapshot, like: StepState, stopping: EarlyStopping, device: torch.device) -> StepSnapshot:
     """What :func:`write_snapshot` wrote, laid out as the present state."""
     values = snapshot.values
     keys = tuple((int(index), str(name)) for index, name in values["optimizer_keys"])

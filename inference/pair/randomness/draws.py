@@ -266,9 +266,7 @@ _REWRITES: dict[str, Callable[..., torch.Tensor | None]] = {
     "rrelu": _rrelu,
     "rrelu_": _rrelu,
     **dict.fromkeys(("randn", "rand", "randn_like", "rand_like"), _factory),
-    **{
-        f"{kind}dropout{end}": _dropout for kind in ("", "feature_", "alpha_", "feature_alpha_") for end in ("", "_")
-    },
+    **{f"{kind}dropout{end}": _dropout for kind in ("", "feature_", "alpha_", "feature_alpha_") for end in ("", "_")},
 }
 _OPAQUE = frozenset(
     {"_standard_gamma", "_sample_dirichlet", "poisson", "multinomial", "binomial"}
@@ -287,9 +285,7 @@ def _body(function: Any) -> Callable[..., Any]:
         ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), lambda *args: False
     )
     names = {**function.__globals__, **no}
-    own = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
+    own = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     own.__kwdefaults__ = function.__kwdefaults__
     return own
 

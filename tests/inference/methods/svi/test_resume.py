@@ -126,7 +126,7 @@ def test_a_finished_run_is_returned_at_once(
         raise AssertionError("a step was taken")
 
     monkeypatch.setattr(Engine, "run", never)
-    monkeypatch.setattr(Engine, "eager_step", never)
+    monkeypatch.setattr(Engine, "first_step", never)
     again = method.fit(*vae, checkpoint=tmp_path)
     same(first, again)
     assert again.status == "finished"

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .draws import NORMAL, UNIFORM, Draws, native
+from .draws import Draws, native
+from .rewrites import NORMAL, UNIFORM
 from .witness import Witness
 
 __all__ = ["Draw", "Noise", "NoiseLayout", "record_noise", "replay_noise", "vmap_safe_noise", "witness_draws"]

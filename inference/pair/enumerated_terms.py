@@ -5,20 +5,19 @@ from __future__ import annotations
 __all__ = ["check_enumeration"]
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import JensenError
+from .bound_pair import BoundPair
 from .densities.site_densities import log_prob_of
 from .eval_mode import evaluation_mode
 from .findings.finding import Finding
 from .findings.pair_sites import is_ignored
-
-if TYPE_CHECKING:
-    from .bound_pair import BoundPair
-    from .sites import Structure
+from .sites import Structure
+from .trace import JointTrace
 
 _SEEDS = (0, 1, 2)
 _TOLERANCE = 1e-3
@@ -71,23 +70,19 @@ def _runs(
     program: BoundPair, structure: Structure, batch: Mapping[str, Any], args: tuple[Any, ...], names: frozenset[str]
 ) -> tuple[Any, Any, dict[str, str]]:
     """The model's sites at one draw, the same enumerated, and the symbol of each enumerated latent's dimension."""
-    from .trace import JointTrace
-
-    plain = JointTrace(program, structure, dict(batch), args, False, False, False, False, False)
-    plain.model_enumerated = plain.guide_enumerated = frozenset()
-    guide = plain._guide({})
-    model = plain._model(guide, {})
+    plain = JointTrace(program, structure, batch, args)
+    guide = plain.guide({})
+    model = plain.model(guide, {})
     values = {n: node["value"] for n, node in model.nodes.items() if not is_ignored(node) and not node["is_observed"]}
-    again = plain._model(guide, values)
+    again = plain.model(guide, values)
     drawn = {name: node for name, node in model.nodes.items() if not is_ignored(node)}
     for name, node in drawn.items():
         here, there = log_prob_of(node), log_prob_of(again.nodes[name])
         if not torch.equal(here.nan_to_num(), there.nan_to_num()):
             return None, None, {}  # noise outside of sample sites: nothing can be told
-    run = JointTrace(program, structure, dict(batch), args, False, False, False, False, False)
-    run.guide_enumerated = frozenset()
+    run = JointTrace(program, structure, batch, args, model_enumerated=names)
     held = {name: value for name, value in values.items() if name not in names}
-    trace = run._model(run._guide(held), held)
+    trace = run.model(run.guide(held), held)
     trace.symbolize_dims()
     enumerated = {name: node for name, node in trace.nodes.items() if not is_ignored(node)}
     return drawn, enumerated, {name: enumerated[name]["infer"].get("_enumerate_symbol") for name in names}

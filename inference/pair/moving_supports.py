@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["find_moving"]
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ..tensors import Batch
 from .bound_pair import BoundPair
 from .eager_run import EagerRun, prior_values, run_pair
 from .findings.pair_sites import Moving
+from .recorded_run import moved_parameters
 from .supports.support_sets import bounds_of
 
 _GUIDE_DRAWS, _PRIOR_DRAWS = (1, 2, 3), (1, 2, 3, 4, 5, 6)
@@ -79,24 +79,8 @@ def _further_runs(
         yield run_pair(program, batch, args, values=values, seed=seed)
     if any(how.parameters for how in moving.values()):
         for seed in _GUIDE_DRAWS:
-            with _moved_parameters(program, seed):
+            with moved_parameters(program, _AWAY, seed):
                 yield run_pair(program, batch, args, seed=seed)
-
-
-@contextmanager
-def _moved_parameters(program: BoundPair, seed: int) -> Iterator[None]:
-    generator = torch.Generator().manual_seed(seed)
-    parameters = [p for p in program.parameters() if p.requires_grad]
-    kept = [p.detach().clone() for p in parameters]
-    try:
-        with torch.no_grad():
-            for p in parameters:
-                p.add_(_AWAY * torch.randn(p.shape, generator=generator, dtype=p.dtype, device="cpu").to(p.device))
-        yield
-    finally:
-        with torch.no_grad():
-            for p, value in zip(parameters, kept, strict=True):
-                p.copy_(value)
 
 
 def _is_discrete(fn: Any) -> bool:

@@ -31,18 +31,14 @@ def map_particles(
         with record_noise(noise):
             row = function({name: value[0] for name, value in given.items()})
         return {name: value.unsqueeze(0) for name, value in row.items()}
+    drawn = noise is None
     if noise is None:
         empty = next(iter(given.values())).new_empty(num_particles, 0) if given else torch.empty(num_particles, 0)
         noise = Noise(empty, empty)
 
-        def one(normal: torch.Tensor, uniform: torch.Tensor, values: Tensors) -> Tensors:
-            with vmap_safe_noise():
-                return function(values)
-    else:
-
-        def one(normal: torch.Tensor, uniform: torch.Tensor, values: Tensors) -> Tensors:
-            with replay_noise(normal, uniform):
-                return function(values)
+    def one(normal: torch.Tensor, uniform: torch.Tensor, values: Tensors) -> Tensors:
+        with vmap_safe_noise() if drawn else replay_noise(normal, uniform):
+            return function(values)
 
     if num_particles == 1:
         with bernoulli_terms():

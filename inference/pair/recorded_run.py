@@ -166,15 +166,15 @@ def run(
 
 
 @contextmanager
-def moved_parameters(program: BoundPair, size: float = 1e-2) -> Iterator[None]:
-    """Inside, the trainable parameters are a little off their start, which is restored."""
-    generator = torch.Generator().manual_seed(0)
+def moved_parameters(program: BoundPair, size: float = 1e-2, seed: int = 0) -> Iterator[None]:
+    """Inside, the trainable parameters are `size` standard normals off their start, which is restored."""
+    generator = torch.Generator().manual_seed(seed)
     parameters = [p for p in program.parameters() if p.requires_grad]
     kept = [p.detach().clone() for p in parameters]
     try:
         with torch.no_grad():
             for p in parameters:
-                p.add_(size * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device))
+                p.add_(size * torch.randn(p.shape, generator=generator, dtype=p.dtype, device="cpu").to(p.device))
         yield
     finally:
         with torch.no_grad():

@@ -15,6 +15,7 @@ import torch
 
 from ..tensors import Batch, Tensors
 from .findings.masses import above_zero
+from .joint_terms import JointTerms
 from .particles import map_particles
 from .program import Program
 from .randomness.noise import Noise, NoiseLayout
@@ -73,8 +74,9 @@ def evaluate(
     detach_guide = detach_guide and torch.is_grad_enabled()  # the values are the same
     if isinstance(noise, NoiseLayout):
         num_particles = 1
-    run = JointTrace(
-        program, structure, batch, args, analytic_kl, detach_guide, enumerate_guide, sum_guide, per_dimension
+    runs = JointTrace(program, structure, batch, args, *_enumerated(structure, enumerate_guide))
+    terms = JointTerms(
+        runs, analytic_kl=analytic_kl, detach_guide=detach_guide, sum_guide=sum_guide, per_dimension=per_dimension
     )
     with ExitStack() as stack:
         stack.enter_context(program.environment())
@@ -83,18 +85,30 @@ def evaluate(
             torch.manual_seed(seed)
         hooks: dict[str, Any] = {}
         given = dict(values or {})
-        if run.detach_guide and hook_values is not None:
-            given = map_particles(program, run.sample, num_particles, noise, given)
-            run.before = run.before[-num_particles if program.loop_over_particles else -1 :]
+        if detach_guide and hook_values is not None:
+            given = map_particles(program, runs.sample, num_particles, noise, given)
+            runs.before = runs.before[-num_particles if program.loop_over_particles else -1 :]
             given = hook_values(given, structure, hooks)
             if isinstance(noise, Noise):  # the model goes on where the guide stopped
-                noise = noise.after(*run.noise_used)
-        out = map_particles(program, run.score, num_particles, noise, given)
-    sites, draws = run.unpack(out, num_particles)
+                noise = noise.after(*runs.noise_used)
+        out = map_particles(program, terms.score, num_particles, noise, given)
+    sites, draws = terms.unpack(out)
     if program.exacting:
         _check_masses(sites, structure)
     weight = batch.get(getattr(program.model_owner, "row_weight", None) or "")
-    return Terms(sites, draws, structure, num_particles, run.scale, share, hooks, weight)
+    return Terms(sites, draws, structure, num_particles, terms.scale, share, hooks, weight)
+
+
+def _enumerated(structure: Structure, enumerate_guide: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """The sites that take all their values at once, in the model and in the guide."""
+    sites = structure.sites.values()
+    in_guide = frozenset(
+        site.name
+        for site in sites
+        if site.enumerated == "guide"
+        or (enumerate_guide and site.kind == "latent" and site.enumerable and not site.enumerated)
+    )
+    return frozenset(site.name for site in sites if site.enumerated == "model"), in_guide
 
 
 def _cuda_devices(batch: Batch) -> list[int]:

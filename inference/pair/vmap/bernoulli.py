@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
@@ -12,7 +10,14 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["bernoulli_terms"]
 
 
-class _Rewrite(TorchFunctionMode):
+class bernoulli_terms(TorchFunctionMode):
+    r"""Inside, :math:`\log p(x) = x \ell + \log \sigma(-\ell)` for logits :math:`\ell`.
+
+    That is one exponential and one logarithm an element. torch's own rule for vmap,
+    :math:`(1 - x) \ell + m + \log(e^{-m} + e^{-\ell - m})` with :math:`m = \max(-\ell, 0)`, takes two exponentials and
+    keeps both for the gradient.
+    """
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is binary_cross_entropy_with_logits and len(args) == 2:
@@ -21,15 +26,3 @@ class _Rewrite(TorchFunctionMode):
             if logits.shape == target.shape and given == {"reduction"} and kwargs["reduction"] == "none":
                 return -(target * logits + logsigmoid(-logits))
         return func(*args, **kwargs)
-
-
-@contextmanager
-def bernoulli_terms() -> Iterator[None]:
-    r"""Inside, :math:`\log p(x) = x \ell + \log \sigma(-\ell)` for logits :math:`\ell`.
-
-    That is one exponential and one logarithm an element. torch's own rule for vmap,
-    :math:`(1 - x) \ell + m + \log(e^{-m} + e^{-\ell - m})` with :math:`m = \max(-\ell, 0)`, takes two exponentials and
-    keeps both for the gradient.
-    """
-    with _Rewrite():
-        yield

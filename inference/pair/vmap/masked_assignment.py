@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Number
 from typing import Any
 
@@ -13,7 +11,13 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["masked_assignment"]
 
 
-class _Rewrite(TorchFunctionMode):
+class masked_assignment(TorchFunctionMode):
+    """Inside, ``x[mask] = number`` is ``x.copy_(torch.where(mask, number, x))``.
+
+    vmap refuses the first for its shape depends on values. From release 2.14 on, torch's own `Multinomial.log_prob`
+    holds one.
+    """
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__setitem__:
             tensor, mask, value = args
@@ -25,14 +29,3 @@ class _Rewrite(TorchFunctionMode):
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, Number) or (isinstance(value, torch.Tensor) and value.dim() == 0)
-
-
-@contextmanager
-def masked_assignment() -> Iterator[None]:
-    """Inside, ``x[mask] = number`` is ``x.copy_(torch.where(mask, number, x))``.
-
-    vmap refuses the first for its shape depends on values. From release 2.14 on, torch's own `Multinomial.log_prob`
-    holds one.
-    """
-    with _Rewrite():
-        yield

@@ -52,6 +52,7 @@ class LatentDraws:
     ) -> None:
         self.fit, self.program, self.structure, self.stored = fit, fit.program, fit.structure, stored
         self.sites = [site for site in self.structure.select("latent") if site.name not in without]
+        self.shared = [site for site in self.sites if not site.local]  # the global ones
         self.extra = frozenset(summed)
         self.alone = batch is None
         self.elsewhere: Tensors | None = None  # the rows that the global latents are drawn on, if not `batch`
@@ -72,10 +73,9 @@ class LatentDraws:
 
     def _reading(self) -> list[str]:
         """The global latents whose draws need all the training data."""
-        shared = [site for site in self.sites if not site.local]
-        summed = [site.name for site in shared if site.enumerated == "model"]
+        summed = [site.name for site in self.shared if site.enumerated == "model"]
         default = hasattr(self.fit.guide, "local_latents")  # its parameters are all that it reads
-        if self.stored is not None or len(summed) == len(shared) or default:
+        if self.stored is not None or len(summed) == len(self.shared) or default:
             return summed
         return [*summed, *(name for name in depends_on_rows(self.fit) if name in self.structure.sites)]
 
@@ -109,12 +109,11 @@ class LatentDraws:
     def random(self) -> bool:
         """Whether the latents that are not summed out here have draws that differ."""
         sampled = [site for site in self.sites if site.enumerated != "model"]
-        joint = self.elsewhere is not None and any(not site.local for site in self.sites)
         return (
-            joint
+            (self.elsewhere is not None and bool(self.shared))
             or self.stored is not None
             or any(site.guide_distribution != "Delta" for site in sampled)
-            or (bool(self.structure.select("auxiliary")))
+            or bool(self.structure.select("auxiliary"))
         )
 
     def num_numbers(self) -> int:
@@ -122,7 +121,7 @@ class LatentDraws:
 
         A function of shapes alone, so that draws do not depend on the memory of a machine.
         """
-        given = {name: value[:1] for name, value in (self.stored or {}).items()}
+        given = self._stored(0, 1)
         found = [sum(value.numel() for value in rows.values()) for rows in (self.batch, self.elsewhere or {})]
         with generator_aside(self.batch):
             if self.elsewhere is not None:
@@ -133,7 +132,7 @@ class LatentDraws:
 
     def draw(self, start: int, count: int) -> Tensors:
         """The draws ``start, …, start + count - 1`` of the latents by name, ``(count, *site shape)``."""
-        given = {name: value[start : start + count] for name, value in (self.stored or {}).items()}
+        given = self._stored(start, count)
         if self.elsewhere is not None:
             given = self._shared(self.elsewhere, given, count)
         return self._shared(self.batch, given, count) if self.alone else self._draw(self.batch, given, count)
@@ -155,26 +154,28 @@ class LatentDraws:
 
         Of latents that the guide draws these are the guide's own.
         """
-        given = {name: value[start : start + count] for name, value in (self.stored or {}).items()}
+        given = self._stored(start, count)
         found: Tensors = {}
         if self.elsewhere is not None:
-            found = self._run(self.elsewhere, given, count, _probabilities)
-            shared = {site.name for site in self.sites if not site.local}
-            found = {name: value for name, value in found.items() if name in shared}
+            found = self._of_shared(self._run(self.elsewhere, given, count, _probabilities))
             given = self._shared(self.elsewhere, given, count)
         return found | self._run(self.batch, given, count, _probabilities)
 
     def _shared(self, batch: Tensors, given: Tensors, count: int) -> Tensors:
-        """The global latents alone."""
-        drawn = self._draw(batch, given, count, self._scope())
-        shared = {site.name for site in self.sites if not site.local}
-        return {name: value for name, value in drawn.items() if name in shared}
+        """Draws of the global latents alone."""
+        return self._of_shared(self._draw(batch, given, count, self._scope()))
+
+    def _of_shared(self, values: Tensors) -> Tensors:
+        names = {site.name for site in self.shared}
+        return {name: value for name, value in values.items() if name in names}
+
+    def _stored(self, start: int, count: int) -> Tensors:
+        return {name: value[start : start + count] for name, value in (self.stored or {}).items()}
 
     def _scope(self) -> set[str] | None:
         """What to draw for the global latents: those, or all where the conditional of one needs the local ones."""
-        shared = [site for site in self.sites if not site.local]
-        joint = any(site.enumerated == "model" for site in shared)
-        return None if joint else {site.name for site in shared}
+        joint = any(site.enumerated == "model" for site in self.shared)
+        return None if joint else {site.name for site in self.shared}
 
     def _draw(self, batch: Tensors, given: Tensors, count: int, only: Collection[str] | None = None) -> Tensors:
         if not self.sites and not self.extra:

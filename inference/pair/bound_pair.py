@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.distributions import constraints, transform_to
 
 from .function_program import FunctionProgram
 from .messengers.unvalidated import Unvalidated
-from .plain_state import Place, restore
+from .plain_state import Place, kept
 from .signature import program_of
 
 __all__ = ["BoundPair", "empty_guide"]
@@ -132,14 +132,9 @@ class BoundPair(nn.Module):
             elif name.startswith(("model.", "guide.")):
                 place.remove()
 
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
+    def at_rest(self) -> AbstractContextManager[None]:
         """Runs inside are no steps: Python values that each run changes are afterwards what they were."""
-        values = [(place, place.get()) for place in self.restless.values()]
-        try:
-            yield
-        finally:
-            restore(values)
+        return kept(self.restless.values())
 
     @contextmanager
     def environment(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from torch import nn
 from jensen.models.common.parameter_scope import make_local
 
 from ..errors import ModelError
+from .plain_state import contents
 
 _LIBRARIES = frozenset({"torch", "pyro", "numpy", "pandas", "scipy", "jensen", *sys.stdlib_module_names}) - {"__main__"}
 _DEPTH = 5
@@ -193,8 +194,7 @@ class _Found:
         if (function.__module__ or "").partition(".")[0] in _LIBRARIES:
             return
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        inside = [(name, cell) for name, cell in cells if _filled(cell)]
-        values = [(name, cell.cell_contents) for name, cell in inside]
+        values = [(name, value) for name, cell in cells for value in contents(cell)]
         known, attributes = function.__globals__, _names(function.__code__, ("LOAD_ATTR", "LOAD_METHOD"))
         values += [(name, known[name]) for name in _names(function.__code__) if name in known]
         values += list((function.__kwdefaults__ or {}).items())
@@ -208,13 +208,6 @@ class _Found:
                 for attribute in attributes:
                     if isinstance(item := vars(value).get(attribute), (nn.Module, types.FunctionType)):
                         self.look(attribute, item, depth - 1)
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that is not bound yet
-        return False
 
 
 def _names(code: types.CodeType, operations: tuple[str, ...] = ("LOAD_GLOBAL", "LOAD_NAME")) -> list[str]:

@@ -9,7 +9,8 @@ import hashlib
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["GENERATORS", "Place", "PlainState", "restore"]
+__all__ = ["GENERATORS", "Place", "PlainState", "contents", "kept", "restore"]
 
 GENERATORS = ("numpy.random", "random")  # paths of the global generators' states
 
@@ -64,6 +65,16 @@ def restore(values: Iterable[tuple[Place, Any]]) -> None:
     """Put values back where they were."""
     for place, value in values:
         place.set(value)
+
+
+@contextmanager
+def kept(places: Iterable[Place]) -> Iterator[None]:
+    """The values at these places are afterwards what they were."""
+    values = [(place, place.get()) for place in places]
+    try:
+        yield
+    finally:
+        restore(values)
 
 
 class PlainState:
@@ -159,9 +170,8 @@ class PlainState:
             return
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            content = _content(cell)
-            if content is not None:
-                self._walk(f"{path}.{name}", content[0], Place(cell, None, "cell"))
+            for content in contents(cell):
+                self._walk(f"{path}.{name}", content, Place(cell, None, "cell"))
         self._container(path, function.__defaults__ or ())
         self._container(path, function.__kwdefaults__ or {})
         self._container(path, vars(function))
@@ -191,11 +201,12 @@ class PlainState:
                     self._walk(f"{base.__name__}.{name}", value, Place(base, name, "attribute"))
 
 
-def _content(cell: CellType) -> tuple[Any] | None:
+def contents(cell: CellType) -> list[Any]:
+    """What a closure's cell holds: one value, or none while its name is not bound."""
     try:
-        return (cell.cell_contents,)
-    except ValueError:  # empty
-        return None
+        return [cell.cell_contents]
+    except ValueError:
+        return []
 
 
 def _is_library(module: str | None) -> bool:

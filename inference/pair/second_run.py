@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .bound_pair import BoundPair
-from .plain_state import Place, restore
+from .plain_state import Place, kept, restore
 
 __all__ = ["Moment", "detached"]
 
@@ -87,13 +87,12 @@ class Moment:
     def again(self) -> Iterator[None]:
         """Inside it is that moment again; what the run changes is forgotten."""
         present = [(module, name, module._buffers[name]) for module, name, _ in self.buffers]
-        values = [(place, place.get()) for place, _ in self.values]
         try:
-            restore(self.values)
-            for module, name, value in self.buffers:
-                module._buffers[name] = value.clone()
-            yield
+            with kept(place for place, _ in self.values):
+                restore(self.values)
+                for module, name, value in self.buffers:
+                    module._buffers[name] = value.clone()
+                yield
         finally:
             for module, name, current in present:
                 module._buffers[name] = current
-            restore(values)

@@ -9,6 +9,8 @@ from pyro.distributions.constraints import unit_lower_cholesky
 from torch.distributions import constraints
 
 from ..errors import ModelError, NonFiniteError
+from ..pair.messengers.minibatch import minibatch
+from ..pair.randomness.noise import Noise
 from ..seeding import derive_seed
 from .eager import EagerSteps
 from .function import Gradients, StepFunction
@@ -127,29 +129,15 @@ def _constants(function: StepFunction) -> set[str]:
 
 def first_bad_site(engine: EagerSteps, step: int) -> str:
     """A sentence that names the first site (in the order of the model) whose terms are not finite at `step`."""
-    from ..pair.messengers.minibatch import minibatch
-    from ..pair.randomness.noise import Noise
-    from ..pair.terms import evaluate
-
-    function, given = engine.function, engine.feed.batch(step)
-    noise = engine.noise_of(step, len(next(iter(given.values()))))
-    engine.seed_opaque(step)
-    batch = function.transformed(given, noise)
+    function, given = engine.function, engine.inputs(step)
+    batch = function.transformed(given.batch, given.noise)
     parameters = function.unpack([p.detach() for p in engine.state.parameters])
     for name, value in zip(function.names, parameters, strict=True):
         if not bool(torch.isfinite(value).all()):
             return f"the parameter `{shown(name)}` is not finite."
-    objective = function.objective
+    noise = Noise(given.noise.normal, given.noise.uniform)
     with torch.no_grad(), function.holding(parameters, engine.state.buffers), minibatch(function.data_size):
-        terms = evaluate(
-            function.program,
-            batch,
-            num_particles=objective.num_particles,
-            noise=Noise(noise.normal, noise.uniform),
-            analytic_kl=objective.analytic_kl,
-            enumerate_guide=objective.enumerate_guide,
-            sum_guide=objective.sum_guide,
-        )
+        terms = function.objective.evaluate(function.program, batch, noise=noise)
     for site in terms.sites.values():
         for part, term in (("log p", site.log_p), ("log q", site.log_q), ("KL", site.kl)):
             if term is not None and not bool(torch.isfinite(term).all()):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..objectives.base import Bound, Objective
+from ..pair.messengers.minibatch import minibatch
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
 from ..tensors import Batch, TensorList
@@ -153,8 +154,6 @@ class StepFunction:
         return nullcontext()
 
     def _bound(self, batch: Batch, noise: Noise | NoiseLayout, weight: torch.Tensor | float) -> Bound:
-        from ..pair.messengers.minibatch import minibatch
-
         first = next(iter(batch.values()))
         whole = len(first) * self.processes if self.processes > 1 else None
         with minibatch(self.data_size, whole), self._autocast(first.device):

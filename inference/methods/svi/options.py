@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -49,6 +49,8 @@ class SVIOptions(MethodOptions):
     threads: int | None = None
     tensorboard: str | Path | None = None
     progress: bool | None = None
+
+    _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "threads", "tensorboard", "progress")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", _objective(self.objective))
@@ -111,29 +113,10 @@ class SVIOptions(MethodOptions):
     def configuration(self) -> dict[str, Any]:
         """Everything that determines the fit, as plain values."""
         assert isinstance(self.objective, Objective)
-        return {
-            **self.objective.configuration(),
-            "steps": self.steps,
-            "lr": self.lr,
-            "batch_size": self.batch_size,
-            "guide": plain(self.guide),
-            "optimizer": plain(self.optimizer),
-            "optimizer_options": {key: plain(value) for key, value in self.optimizer_options.items()},
-            "lr_schedule": plain(self.lr_schedule),
-            "clip_norm": self.clip_norm,
-            "average": self.average,
-            "drop_last": self.drop_last,
-            "transform": plain(self.transform),
-            "compile": self.compile,
-            "dtype": plain(self.dtype),
-            "precision": self.precision,
-            "restarts": self.restarts,
-            "validate_every": self.validate_every,
-            "validation_draws": self.validation_draws,
-            "patience": self.patience,
-            "warm_up": self.warm_up,
-            "log_every": self.log_every,
-        }
+        named = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        named["optimizer_options"] = {key: plain(value) for key, value in self.optimizer_options.items()}
+        left_out = ("objective", *self._NOT_IDENTITY)
+        return self.objective.configuration() | {n: value for n, value in named.items() if n not in left_out}
 
 
 def _objective(objective: Any) -> Objective:

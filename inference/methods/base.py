@@ -44,7 +44,7 @@ class Method(MethodOptions, abc.ABC):
     history, progress, checkpoints, callbacks and interrupts.
     """
 
-    _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "progress")
+    _NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("device", "checkpoint_every", "progress")
     _GRADIENTS: ClassVar = True  # whether the algorithm differentiates
 
     def fit(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 
 from ..tensors import TensorList
 
@@ -24,12 +25,8 @@ class StepState:
 
     def with_tensors(self, tensors: TensorList) -> StepState:
         """The same layout around new tensors."""
-        cuts = [len(self.parameters), len(self.optimizer), len(self.average), len(self.buffers)]
-        parts, start = [], 0
-        for length in cuts:
-            parts.append(list(tensors[start : start + length]))
-            start += length
-        return replace(self, parameters=parts[0], optimizer=parts[1], average=parts[2], buffers=parts[3])
+        parts, rest = (self.parameters, self.optimizer, self.average, self.buffers), iter(tensors)
+        return StepState(*(list(islice(rest, len(part))) for part in parts))
 
     def clone(self) -> StepState:
         return self.with_tensors([tensor.detach().clone() for tensor in self.tensors])

@@ -50,7 +50,7 @@ class SVIOptions(MethodOptions):
     tensorboard: str | Path | None = None
     progress: bool | None = None
 
-    _NOT_IDENTITY: ClassVar = ("device", "checkpoint_every", "threads", "tensorboard", "progress")
+    _NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("device", "checkpoint_every", "threads", "tensorboard", "progress")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", _objective(self.objective))

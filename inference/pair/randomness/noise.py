@@ -73,17 +73,15 @@ class Noise:
         return Noise(self.normal[:, normals:], self.uniform[:, uniforms:])
 
 
-@contextmanager
-def vmap_safe_noise() -> Iterator[None]:
+def vmap_safe_noise() -> Draws:
     """Draw from the generator, out of place, so that ``vmap(randomness="different")`` gives each particle its own."""
-    with Draws(native):
-        yield
+    return Draws(native)
 
 
 @contextmanager
 def record_noise(layout: NoiseLayout) -> Iterator[None]:
     """Draw from the generator and append every draw of the block to `layout`."""
-    witness = Witness(layout.opaque.append, layout.private.append)
+    witness = witness_draws(layout)
 
     def supply(kind: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         layout.draws.append(Draw(kind, shape))
@@ -94,11 +92,9 @@ def record_noise(layout: NoiseLayout) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def witness_draws(layout: NoiseLayout) -> Iterator[None]:
+def witness_draws(layout: NoiseLayout) -> Witness:
     """Note every draw of the block as opaque: it is not made from base noise when the program is run again."""
-    with Witness(layout.opaque.append, layout.private.append):
-        yield
+    return Witness(layout.opaque.append, layout.private.append)
 
 
 @contextmanager

@@ -1,32 +1,5 @@
 """Data sets as dicts of tensors: embedded in installed libraries, images on disk, synthetic with known truth."""
 
-from collections.abc import Callable
-
-from .alignments import Alignment, protein_alignment, read_alignment
-from .binarization import DynamicBinarization, binarize, threshold
-from .dataset import Batch, Dataset
-from .embedded import breast_cancer, digits, iris, wine
-from .images import fashion_mnist, mnist
-from .labels import hide_labels
-from .masks import RandomMasks
-from .scaling import Standardizer
-from .sequence_weights import henikoff_weights, identity_weights
-from .sequences import pad_sequences
-from .splits import split, split_rows
-from .standardization import standardize
-from .synthetic import (
-    gaussian_mixture,
-    linear_gaussian,
-    linear_regression,
-    logistic_regression,
-    multinomial_mixture,
-    poisson_mixture,
-    poisson_regression,
-    purchases,
-    simulated_alignment,
-)
-from .text import count_words, from_sparse, reuters, texts
-
 __all__ = [
     "DATASETS",
     "Alignment",
@@ -66,6 +39,33 @@ __all__ = [
     "threshold",
     "wine",
 ]
+
+from collections.abc import Callable
+
+from .alignments import Alignment, protein_alignment, read_alignment
+from .binarization import DynamicBinarization, binarize, threshold
+from .dataset import Batch, Dataset
+from .embedded import breast_cancer, digits, iris, wine
+from .images import fashion_mnist, mnist
+from .labels import hide_labels
+from .masks import RandomMasks
+from .scaling import Standardizer
+from .sequence_weights import henikoff_weights, identity_weights
+from .sequences import pad_sequences
+from .splits import split, split_rows
+from .standardization import standardize
+from .synthetic import (
+    gaussian_mixture,
+    linear_gaussian,
+    linear_regression,
+    logistic_regression,
+    multinomial_mixture,
+    poisson_mixture,
+    poisson_regression,
+    purchases,
+    simulated_alignment,
+)
+from .text import count_words, from_sparse, reuters, texts
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     load.__name__: load

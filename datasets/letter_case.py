@@ -78,8 +78,7 @@ def _masked(path: str | os.PathLike[str], records: list[Record]) -> str:
     dotted = inserted & (text == ord(".")).any(0)
     if dotted.any():
         raise ValueError(
-            f"{where}; but column {int(np.argmax(dotted)) + 1} has lower case beside `.`, as insertions have. "
-            f"{ask}"
+            f"{where}; but column {int(np.argmax(dotted)) + 1} has lower case beside `.`, as insertions have. {ask}"
         )
     matches = (upper | (text == ord(GAP))).sum(1)
     if lower.any(1).all() and (matches == matches[0]).all():

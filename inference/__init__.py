@@ -2,51 +2,6 @@
 
 from __future__ import annotations
 
-from .diagnostics import (
-    Estimate,
-    Marginal,
-    MutationEffects,
-    active_units,
-    bound_perplexity,
-    document_completion,
-    elbo_terms,
-    fitted_topics,
-    fold_in,
-    log_evidence,
-    marginals,
-    mutation_effects,
-    mutation_scan,
-    npmi_coherence,
-    pareto_k,
-    split_words,
-)
-from .diagnostics.label_alignment import align_labels
-from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
-from .fit.fit import Fit
-from .fit.load import load
-from .methods.cavi import CAVI
-from .methods.em import EM
-from .methods.loss_minimization import LossMinimization
-from .methods.svi.svi import SVI
-from .objectives import (
-    IWAE,
-    STL,
-    AuxiliaryELBO,
-    BetaELBO,
-    CapacityELBO,
-    Constant,
-    Cyclical,
-    DReG,
-    Linear,
-    Renyi,
-    Trace_ELBO,
-    TraceEnum_ELBO,
-    TraceMeanField_ELBO,
-)
-from .pair.messengers.minibatch import minibatch
-from .run.progress import Progress
-from .step.learning_rates import iwae_schedule
-
 __all__ = [
     "CAVI",
     "EM",
@@ -94,3 +49,48 @@ __all__ = [
     "pareto_k",
     "split_words",
 ]
+
+from .diagnostics import (
+    Estimate,
+    Marginal,
+    MutationEffects,
+    active_units,
+    bound_perplexity,
+    document_completion,
+    elbo_terms,
+    fitted_topics,
+    fold_in,
+    log_evidence,
+    marginals,
+    mutation_effects,
+    mutation_scan,
+    npmi_coherence,
+    pareto_k,
+    split_words,
+)
+from .diagnostics.label_alignment import align_labels
+from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
+from .fit.fit import Fit
+from .fit.load import load
+from .methods.cavi import CAVI
+from .methods.em import EM
+from .methods.loss_minimization import LossMinimization
+from .methods.svi.svi import SVI
+from .objectives import (
+    IWAE,
+    STL,
+    AuxiliaryELBO,
+    BetaELBO,
+    CapacityELBO,
+    Constant,
+    Cyclical,
+    DReG,
+    Linear,
+    Renyi,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceMeanField_ELBO,
+)
+from .pair.messengers.minibatch import minibatch
+from .run.progress import Progress
+from .step.learning_rates import iwae_schedule

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["exact_dtype", "resolve_device", "run_on"]
+
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 
 from .errors import ConfigurationError, nearest
-
-__all__ = ["exact_dtype", "resolve_device", "run_on"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-from typing import Any
-
-from .plain_text import printable
-
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
@@ -18,6 +12,12 @@ __all__ = [
     "nearest",
     "nearest_or_all",
 ]
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from .plain_text import printable
 
 
 class JensenError(Exception):

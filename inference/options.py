@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import torch
-
-from .errors import ConfigurationError
-
 __all__ = [
     "check_callbacks",
     "check_count",
@@ -20,6 +11,15 @@ __all__ = [
     "check_seed",
     "check_whole",
 ]
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from .errors import ConfigurationError
 
 
 def check_whole(name: str, value: Any) -> None:

@@ -1,11 +1,5 @@
 """Data drawn from known models, returned with the truth they were drawn from (`dataset.truth`)."""
 
-from .alignments import simulated_alignment
-from .factors import linear_gaussian
-from .mixtures import gaussian_mixture, multinomial_mixture, poisson_mixture
-from .purchases import purchases
-from .regression import linear_regression, logistic_regression, poisson_regression
-
 __all__ = [
     "gaussian_mixture",
     "linear_gaussian",
@@ -17,3 +11,9 @@ __all__ = [
     "purchases",
     "simulated_alignment",
 ]
+
+from .alignments import simulated_alignment
+from .factors import linear_gaussian
+from .mixtures import gaussian_mixture, multinomial_mixture, poisson_mixture
+from .purchases import purchases
+from .regression import linear_regression, logistic_regression, poisson_regression

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]
+
 import abc
 import os
 from collections.abc import Callable, Iterator
@@ -12,8 +14,6 @@ import torch
 from ..errors import ConfigurationError
 from ..tensors import Batch, Tensors, num_rows
 from .sampler import BatchSampler
-
-__all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]
 
 _LARGE_GATHER = 1 << 18  # numbers; above it a gather is worth several threads
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["check_raw", "apply_transform"]
+
 from typing import Any
 
 import torch
@@ -10,8 +12,6 @@ from ..errors import DataError
 from ..seeding import derive_seed
 from ..tensors import Tensors
 from .reader import own_check
-
-__all__ = ["check_raw", "apply_transform"]
 
 
 def check_raw(transform: Any, batch: Tensors, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+__all__ = ["Finding", "ObjectiveRow", "ParameterRow", "Report", "SiteRow", "examine"]
+
 from .examine import examine
 from .report import Finding, ObjectiveRow, ParameterRow, Report, SiteRow
-
-__all__ = ["Finding", "ObjectiveRow", "ParameterRow", "Report", "SiteRow", "examine"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Method"]
+
 import abc
 import copy
 import dataclasses
@@ -33,8 +35,6 @@ from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
 from ..tensors import Tensors
 from .options import MethodOptions
-
-__all__ = ["Method"]
 
 
 class Method(MethodOptions, abc.ABC):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["CAVI"]
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +21,6 @@ from ..pair.program import Program
 from ..run.initialize import start_model
 from ..seeding import derive_seed
 from .closed_form import ClosedFormMethod, UpdateRule
-
-__all__ = ["CAVI"]
 
 
 @dataclass(frozen=True)

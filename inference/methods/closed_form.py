@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["ClosedFormMethod", "UpdateRule"]
+
 import abc
 import itertools
 import math
@@ -20,8 +22,6 @@ from ..run.algorithm import Algorithm, FitParts, Snapshot
 from ..run.checkpoint_check import check_tensors
 from ..run.early_stopping import bound_on
 from .base import Method
-
-__all__ = ["ClosedFormMethod", "UpdateRule"]
 
 _ROUNDING = 4  # units of rounding by which bounds of the same parameters may differ
 _LONGEST = 50  # updates over which a rise is averaged, at most

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["EM"]
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,6 @@ from ..pair.program import Program
 from ..run.initialize import start_model
 from ..seeding import derive_seed
 from .closed_form import ClosedFormMethod, UpdateRule
-
-__all__ = ["EM"]
 
 
 @dataclass(frozen=True)

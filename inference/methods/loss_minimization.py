@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["LossMinimization"]
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +25,6 @@ from ..run.initialize import start_model
 from ..seeding import derive_seed
 from ..tensors import Tensors
 from .base import Method
-
-__all__ = ["LossMinimization"]
 
 
 @dataclass(frozen=True)

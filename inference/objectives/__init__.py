@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from .annealed import BetaELBO, CapacityELBO
-from .auxiliary import AuxiliaryELBO
-from .base import Bound, Objective
-from .elbo import STL, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
-from .importance import IWAE, DReG, Renyi
-from .schedules import Constant, Cyclical, Linear
-
 __all__ = [
     "IWAE",
     "OBJECTIVES",
@@ -27,6 +20,13 @@ __all__ = [
     "TraceMeanField_ELBO",
     "Trace_ELBO",
 ]
+
+from .annealed import BetaELBO, CapacityELBO
+from .auxiliary import AuxiliaryELBO
+from .base import Bound, Objective
+from .elbo import STL, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from .importance import IWAE, DReG, Renyi
+from .schedules import Constant, Cyclical, Linear
 
 OBJECTIVES: dict[str, type[Objective]] = {
     cls.__name__: cls

@@ -2,6 +2,8 @@ r"""Bounds with the KL reweighted: a weight or schedule (beta), or a target capa
 
 from __future__ import annotations
 
+__all__ = ["BetaELBO", "CapacityELBO"]
+
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +16,6 @@ from ..pair.sites import Structure
 from .base import Bound, Objective
 from .elbo import configuration_of, require_pathwise, total
 from .schedules import Constant, Linear, as_schedule, describe
-
-__all__ = ["BetaELBO", "CapacityELBO"]
 
 
 class _Reweighted(Objective):

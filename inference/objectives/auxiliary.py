@@ -2,6 +2,8 @@ r"""A bound with a loss of the model's own added to it, such as a classifier's c
 
 from __future__ import annotations
 
+__all__ = ["AuxiliaryELBO"]
+
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,8 +21,6 @@ from ..pair.sites import Structure
 from ..tensors import Batch
 from .base import Bound, Objective
 from .elbo import TraceEnum_ELBO
-
-__all__ = ["AuxiliaryELBO"]
 
 
 class AuxiliaryELBO(Objective):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Bound", "Objective"]
+
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +19,6 @@ from ..pair.site_terms import Terms
 from ..pair.sites import Structure
 from ..pair.terms import evaluate
 from ..tensors import Batch
-
-__all__ = ["Bound", "Objective"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["check_observed", "check_pair", "nothing_observed"]
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +18,6 @@ from ..pair.signature import read_signature
 from ..tensors import Batch, num_rows
 from .base import Objective
 from .importance import Renyi
-
-__all__ = ["check_observed", "check_pair", "nothing_observed"]
 
 
 def check_pair(program: Program, objective: Objective, batch: Batch, mini: bool, guide: Any, parallel: bool) -> None:

@@ -2,6 +2,8 @@ r"""The evidence lower bound: by Monte Carlo, with closed-form KLs, and with dis
 
 from __future__ import annotations
 
+__all__ = ["STL", "TraceEnum_ELBO", "TraceMeanField_ELBO", "Trace_ELBO", "total"]
+
 from typing import Any
 
 import torch
@@ -11,8 +13,6 @@ from ..pair.site_terms import SiteTerms, Terms
 from ..pair.sites import Structure
 from .base import Bound, Objective
 from .score_function import score_function_surrogate, without_pathwise
-
-__all__ = ["STL", "TraceEnum_ELBO", "TraceMeanField_ELBO", "Trace_ELBO", "total"]
 
 
 def total(terms: Terms, local: torch.Tensor | None, shared: torch.Tensor | None) -> torch.Tensor:

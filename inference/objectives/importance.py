@@ -2,6 +2,8 @@ r"""Importance-weighted bounds: IWAE, Renyi's alpha bounds, and the doubly repar
 
 from __future__ import annotations
 
+__all__ = ["IWAE", "DReG", "Renyi"]
+
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +16,6 @@ from ..pair.sites import Structure
 from .base import Bound, Objective, require_unscaled
 from .elbo import configuration_of, require_pathwise
 from .score_function import without_pathwise
-
-__all__ = ["IWAE", "DReG", "Renyi"]
 
 
 def _unit_weights(terms: Terms, objective: str) -> tuple[torch.Tensor, float, torch.Tensor | None]:

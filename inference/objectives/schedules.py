@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["Constant", "Cyclical", "Linear", "as_schedule"]
+
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import ConfigurationError
-
-__all__ = ["Constant", "Cyclical", "Linear", "as_schedule"]
 
 Schedule = Callable[[float], float]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["leave_one_out", "score_function_surrogate", "without_pathwise"]
+
 import math
 
 import torch
 
 from ..pair.site_terms import SiteTerms, Terms
-
-__all__ = ["leave_one_out", "score_function_surrogate", "without_pathwise"]
 
 
 def without_pathwise(terms: Terms) -> list[SiteTerms]:

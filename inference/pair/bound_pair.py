@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["BoundPair", "empty_guide"]
+
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,8 +22,6 @@ from .function_program import FunctionProgram
 from .messengers.unvalidated import Unvalidated
 from .plain_state import Place, kept
 from .signature import program_of
-
-__all__ = ["BoundPair", "empty_guide"]
 
 
 class _OwnParameters(Messenger):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["check_has_evidence", "unsupported_method"]
+
 from typing import Any
 
 from jensen.models import CAVIModel, EMModel
 
 from ..errors import ModelError
-
-__all__ = ["check_has_evidence", "unsupported_method"]
 
 
 def unsupported_method(method: str, model: Any, needed: str) -> ModelError:

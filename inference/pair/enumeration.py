@@ -8,6 +8,8 @@ expectation :math:`\sum_y q(y \mid x) f(y)`.
 
 from __future__ import annotations
 
+__all__ = ["Part", "contract"]
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,6 @@ from .discrete.sum_product import Factor, align, factor_of, negative, sum_out
 from .findings.pair_sites import is_ignored
 from .messengers.minibatch import DATA_PLATE
 from .sites import Structure
-
-__all__ = ["Part", "contract"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["JointTerms"]
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,8 +18,6 @@ from .findings.pair_sites import is_ignored
 from .site_terms import SiteTerms, Tensors
 from .sites import Structure
 from .trace import JointTrace, density
-
-__all__ = ["JointTerms"]
 
 
 class JointTerms:

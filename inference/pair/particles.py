@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["map_particles"]
+
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +17,6 @@ from .randomness.noise import Noise, NoiseLayout, record_noise, replay_noise, vm
 from .vmap.bernoulli import bernoulli_terms
 from .vmap.dirichlet import simplex_draws
 from .vmap.masked_assignment import masked_assignment
-
-__all__ = ["map_particles"]
 
 
 def map_particles(

@@ -5,6 +5,8 @@ A traced step holds such values as they were when it was traced, so whoever runs
 
 from __future__ import annotations
 
+__all__ = ["GENERATORS", "Place", "PlainState", "contents", "kept", "restore"]
+
 import hashlib
 import random
 import sys
@@ -19,8 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-
-__all__ = ["GENERATORS", "Place", "PlainState", "contents", "kept", "restore"]
 
 GENERATORS = ("numpy.random", "random")  # paths of the global generators' states
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Program"]
+
 import copy
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +19,6 @@ from .findings import ALL_USES, raise_first
 from .program_errors import explained
 from .sites import Structure
 from .structure import examine_structure
-
-__all__ = ["Program"]
 
 
 class Program(BoundPair):

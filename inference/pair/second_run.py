@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Moment", "detached"]
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +15,6 @@ from torch.overrides import TorchFunctionMode
 
 from .bound_pair import BoundPair
 from .plain_state import Place, kept, restore
-
-__all__ = ["Moment", "detached"]
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["SiteTerms", "Terms"]
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +12,6 @@ import torch
 
 from ..tensors import Tensors
 from .sites import Structure
-
-__all__ = ["SiteTerms", "Terms"]
 
 
 @dataclass(frozen=True)

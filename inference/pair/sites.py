@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["Site", "Structure"]
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch.distributions import constraints
 
 from .findings import Finding, Moving
-
-__all__ = ["Site", "Structure"]
 
 
 @dataclass(frozen=True)

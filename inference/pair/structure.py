@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["examine_structure"]
+
 from typing import Any
 
 import torch
@@ -16,8 +18,6 @@ from .findings import PairSites, class_name, data_frames, find
 from .findings.supports import is_known_to_fit
 from .moving_supports import find_moving
 from .sites import Site, Structure
-
-__all__ = ["examine_structure"]
 
 
 def examine_structure(program: BoundPair, batch: Batch, args: tuple[Any, ...] = ()) -> Structure:

@@ -7,6 +7,8 @@ terms."""
 
 from __future__ import annotations
 
+__all__ = ["evaluate"]
+
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -22,8 +24,6 @@ from .randomness.noise import Noise, NoiseLayout
 from .site_terms import SiteTerms, Terms
 from .sites import Structure
 from .trace import JointTrace
-
-__all__ = ["evaluate"]
 
 
 def evaluate(

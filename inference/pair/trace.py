@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["JointTrace", "density", "enumerated_model"]
+
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -21,9 +23,6 @@ from .randomness.tape import Tape
 from .randomness.witness import Witness
 from .second_run import Moment, detached
 from .sites import Structure
-
-__all__ = ["JointTrace", "density", "enumerated_model"]
-
 
 _TAPE = "tape/"  # what `sample` returns besides the values of sites
 _NONE: frozenset[str] = frozenset()

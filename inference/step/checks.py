@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["check_first_step", "first_bad_site", "shown"]
+
 import math
 
 import torch
@@ -14,8 +16,6 @@ from ..pair.randomness.noise import Noise
 from ..seeding import derive_seed
 from .eager import EagerSteps
 from .function import Gradients, StepFunction
-
-__all__ = ["check_first_step", "first_bad_site", "shown"]
 
 _PERTURBATION = 1e-2
 _BATCHES = 16  # how many batches a parameter that no term reaches gets: a program may branch on its data

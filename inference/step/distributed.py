@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["ShardPeers", "current_shard", "synchronise"]
+
 import atexit
 import os
 from typing import Any
@@ -10,8 +12,6 @@ import torch
 
 from ..run.peers import Peers
 from .shard import Shard
-
-__all__ = ["ShardPeers", "current_shard", "synchronise"]
 
 
 def current_shard(device: Any) -> Shard | None:

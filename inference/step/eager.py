@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["EagerSteps"]
+
 from typing import Any
 
 import torch
@@ -15,8 +17,6 @@ from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
 from .update import OptimizerState, Update
-
-__all__ = ["EagerSteps"]
 
 
 class EagerSteps:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["COMPILE_MODES", "Engine"]
+
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +22,6 @@ from .state import StepState
 from .step_graph import StepGraph
 from .tracing import departure, find_restless, trace_step, warn_eager, warn_uncompiled
 from .update import Update
-
-__all__ = ["COMPILE_MODES", "Engine"]
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
 COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Gradients", "StepFunction", "StepInputs", "StepNoise"]
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +16,6 @@ from ..pair.messengers.minibatch import minibatch
 from ..pair.program import Program
 from ..pair.randomness.noise import Noise, NoiseLayout, record_noise, replay_noise
 from ..tensors import Batch, TensorList
-
-__all__ = ["Gradients", "StepFunction", "StepInputs", "StepNoise"]
-
 
 _FLAT_LIMIT = 1 << 16  # parameters up to which one vector is cheaper than many tensors
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["LearningRates", "iwae_schedule"]
+
 import math
 import numbers
 import warnings
@@ -12,8 +14,6 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import ConfigurationError
-
-__all__ = ["LearningRates", "iwae_schedule"]
 
 
 def iwae_schedule(fraction: float) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["NoiseSource"]
+
 import torch
 
 from ..pair.randomness.noise import NoiseLayout
 from ..seeding import derive_seed
-
-__all__ = ["NoiseSource"]
 
 _BLOCK_LIMIT = 1 << 20  # numbers drawn in one call, at most
 _BLOCK_STEPS = 100

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["StepSchedules"]
+
 import torch
 
 from ..objectives.base import Objective
 from .learning_rates import LearningRates
-
-__all__ = ["StepSchedules"]
 
 _SMALLEST_RATE = 1e-20  # torch's Adam, where the rate is a tensor, divides by it: a rate of zero would give NaN
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Shard", "ShardedNoise"]
+
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +14,6 @@ from ..errors import ConfigurationError
 from ..pair.randomness.noise import Draw, NoiseLayout
 from .function import Gradients, StepFunction
 from .noise_source import NoiseSource
-
-__all__ = ["Shard", "ShardedNoise"]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["StepState"]
+
 from dataclasses import dataclass
 from itertools import islice
 
 from ..tensors import TensorList
-
-__all__ = ["StepState"]
 
 
 @dataclass(frozen=True)

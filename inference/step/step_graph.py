@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["StepGraph"]
+
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +13,6 @@ from ..tensors import Batch, TensorList
 from .compile.graph import trace
 from .function import StepFunction, StepInputs, StepNoise
 from .state import StepState
-
-__all__ = ["StepGraph"]
 
 
 class StepGraph:

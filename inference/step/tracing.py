@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "departure",
+    "find_restless",
+    "python_state",
+    "trace_step",
+    "warn_eager",
+    "warn_set_by_hand",
+    "warn_uncompiled",
+]
+
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +23,6 @@ from ..pair.plain_state import GENERATORS, PlainState, restore
 from .eager import EagerSteps
 from .step_graph import StepGraph
 from .update import OptimizerState
-
-__all__ = [
-    "departure",
-    "find_restless",
-    "python_state",
-    "trace_step",
-    "warn_eager",
-    "warn_set_by_hand",
-    "warn_uncompiled",
-]
 
 
 class _LastSite(Messenger):

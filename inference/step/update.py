@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["OptimizerState", "Update", "clip_by_global_norm", "debiased", "is_elementwise"]
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +15,6 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from ..tensors import TensorList
-
-__all__ = ["OptimizerState", "Update", "clip_by_global_norm", "debiased", "is_elementwise"]
 
 _ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}

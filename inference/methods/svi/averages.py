@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["shown_parameters", "show_average"]
+
 from typing import Any
 
 import torch
@@ -10,8 +12,6 @@ from ...data.feed import Stream
 from ...step.engine import Engine
 from ...step.function import Gradients
 from ...step.update import debiased
-
-__all__ = ["shown_parameters", "show_average"]
 
 _BATCHES = 8  # of an interval, on which the averaged parameters' bound is shown
 

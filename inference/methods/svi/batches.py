@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["make_feed"]
+
 from collections.abc import Iterator
 
 import torch
@@ -13,8 +15,6 @@ from ...data.streams import LoaderData
 from ...errors import ConfigurationError
 from ...seeding import derive_seed
 from ...step.shard import Shard
-
-__all__ = ["make_feed"]
 
 
 def make_feed(data: Data, batch_size: int | None, seed: int, drop_last: bool, shard: Shard | None) -> Feed:

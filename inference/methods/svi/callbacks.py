@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Callbacks"]
+
 from typing import Any
 
 from ...errors import ConfigurationError
@@ -9,8 +11,6 @@ from ...pair.plain_state import GENERATORS, Place, restore
 from ...run.progress import Callback, Progress
 from ...step.engine import Engine
 from ...step.tracing import python_state, warn_set_by_hand
-
-__all__ = ["Callbacks"]
 
 _TRACED_AGAIN = 2  # times that what a callback changes is worth a new trace
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["build_engine"]
+
 import torch
 
 from ...data.base import Data
@@ -16,8 +18,6 @@ from ...step.schedules import StepSchedules
 from ...step.shard import Shard
 from ...step.update import Update, is_elementwise
 from .options import SVIOptions
-
-__all__ = ["build_engine"]
 
 
 def build_engine(

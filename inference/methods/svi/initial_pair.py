@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["as_one_batch", "starting_pair"]
+
 import copy
 from contextlib import nullcontext
 from typing import Any
@@ -20,8 +22,6 @@ from ...pair.program_errors import explained
 from ...run.initialize import start_model
 from ...seeding import derive_seed
 from .options import SVIOptions
-
-__all__ = ["as_one_batch", "starting_pair"]
 
 _ROWS = 4096  # of data too large for memory, what stands for them
 

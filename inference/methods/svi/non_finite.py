@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["explain_non_finite", "parameters_are_finite"]
+
 import torch
 
 from ...step.checks import first_bad_site
 from ...step.engine import Engine
 from .snapshot import StepSnapshot
-
-__all__ = ["explain_non_finite", "parameters_are_finite"]
 
 
 def parameters_are_finite(engine: Engine) -> bool:

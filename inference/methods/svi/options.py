@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["SVIOptions"]
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,8 +17,6 @@ from ...options import check_fraction, check_positive, check_whole
 from ...run.identity import plain
 from ...step.engine import COMPILE_MODES
 from ..options import MethodOptions
-
-__all__ = ["SVIOptions"]
 
 
 @dataclass(frozen=True)

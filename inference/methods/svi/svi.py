@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["SVI"]
+
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +22,6 @@ from ...tensors import Tensors
 from ..base import Method
 from .ascent import StochasticAscent
 from .options import SVIOptions
-
-__all__ = ["SVI"]
 
 
 @dataclass(frozen=True)

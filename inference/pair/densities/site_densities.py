@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["analytic_kl", "dimensions", "known_log_prob", "log_prob_of", "reduce_to_data"]
+
 import math
 from typing import Any
 
@@ -11,8 +13,6 @@ from torch.distributions import Distribution, Independent, kl_divergence
 
 from ..supports.membership import inside
 from .double_precision import cancels, in_double
-
-__all__ = ["analytic_kl", "dimensions", "known_log_prob", "log_prob_of", "reduce_to_data"]
 
 
 def log_prob_of(node: Any, masked: bool = True) -> torch.Tensor:

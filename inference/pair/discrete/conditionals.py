@@ -7,6 +7,8 @@ exact joint draws (in a chain, forward filtering and backward sampling); or with
 
 from __future__ import annotations
 
+__all__ = ["Conditional"]
+
 from typing import Any
 
 import torch
@@ -14,8 +16,6 @@ import torch
 from ...errors import ModelError
 from ..findings.pair_sites import is_ignored
 from .sum_product import Elimination, Factor, align, factor_of, sum_out
-
-__all__ = ["Conditional"]
 
 
 class Conditional:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Elimination", "Factor", "align", "factor_of", "multiply", "negative", "sum_out"]
+
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +14,6 @@ from pyro.ops.rings import LogRing
 
 from ...errors import ModelError
 from ..densities.site_densities import log_prob_of
-
-__all__ = ["Elimination", "Factor", "align", "factor_of", "multiply", "negative", "sum_out"]
 
 
 @dataclass(frozen=True)

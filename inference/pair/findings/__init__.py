@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from .checks import find
-from .finding import ALL_USES, Finding, raise_first
-from .pair_sites import Moving, PairSites, class_name, data_frames, in_data_plate
-
 __all__ = [
     "ALL_USES",
     "Finding",
@@ -17,3 +13,7 @@ __all__ = [
     "in_data_plate",
     "raise_first",
 ]
+
+from .checks import find
+from .finding import ALL_USES, Finding, raise_first
+from .pair_sites import Moving, PairSites, class_name, data_frames, in_data_plate

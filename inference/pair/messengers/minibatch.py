@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["DATA_PLATE", "minibatch"]
+
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
 
 from ...errors import ConfigurationError
-
-__all__ = ["DATA_PLATE", "minibatch"]
 
 DATA_PLATE = "data"
 

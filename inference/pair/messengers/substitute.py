@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["Substitute"]
+
 from collections.abc import Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-
-__all__ = ["Substitute"]
 
 
 class Substitute(Messenger):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Draws", "native", "present_draws"]
+
 import math
 from collections.abc import Callable
 from functools import cache
@@ -13,8 +15,6 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .rewrites import COMPOSITE, NORMAL, OPAQUE, REWRITES, UNIFORM
-
-__all__ = ["Draws", "native", "present_draws"]
 
 Supply = Callable[[str, tuple[int, ...], torch.dtype, torch.device], torch.Tensor]
 

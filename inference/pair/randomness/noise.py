@@ -7,6 +7,8 @@ under :func:`torch.vmap`.
 
 from __future__ import annotations
 
+__all__ = ["Draw", "Noise", "NoiseLayout", "record_noise", "replay_noise", "vmap_safe_noise", "witness_draws"]
+
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,6 @@ import torch
 from .draws import Draws, native
 from .rewrites import NORMAL, UNIFORM
 from .witness import Witness
-
-__all__ = ["Draw", "Noise", "NoiseLayout", "record_noise", "replay_noise", "vmap_safe_noise", "witness_draws"]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["COMPOSITE", "NORMAL", "OPAQUE", "REWRITES", "UNIFORM"]
+
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-
-__all__ = ["COMPOSITE", "NORMAL", "OPAQUE", "REWRITES", "UNIFORM"]
 
 NORMAL, UNIFORM = "normal", "uniform"
 

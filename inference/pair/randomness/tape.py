@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Tape"]
+
 from typing import Any
 
 import torch
@@ -9,8 +11,6 @@ from pyro.poutine.messenger import Messenger
 
 from ...errors import ModelError
 from .draws import present_draws
-
-__all__ = ["Tape"]
 
 
 class Tape(Messenger):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["Witness"]
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-
-__all__ = ["Witness"]
 
 
 class Witness(TorchDispatchMode):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+__all__ = ["bernoulli_terms"]
+
 from typing import Any
 
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from torch.overrides import TorchFunctionMode
-
-__all__ = ["bernoulli_terms"]
 
 
 class bernoulli_terms(TorchFunctionMode):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = ["simplex_draws"]
+
 from typing import Any
 
 import torch
 from pyro.distributions import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Beta, Dirichlet, Distribution, Independent
-
-__all__ = ["simplex_draws"]
 
 
 class simplex_draws(Messenger):

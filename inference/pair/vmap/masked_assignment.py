@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+__all__ = ["masked_assignment"]
+
 from numbers import Number
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-
-__all__ = ["masked_assignment"]
 
 
 class masked_assignment(TorchFunctionMode):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
+
 import contextlib
 import logging
 import warnings
@@ -17,8 +19,6 @@ from .cost import Cost
 from .fast_activations import shorten_elementary
 from .graph import updating_inputs
 from .scalar_hoisting import keep_scalars
-
-__all__ = ["CapturedGraph", "choose_backend", "choose_unroll", "compile_with_inductor", "interpreted", "is_tiny"]
 
 Runner = Callable[..., Any]
 

@@ -6,6 +6,8 @@ of twenty tiny steps is one fused kernel with two hundred intermediates: allocat
 
 from __future__ import annotations
 
+__all__ = ["generated_modules", "hoist_buffers"]
+
 import ast
 import contextlib
 import types
@@ -14,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-__all__ = ["generated_modules", "hoist_buffers"]
 
 Runner = Callable[..., Any]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+__all__ = ["Cost", "estimate_cost"]
+
 from dataclasses import dataclass
 
 from torch import fx
-
-__all__ = ["Cost", "estimate_cost"]
 
 _VIEWS = ("view", "expand", "alias", "unsqueeze", "squeeze", "transpose", "aten.t.", "permute", "slice", "select.int")
 _PRODUCTS = ("aten.mm.", "addmm", "aten.mv.", "bmm", "convolution", "jensen.product")

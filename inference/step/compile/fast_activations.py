@@ -6,6 +6,8 @@ activations and the likelihood of its pixels take a quarter of its step. What re
 
 from __future__ import annotations
 
+__all__ = ["log_sigmoid", "shorten_elementary", "tanh"]
+
 import operator
 from collections.abc import Callable
 
@@ -13,8 +15,6 @@ import torch
 from torch import Tensor, fx
 
 from .graph import trace
-
-__all__ = ["log_sigmoid", "shorten_elementary", "tanh"]
 
 _MANY = 4096
 _BOUND = 7.90531110763549805  # beyond it tanh is 1 in float32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["trace", "updating_inputs"]
+
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +12,6 @@ import torch
 from torch import fx
 
 from .onednn_matmul import route_products
-
-__all__ = ["trace", "updating_inputs"]
 
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")

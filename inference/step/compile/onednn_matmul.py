@@ -6,14 +6,14 @@ torch ships as well, uses AVX-512 on all of them (measured on an AMD EPYC: 240 a
 
 from __future__ import annotations
 
+__all__ = ["route_products"]
+
 import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx
-
-__all__ = ["route_products"]
 
 _LIBRARIES: list[torch.library.Library] = []  # an operation lives as long as its library
 _SMALLEST = 3_000_000  # multiply-adds below which the call costs more than the product

@@ -7,13 +7,13 @@ the loop writes to memory that the step's count might share).
 
 from __future__ import annotations
 
+__all__ = ["keep_scalars"]
+
 import functools
 from typing import Any
 
 import torch
 from torch import fx
-
-__all__ = ["keep_scalars"]
 
 _LIBRARIES: list[torch.library.Library] = []  # an operation lives as long as its library
 

@@ -78,9 +78,7 @@ def test_the_history_shows_the_bound_of_the_average(linear: Any, mode: Any) -> N
 def test_the_best_average_is_returned_with_the_weights_of_its_own_step(vae: Any) -> None:
     model, data = vae
     train, held_out = {"x": data["x"][:10]}, {"x": data["x"][10:]}  # so few that it soon overfits
-    svi = SVI(
-        TraceMeanField_ELBO(), average=0.95, steps=200, patience=1000, **{**OPTIONS, "lr": 0.1, "log_every": 10}
-    )
+    svi = SVI(TraceMeanField_ELBO(), average=0.95, steps=200, patience=1000, **{**OPTIONS, "lr": 0.1, "log_every": 10})
     fit = svi.fit(model, train, validation=held_out)
     best = fit.history["validation_bound"].max()
     assert best > fit.history["validation_bound"].iloc[-1]

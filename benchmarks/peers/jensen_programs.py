@@ -24,9 +24,9 @@ from jensen.models import LatentVariableModel
 __all__ = ["ablation", "finish", "host_reads", "memory", "time_steps"]
 
 _PASSES = {  # of the compiled step: where it is called, and what stands in its place when it is left out
-    "buffer_hoisting": ("backends", "hoist_buffers", lambda compiled, *_: compiled),
-    "scalar_hoisting": ("backends", "keep_scalars", lambda module: None),
-    "fast_activations": ("backends", "shorten_elementary", lambda module: None),
+    "buffer_hoisting": ("inductor", "hoist_buffers", lambda compiled, *_: compiled),
+    "scalar_hoisting": ("inductor", "keep_scalars", lambda module: None),
+    "fast_activations": ("inductor", "shorten_elementary", lambda module: None),
     "onednn_matmul": ("graph", "route_products", lambda module: None),
 }
 

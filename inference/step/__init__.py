@@ -1,1 +1,1 @@
-"""The step of stochastic variational inference: a pure function, traced, unrolled, compiled or captured."""
+"""The step of stochastic variational inference: a pure function, traced, compiled or captured."""

@@ -14,8 +14,11 @@ from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
 from ..tensors import TensorList
 from .checks import check_first_step
-from .compile.backends import CapturedGraph, choose_backend, choose_unroll, compile_with_inductor, interpreted, is_tiny
+from .compile.choice import block_steps, choose_backend, choose_capture, is_tiny
 from .compile.cost import estimate_cost
+from .compile.cuda_graph import CapturedGraph
+from .compile.graph import interpreted
+from .compile.inductor import CompiledStep, compile_with_inductor
 from .eager import EagerSteps
 from .function import Gradients, StepFunction
 from .state import StepState
@@ -52,11 +55,10 @@ class Engine(EagerSteps):
         super().__init__(function, update, feed, **options)
         self.compile, self._choose_threads = compile, choose_threads
         self.backend = "eager"
-        self.unroll = 1
+        self.block = 1  # the most steps of one call; with a captured graph exactly so many
         self.compile_seconds = 0.0
         self.prepared = False
         self._graphs: dict[Any, tuple[StepGraph, Callable[..., Any]] | None] = {}
-        self._block: Callable[..., Any] | None = None
         self._captured: CapturedGraph | None = None
 
     def load(self, state: StepState, keys: tuple[tuple[int, str], ...]) -> None:
@@ -80,6 +82,9 @@ class Engine(EagerSteps):
         start = time.perf_counter()
         if self.compile is False or self._untraceable_optimizer or self.steps - step < 1:
             return
+        single = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
+        if not single and self.feed.size(step) != self._noise_batch:  # a ragged batch: the next one is not
+            step += 1
         traced = self._graph(step)
         if traced is None:
             return
@@ -92,31 +97,32 @@ class Engine(EagerSteps):
             backend = choose_backend(cost, self.steps, self.device)
         if backend == "cudagraph" and self.device.type != "cuda":
             raise ConfigurationError('`compile="cudagraph"` needs a CUDA device. Use "auto", "trace" or "inductor".')
-        single = self.opaque or self.shard is not None or isinstance(self.feed, Stream)
         if backend == "cudagraph" and single:
             backend = "trace"  # a captured graph can neither reseed a generator, nor wait for a batch or a peer
         self.backend = backend
-        self.unroll = 1 if single or backend == "trace" else choose_unroll(cost, self.steps, self.feed.longest_run())
+        if backend == "inductor" and not single:
+            self.block = block_steps(cost, graph.rows)
         compiled = backend == "inductor" or (
             self.compile == "auto" and backend == "cudagraph" and self.steps * cost.operations > _COMPILE_ON_CUDA
         )
         try:
+            runner = self._compile(graph) if compiled else interpreted(graph.module)
             if self.device.type == "cuda" and not single and backend in ("inductor", "cudagraph"):
-                self._capture(graph, compiled)
-            elif compiled:
-                self._compile(graph)
+                self._capture(graph, runner, choose_capture(cost, self.steps, self.feed.longest_run()))
+            else:
+                self._graphs[self.feed.size(step)] = (graph, runner)
         except RuntimeError as error:
             if self.compile != "auto":
                 raise
             warn_uncompiled(error)
-            self.backend, self.unroll = "trace", 1
+            self.backend, self.block = "trace", 1
         self.compile_seconds = time.perf_counter() - start
 
     def leave_traces(self, again: bool = False) -> None:
         """From now on the program itself runs at every step, or (`again`) a new trace of it, which is not compiled."""
-        self.backend, self.unroll, self.prepared = "eager", 1, not again
+        self.backend, self.block, self.prepared = "eager", 1, not again
         self.compile = "cudagraph" if self.device.type == "cuda" else "trace"
-        self._graphs, self._block, self._captured = {}, None, None
+        self._graphs, self._captured = {}, None
 
     def still_agrees(self, step: int) -> bool:
         """Whether the program does at `step` what its trace does; if not, say so: the steps then run eagerly.
@@ -140,20 +146,16 @@ class Engine(EagerSteps):
         rows = [row[0] for row in self._rows(step, 1)]
         return entry[0], [*self.state.tensors, *self._shared(), *rows]
 
-    def _compile(self, graph: StepGraph) -> None:
-        if self.unroll == 1:
-            count = 0 if self.shard is not None else len(self.state.tensors)  # a shard's graph returns gradients
-            self._graphs[self._noise_batch] = (graph, compile_with_inductor(graph.module, graph.example, count))
-        else:
-            module, inputs = graph.unrolled(self.unroll)
-            self._block = compile_with_inductor(module, inputs, len(self.state.tensors))
+    def _compile(self, graph: StepGraph) -> CompiledStep:
+        count = 0 if self.shard is not None else len(self.state.tensors)  # a shard's graph returns gradients
+        own = 0 if self.shard is not None else len(graph.rows)
+        return compile_with_inductor(graph.module, graph.example, count, own)
 
-    def _capture(self, graph: StepGraph, compiled: bool) -> None:
-        module, inputs = graph.unrolled(self.unroll)
-        count = len(self.state.tensors)
-        runner = compile_with_inductor(module, inputs, count) if compiled else interpreted(module)
-        row_start = count + graph.num_shared
-        self._captured = CapturedGraph(runner, inputs[:count], inputs[count:row_start], inputs[row_start:])
+    def _capture(self, graph: StepGraph, runner: Callable[..., Any], steps: int) -> None:
+        count, row_start = len(self.state.tensors), len(graph.example) - len(graph.rows)
+        rows = [torch.stack([row] * steps) for row in graph.rows]
+        self._captured = CapturedGraph(runner, graph.example[:count], graph.example[count:row_start], rows)
+        self.block = steps
 
     def _graph(self, step: int) -> tuple[StepGraph, Callable[..., Any]] | None:
         """The traced single step for the batch size of `step`, or None if the program cannot be traced."""
@@ -164,24 +166,31 @@ class Engine(EagerSteps):
         return self._graphs[size]
 
     def block_length(self, step: int, limit: int) -> int:
-        """How many steps from `step` run as one block: `unroll` where they fit, else 1."""
-        if self.unroll > 1 and limit >= self.unroll and self.feed.run_length(step, self.unroll) == self.unroll:
-            if self.feed.size(step) == self._noise_batch:
-                return self.unroll
-        return 1
+        """How many steps from `step`, at most `limit`, run in one call."""
+        if self.block == 1 or self.feed.size(step) != self._noise_batch:
+            return 1
+        if self._captured is None:
+            return self.feed.run_length(step, min(limit, self.block))
+        whole = limit >= self.block and self.feed.run_length(step, self.block) == self.block
+        return self.block if whole else 1
+
+    def can_stop_every(self, steps: int) -> bool:
+        """Whether calls can end at all multiples of `steps`, without many calls for single steps."""
+        return self._captured is None or steps % self.block == 0
 
     def run(self, step: int, count: int) -> torch.Tensor:
         """Advance `count` steps from `step` (a value that :meth:`block_length` returned); bounds ``(count, 2)``."""
         if not self.prepared:
             self.prepare(step)
-        if count == self.unroll and count > 1 and (self._block is not None or self._captured is not None):
-            return self._run_block(step, count)
-        if self._captured is not None and count == self.unroll == 1 and self.feed.size(step) == self._noise_batch:
-            return self._run_block(step, 1)
+        if self._captured is not None and count == self.block and self.feed.size(step) == self._noise_batch:
+            with torch.no_grad():
+                tensors, bounds = self._captured(self.state.tensors, self._rows(step, count))
+            self.state = self.state.with_tensors(tensors)
+            return bounds
         entry = None if self.backend == "eager" else self._graph(step)
         if entry is None:
             return self.apply(step, self.gradients(step)).unsqueeze(0)
-        return self._run_single(entry, step)
+        return self._run_traced(entry[1], step, count)
 
     def _rows(self, step: int, count: int) -> TensorList:
         weights, rates = self.schedule(step, count)
@@ -191,27 +200,20 @@ class Engine(EagerSteps):
     def _shared(self) -> TensorList:
         return list(self.feed.shared.values()) if self.feed.shared is not None else []
 
-    def _run_block(self, step: int, count: int) -> torch.Tensor:
-        rows = self._rows(step, count)
-        with torch.no_grad():
-            if self._captured is not None:
-                tensors, bounds = self._captured(self.state.tensors, rows)
-            else:
-                assert self._block is not None
-                *tensors, bounds = self._block(*self.state.tensors, *self._shared(), *rows)
-        self.state = self.state.with_tensors(list(tensors))
-        return bounds
-
-    def _run_single(self, entry: tuple[StepGraph, Callable[..., Any]], step: int) -> torch.Tensor:
-        _, runner = entry
-        rows = self._rows(step, 1)
+    def _run_traced(self, runner: Callable[..., Any], step: int, count: int) -> torch.Tensor:
+        shared, rows, tensors = self._shared(), self._rows(step, count), self.state.tensors
+        if count > 1 and isinstance(runner, CompiledStep) and runner.loop is not None:
+            return runner.loop([*tensors, *shared, *rows], count)
         self.seed_opaque(step)
+        bounds = []
         with torch.no_grad():
-            *tensors, bounds = runner(*self.state.tensors, *self._shared(), *(row[0] for row in rows))
-            if self.shard is not None:
-                tensors, bounds = self._update_together(tensors, bounds, rows[-1][0])
-        self.state = self.state.with_tensors(list(tensors))
-        return bounds.unsqueeze(0)  # type: ignore[no-any-return]
+            for row in zip(*rows, strict=True):
+                *tensors, bound = runner(*tensors, *shared, *row)
+                if self.shard is not None:
+                    tensors, bound = self._update_together(tensors, bound, row[-1])
+                bounds.append(bound)
+        self.state = self.state.with_tensors(tensors)
+        return torch.stack(bounds)
 
     def _update_together(
         self, tensors: TensorList, bounds: torch.Tensor, lr: torch.Tensor

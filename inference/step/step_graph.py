@@ -1,4 +1,4 @@
-"""One step as a graph, and several steps unrolled into one, so that a compiler sees and fuses them together."""
+"""One step as a graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StepGraph:
     """The traced step: ``(state, shared data, row inputs) -> (state, bounds)``.
 
     The row inputs of one step are its batch (unless all steps share one), its noise, its annealing weight and its
-    learning rate; a block stacks the rows of its steps.
+    learning rate.
 
     Args:
         function: the step's gradient.
@@ -43,7 +43,7 @@ class StepGraph:
         weight: torch.Tensor,
         lr: torch.Tensor,
     ) -> None:
-        self.state, self.num_shared = state, len(batch) if shared else 0
+        self.state = state
         keys = list(batch)
         scheduled = function.objective.is_scheduled
         constant_weight = function.objective.schedule(1.0)
@@ -60,28 +60,11 @@ class StepGraph:
             new = update(*current.parameters, *out.gradients, *current.optimizer, *current.average, row_lr)
             return (*new, *out.buffers, out.bounds)
 
-        self.example = [*state.tensors, *batch.values(), *noise.tensors, weight, lr]
+        own = () if shared else tuple(batch.values())
+        self.rows = [*own, *noise.tensors, weight, lr]
+        self.example = [*state.tensors, *(batch.values() if shared else ()), *self.rows]
         self.module = trace(step, [tensor.detach() for tensor in self.example])
 
     def _split(self, inputs: Sequence[torch.Tensor]) -> tuple[StepState, TensorList]:
         count = len(self.state.tensors)
         return self.state.with_tensors(list(inputs[:count])), list(inputs[count:])
-
-    def unrolled(self, steps: int) -> tuple[fx.GraphModule, TensorList]:
-        """A graph of `steps` consecutive steps over stacked rows, and example inputs for it."""
-        count = len(self.state.tensors)
-
-        def block(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            current, shared = list(inputs[:count]), inputs[count : count + self.num_shared]
-            stacked = inputs[count + self.num_shared :]
-            bounds = []
-            for i in range(steps):
-                out = self.module(*current, *shared, *(rows[i] for rows in stacked))
-                current = list(out[:-1])
-                bounds.append(out[-1])
-            return (*current, torch.stack(bounds))
-
-        row_start = count + self.num_shared
-        stacked = [torch.stack([row] * steps) for row in self.example[row_start:]]
-        inputs = [*self.example[:row_start], *stacked]
-        return trace(block, [tensor.detach() for tensor in inputs]), inputs

@@ -116,7 +116,7 @@ class StochasticAscent(Algorithm):
             if not self.engine.prepared:
                 self.engine.prepare(step)
                 self._mark += time.perf_counter() - begin
-            if self.svi.log_every % self.engine.unroll == 0:  # blocks then end where rows are due
+            if self.engine.can_stop_every(self.svi.log_every):  # calls then end where rows are due
                 most = min(most, self.svi.log_every - step % self.svi.log_every)
             count = self.engine.block_length(step, most)
             self.recorder.add(step, self.engine.run(step, count))
@@ -160,7 +160,7 @@ class StochasticAscent(Algorithm):
     def state(self) -> Snapshot:
         if self.engine.prepared or not self.notes:
             engine = self.engine
-            self.notes = {"seconds_compile": engine.compile_seconds, "compile": engine.backend, "unroll": engine.unroll}
+            self.notes = {"seconds_compile": engine.compile_seconds, "compile": engine.backend}
         self._good = self._snapshot()
         return write_snapshot(self._good)
 

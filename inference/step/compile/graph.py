@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["trace", "updating_inputs"]
+__all__ = ["interpreted", "trace", "updating_inputs"]
 
 import copy
 from collections.abc import Callable, Sequence
@@ -175,3 +175,13 @@ def _fold(module: fx.GraphModule) -> None:
         with graph.inserting_before(node):
             replacement = graph.get_attr(name)
         node.replace_all_uses_with(replacement)
+
+
+def interpreted(module: fx.GraphModule) -> Callable[..., Any]:
+    """The graph's generated Python code, without autograd."""
+    forward = module.forward
+
+    def run(*inputs: torch.Tensor) -> Any:
+        return forward(*inputs)
+
+    return run

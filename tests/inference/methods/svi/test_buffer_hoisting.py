@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from jensen.inference.step.compile.backends import compile_with_inductor
-from jensen.inference.step.compile.buffer_hoisting import _rewritten, generated_modules, hoist_buffers
+from jensen.inference.step.compile.buffer_hoisting import _hoisted, hoist_buffers
+from jensen.inference.step.compile.generated_code import GeneratedCode, generated_modules
 from jensen.inference.step.compile.graph import trace
+from jensen.inference.step.compile.inductor import compile_with_inductor
 
 
 def _step(state: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,8 +41,9 @@ def test_only_what_is_returned_is_allocated(inputs: list[torch.Tensor]) -> None:
     with generated_modules() as modules:
         compile_with_inductor(trace(block, inputs), inputs, 1)
     before = modules[-1].call
-    hoisted = _rewritten(modules[-1])
-    assert hoisted is not None
+    code = GeneratedCode.read(modules[-1])
+    assert code is not None
+    hoisted = _hoisted(code)
     assert _allocations(hoisted) == 1 < _allocations(getattr(before, "__func__", before))
 
 
@@ -95,18 +97,18 @@ def _plain(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("extra", ["pass", "if a is None: pass", "for _ in range(2): pass"])
 def test_code_of_another_form_is_left_alone(extra: str, tmp_path: Path) -> None:
-    assert hoist_buffers(_plain, [_module(tmp_path, extra)], [], [torch.ones(3)]) is _plain
+    assert GeneratedCode.read(_module(tmp_path, extra)) is None
+    assert hoist_buffers(_plain, None, [], [torch.ones(3)]) is _plain
 
 
 def test_a_different_result_is_left_alone(tmp_path: Path) -> None:
-    module = _module(tmp_path, "buf0.add_(1.0)")
-    assert hoist_buffers(_plain, [module], [], [torch.ones(3)]) is _plain
-    assert hoist_buffers(_plain, [], [], [torch.ones(3)]) is _plain
+    code = GeneratedCode.read(_module(tmp_path, "buf0.add_(1.0)"))
+    assert hoist_buffers(_plain, code, [], [torch.ones(3)]) is _plain
 
 
 def test_constants_come_first_and_intermediates_stay(tmp_path: Path) -> None:
     module = _module(tmp_path, "calls.append(buf0)")
-    hoisted = hoist_buffers(lambda: (torch.full((3,), 4.0),), [module], [torch.ones(3)], [])
+    hoisted = hoist_buffers(lambda: (torch.full((3,), 4.0),), GeneratedCode.read(module), [torch.ones(3)], [])
     first, second = hoisted()[0], hoisted()[0]
     assert first is not second and first.data_ptr() != second.data_ptr()
     assert torch.equal(second, torch.full((3,), 4.0))
@@ -116,4 +118,4 @@ def test_constants_come_first_and_intermediates_stay(tmp_path: Path) -> None:
 def test_too_large_buffers_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _module(tmp_path, "calls.append(buf0)")
     monkeypatch.setattr("jensen.inference.step.compile.buffer_hoisting._MOST_BYTES", 8)
-    assert hoist_buffers(_plain, [module], [], [torch.ones(3)]) is _plain
+    assert hoist_buffers(_plain, GeneratedCode.read(module), [], [torch.ones(3)]) is _plain

@@ -1,4 +1,4 @@
-"""Compiled steps give the eager numbers: several steps fused into one graph, and single ones with a ragged batch."""
+"""Compiled steps give the eager numbers: several steps in one call, and single ones with a ragged batch."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import pytest
 
 from jensen.inference import SVI, BetaELBO, Linear, Trace_ELBO, iwae_schedule
 from jensen.inference.step import engine
-from jensen.inference.step.compile import backends
+from jensen.inference.step.compile import inductor
 
 pytestmark = pytest.mark.slow  # Inductor takes about ten seconds to import and to build its first kernel
 
 
-def test_fused_steps_equal_eager_ones(
+def test_steps_of_one_call_equal_eager_ones(
     logistic: Any, same: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "choose_unroll", lambda *_: 3)
+    monkeypatch.setattr(engine, "block_steps", lambda *_: 3)
     model, data = logistic
     fits = [
         SVI(Trace_ELBO(), steps=29, lr=0.03, log_every=6, average=0.9, compile=mode, device="cpu").fit(model, data)
         for mode in (False, "inductor")
     ]
-    assert (fits[1].info["compile"], fits[1].info["unroll"]) == ("inductor", 3)
+    assert fits[1].info["compile"] == "inductor"
     same(*fits, rtol=1e-8, atol=1e-10)
 
 
 def test_mini_batches_with_a_ragged_one_equal_eager_ones(
     vae: Any, same: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "choose_unroll", lambda *_: 1)
     model, data = vae
     options = {
         "objective": BetaELBO(Linear()),
@@ -53,7 +52,7 @@ def _break(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     from torch._inductor.exc import InductorError
 
     tries: list[int] = []
-    compile_graph = backends._compile
+    compile_graph = inductor._compile
 
     def fail(*arguments: Any) -> Any:
         tries.append(len(tries))
@@ -61,7 +60,7 @@ def _break(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
             raise InductorError(ImportError("kernel.so: file too short"), None)
         return compile_graph(*arguments)
 
-    monkeypatch.setattr(backends, "_compile", fail)
+    monkeypatch.setattr(inductor, "_compile", fail)
     return tries
 
 

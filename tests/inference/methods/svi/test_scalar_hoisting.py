@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jensen.inference.step.compile.backends import compile_with_inductor
 from jensen.inference.step.compile.graph import trace
+from jensen.inference.step.compile.inductor import compile_with_inductor
 from jensen.inference.step.compile.scalar_hoisting import keep_scalars
 
 

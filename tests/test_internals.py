@@ -24,7 +24,7 @@ NAMES = {
     "torch._C._functorch": "advice about vmap's fallbacks is switched off",
     "torch._guards:TracingContext": "a step is traced and compiled under it",
     "torch._guards:tracing": "a step is traced and compiled under it",
-    "torch._inductor.codecache:CppCodeCache": "the loop over the kernels of a step is compiled, without it they are called one by one",
+    "torch._inductor.codecache:CppCodeCache": "the loop over a step's kernels is compiled",
     "torch._inductor.codecache:PyCodeCache": "compiled code is read again to keep its buffers",
     "torch._inductor.exc:InductorError": "a step that cannot be compiled is interpreted",
     "torch._inductor.lowering:clone": "scalars stay inputs of compiled code",

@@ -117,7 +117,7 @@ class BayesianGaussianMixture(ClusteredStart, LatentVariableModel):
         scatter = {"diagonal": torch.ones(num_features), "spherical": torch.ones(())}
         unit = scatter.get(covariance, torch.eye(num_features))
         self.register_buffer("scatter", checked_prior("prior_covariance", prior_covariance, unit))
-        self.add_start(self.prior())
+        self._add_start(self.prior())
 
     row_weight = "weight"
 
@@ -127,9 +127,9 @@ class BayesianGaussianMixture(ClusteredStart, LatentVariableModel):
         alpha = self.location.new_full((self.num_components,), self.concentration)
         weights = pyro.sample("weights", dist.Dirichlet(alpha))
         # p(Lambda)
-        precision = pyro.sample(prior.precision_site, self.precision_from(prior))
+        precision = pyro.sample(prior.precision_site, self._precision_from(prior))
         # p(mu | Lambda)
-        means = pyro.sample("means", self.means_from(prior, precision))
+        means = pyro.sample("means", self._means_from(prior, precision))
         with pyro.plate("data", 1 if x is None else len(x)):
             # p(x | pi, mu, Lambda), the assignment summed out
             return pyro.sample("x", self.density(weights, means, precision), obs=x)
@@ -219,7 +219,7 @@ class BayesianGaussianMixture(ClusteredStart, LatentVariableModel):
         if not self.has_prior_covariance:
             self.scatter.copy_(empirical_covariance(x, self.covariance_type, times))
         prior = self.prior()
-        self.start_at(prior, clustered_posterior(prior, x, seed)[1])
+        self._start_at(prior, clustered_posterior(prior, x, seed)[1])
 
     def coordinate_guide(self, data: Mapping[str, Tensor], seed: int) -> GaussianMixtureCoordinates:
         """The factors that `CAVI` updates, from the responsibilities of a k-means clustering."""

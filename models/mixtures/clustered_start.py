@@ -23,24 +23,24 @@ class ClusteredStart(nn.Module):
     start_spread: Tensor
     start_precision: Tensor
 
-    def add_start(self, prior: NormalWishart) -> None:
+    def _add_start(self, prior: NormalWishart) -> None:
         """Build the buffers, with the start at the prior."""
         self.register_buffer("start_means", prior.means.clone())
         self.register_buffer("start_spread", prior.scale_of_means())
         self.register_buffer("start_precision", prior.expected_precision().clone())
 
     @torch.no_grad()
-    def start_at(self, prior: NormalWishart, factor: NormalWishart) -> None:
+    def _start_at(self, prior: NormalWishart, factor: NormalWishart) -> None:
         """Move the start to the middle of `factor`, in units of the prior."""
         self.start_means.copy_(factor.means)
         self.start_spread.copy_(prior.scale_of_means())
         self.start_precision.copy_(factor.expected_precision())
 
-    def precision_from(self, prior: NormalWishart) -> Recentred:
+    def _precision_from(self, prior: NormalWishart) -> Recentred:
         """The prior of the precisions."""
         return Recentred(prior.precision_distribution(), self._precision_bijection)
 
-    def means_from(self, prior: NormalWishart, precision: Tensor) -> Recentred:
+    def _means_from(self, prior: NormalWishart, precision: Tensor) -> Recentred:
         """The prior of the means given the precisions."""
         return Recentred(prior.means_distribution(precision), self._means_bijection)
 

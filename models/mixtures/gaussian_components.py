@@ -27,9 +27,9 @@ class GaussianComponents(Floored):
     covariance_type: str
     min_scale: float
 
-    # Of a model that leaves `add_components` out (states that emit codes) nothing here has a value.
+    # Of a model that leaves `_add_components` out (states that emit codes) nothing here has a value.
 
-    def add_components(self, num_components: int, num_features: int) -> None:
+    def _add_components(self, num_components: int, num_features: int) -> None:
         """Build the parameters, once `covariance_type` and `min_scale` are set."""
         self.means = nn.Parameter(torch.randn(num_components, num_features))
         self.register_buffer("floor", torch.full_like(self._kind.unit(torch.ones(num_features)), self.min_scale))
@@ -62,16 +62,16 @@ class GaussianComponents(Floored):
         return precision_from_scale(self._scales)
 
     @property
-    def num_free_in_components(self) -> int:
+    def _num_free_in_components(self) -> int:
         """How many numbers of means and covariances the likelihood may choose."""
         return self.means.numel() + self._kind.num_free_parameters
 
-    def follow_data(self, x: Tensor) -> None:
+    def _follow_data(self, x: Tensor) -> None:
         """Take the floor from rows of data: `min_scale` of each column's spread, or of that of all, if spherical."""
         follow(self, x, self._kind.unit(column_spread(x)))
 
     @torch.no_grad()
-    def maximise_components(self, moments: Moments) -> Tensor:
+    def _maximise_components(self, moments: Moments) -> Tensor:
         """Set means and covariances to the maximiser; return the proportions ``(C,)``."""
         kind, present = self._kind, self.means
         weights, means, covariance = maximise(moments, present, kind.scales(getattr(self, kind.parameter)))
@@ -80,7 +80,7 @@ class GaussianComponents(Floored):
         return weights
 
     @torch.no_grad()
-    def start_components(self, centres: Tensor, rows: Tensor, cluster: Tensor, unit: Tensor) -> None:
+    def _start_components(self, centres: Tensor, rows: Tensor, cluster: Tensor, unit: Tensor) -> None:
         """Start at clusters: their centres ``(C, D)``, the rows ``(N, D)`` that were clustered, the cluster of each
         ``(N,)``, and the unit of the columns' distances."""
         self.means.copy_(centres)

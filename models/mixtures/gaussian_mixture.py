@@ -73,7 +73,7 @@ class GaussianMixture(GaussianComponents, Mixture):
         check_positive("min_scale", min_scale)
         check_choice("covariance", covariance, COVARIANCES)
         self.covariance_type, self.min_scale = covariance, min_scale
-        self.add_components(num_components, num_features)
+        self._add_components(num_components, num_features)
 
     @takes_data(cast=False)
     def component(self, c: torch.LongTensor) -> TorchDistributionMixin:
@@ -97,17 +97,17 @@ class GaussianMixture(GaussianComponents, Mixture):
     @torch.no_grad()
     def m_step(self, statistics: Moments) -> None:
         """Set proportions, means and covariances to the maximiser. An empty component stays where it is."""
-        self.weights = self.maximise_components(statistics)
+        self.weights = self._maximise_components(statistics)
 
     @torch.no_grad()
     def prepare(self, batch: Mapping[str, Tensor]) -> None:
         """Take the floor from the data."""
-        self.follow_data(counted(batch)["x"])
+        self._follow_data(counted(batch)["x"])
 
     @property
     def num_free_parameters(self) -> int:
         """Proportions but for one, means and covariances."""
-        return self.num_components - 1 + self.num_free_in_components
+        return self.num_components - 1 + self._num_free_in_components
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
@@ -118,4 +118,4 @@ class GaussianMixture(GaussianComponents, Mixture):
         centres, rows, cluster = kmeans(x, self.num_components, seed, unit=unit)
         counts = torch.bincount(cluster, minlength=self.num_components).to(rows.dtype) + 1
         self.weights = (counts / counts.sum()).to(self.weights.dtype)
-        self.start_components(centres, rows, cluster, unit)
+        self._start_components(centres, rows, cluster, unit)

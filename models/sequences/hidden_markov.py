@@ -101,9 +101,9 @@ class HiddenMarkovModel(MarkovChain, GaussianComponents, InformationCriteria, La
         check_choice("covariance", covariance, ("diagonal", "full"))
         self.num_states, self.num_features, self.num_categories = num_states, num_features, num_categories
         self.covariance_type, self.min_scale, self.num_steps = covariance, min_scale, num_steps
-        self.add_chain(num_states)
+        self._add_chain(num_states)
         if num_features is not None:
-            self.add_components(num_states, num_features)
+            self._add_components(num_states, num_features)
         else:
             rough = 0.5 + torch.rand(num_states, num_categories)  # type: ignore[arg-type]
             self.probs = PyroParam(rough / rough.sum(-1, keepdim=True), constraints.simplex)
@@ -151,8 +151,8 @@ class HiddenMarkovModel(MarkovChain, GaussianComponents, InformationCriteria, La
     def prepare(self, batch: Mapping[str, Tensor]) -> None:
         """See which chances are zero, and take the floor under the standard deviations from the data."""
         if self.num_features is not None and batch.get("x") is not None:
-            self.follow_data(frames_in(counted(batch)))
-        self.look_at_zeros()
+            self._follow_data(frames_in(counted(batch)))
+        self._look_at_zeros()
 
     def check_data(  # type: ignore[override]
         self, x: Tensor | None = None, lengths: Tensor | None = None, weight: Tensor | None = None
@@ -204,7 +204,7 @@ class HiddenMarkovModel(MarkovChain, GaussianComponents, InformationCriteria, La
         """Chances that are not zero, less one for each row of them, means and covariances."""
         chances = [self.initial, self.transition] + ([] if self.num_categories is None else [self.probs])
         free = sum(int((each > 0).sum()) - each[..., 0].numel() for each in chances)
-        return free if self.num_categories is not None else free + self.num_free_in_components
+        return free if self.num_categories is not None else free + self._num_free_in_components
 
     @takes_data
     def _num_rows(self, data: Mapping[str, Tensor]) -> float:
@@ -223,11 +223,11 @@ class HiddenMarkovModel(MarkovChain, GaussianComponents, InformationCriteria, La
     @torch.no_grad()
     def m_step(self, statistics: HiddenMarkovStatistics) -> None:
         """Baum-Welch: all parameters to the maximiser. What belongs to a state that is never visited stays."""
-        self.maximise_chain(statistics)
+        self._maximise_chain(statistics)
         if self.num_categories is not None:
             self.probs = normalize_counts(statistics.emission, self.probs)
         else:
-            self.maximise_components(statistics.emission)
+            self._maximise_components(statistics.emission)
 
     @torch.no_grad()
     def initialize(self, batch: Mapping[str, Tensor], seed: int) -> None:
@@ -245,6 +245,6 @@ class HiddenMarkovModel(MarkovChain, GaussianComponents, InformationCriteria, La
             self.probs = probs.to(self.probs)
         else:
             clusters = frame_clusters(x, lengths, self.num_states, seed, in_time)
-            self.start_components(*clusters)
+            self._start_components(*clusters)
             initial, transition = chain_start(x, lengths, clusters)
-        self.start_chain(initial, transition)
+        self._start_chain(initial, transition)

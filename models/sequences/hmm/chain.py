@@ -23,7 +23,7 @@ class MarkovChain(nn.Module):
     _in_logs: bool  # whether the recursions go in logarithms
     _known: frozenset[str] = frozenset()
 
-    def add_chain(self, num_states: int) -> None:
+    def _add_chain(self, num_states: int) -> None:
         """Build the parameters: states that mostly stay."""
         self.initial = PyroParam(torch.full((num_states,), 1.0 / num_states), SparseSimplex())
         change = torch.full((num_states, num_states), 0.2 / num_states) + 0.8 * torch.eye(num_states)
@@ -38,7 +38,7 @@ class MarkovChain(nn.Module):
         super()._load_from_state_dict(*arguments)
         self._in_logs = needs_logs(self.transition)
 
-    def look_at_zeros(self) -> None:
+    def _look_at_zeros(self) -> None:
         """See whether the recursions must go in logarithms: a fit's steps cannot branch on a tensor's value.
 
         Probabilities that zeros leave no freedom, such as a first state that is known, are constants of the fit.
@@ -49,11 +49,11 @@ class MarkovChain(nn.Module):
             getattr(self, f"{name}_unconstrained").requires_grad_(name not in known)
         self._known = frozenset(known)
 
-    def start_chain(self, initial: Tensor, transition: Tensor) -> None:
+    def _start_chain(self, initial: Tensor, transition: Tensor) -> None:
         """Start at chances that are positive throughout, but for the present zeros."""
         self.initial, self.transition = keep_zeros(initial, self.initial), keep_zeros(transition, self.transition)
 
-    def maximise_chain(self, statistics: HiddenMarkovStatistics) -> None:
+    def _maximise_chain(self, statistics: HiddenMarkovStatistics) -> None:
         """Set the chances to the maximiser; those of a state that is never visited stay."""
         self.initial = normalize_counts(statistics.initial, self.initial)
         self.transition = normalize_counts(statistics.transitions, self.transition)

@@ -18,7 +18,7 @@ from jensen.models.common.parameter_scope import local_parameters, make_local
 from jensen.models.common.sampling import default_device_and_dtype
 
 from .masked import FilledGuide
-from .prototype import Latents
+from ..pair.latents import Latents
 
 
 def visible_program(program: Callable[..., Any], latents: Latents) -> Callable[..., Any]:

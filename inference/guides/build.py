@@ -18,7 +18,7 @@ from .auto import prepare_autoguide, visible_program
 from .flow import AutoFlow
 from .iaf import AutoIAF
 from .normal import NormalGuide
-from .prototype import examine_latents
+from ..pair.latents import examine_latents
 
 _AUTOGUIDES: dict[str, type[AutoGuide]] = {
     "multivariate_normal": AutoMultivariateNormal,

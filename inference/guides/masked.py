@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from ..pair.findings.masks import FILLS_MASK
-from .prototype import Latents, LatentSite
+from ..pair.latents import Latents, LatentSite
 
 
 class FilledGuide(nn.Module):

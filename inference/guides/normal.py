@@ -18,8 +18,9 @@ from torch.distributions import biject_to
 from jensen.inference.errors import ModelError
 from jensen.models.common.parameter_scope import local_parameters, module_parameters
 
-from .prototype import Latents, LatentSite
-from .wrapped_normal import WrappedNormal, wrapped
+from ..pair.latents import Latents, LatentSite
+from ..pair.supports.circle import wrapped
+from .wrapped_normal import WrappedNormal
 
 
 class NormalGuide(PyroModule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WrappedNormal", "wrapped"]
+__all__ = ["WrappedNormal"]
 
 import math
 from typing import Any
@@ -13,13 +13,10 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 from torch.distributions.utils import broadcast_all
 
+from ..pair.supports.circle import wrapped
+
 _TURNS = 5  # on each side; all that a scale of at most `_WIDEST` reaches
 _WIDEST = 4.5  # radians: wider than this, a wrapped normal is uniform to 4e-5
-
-
-def wrapped(angle: Tensor) -> Tensor:
-    r"""The same angle in :math:`[-\pi, \pi)`."""
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 class WrappedNormal(TorchDistribution):

@@ -1,8 +1,8 @@
-"""The latent sites of a model, from one run: names, shapes and starts of default guides."""
+"""The continuous latents of a model, from one run: names, supports, shapes and values near the prior's centre."""
 
 from __future__ import annotations
 
-__all__ = ["LatentSite", "Latents", "examine_latents"]
+__all__ = ["LatentSite", "Latents", "draw_latents", "examine_latents"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
-from jensen.inference.errors import ModelError
-from jensen.inference.pair.capabilities import check_has_evidence
-from jensen.inference.pair.findings.circles import is_circular
-from jensen.inference.pair.findings.improper import FeasibleValue, is_improper
-from jensen.inference.pair.findings.masks import mask_tensor, masked_and_used
-from jensen.inference.pair.supports.support_sets import prior_support
+from ..errors import ModelError
+from .capabilities import check_has_evidence
+from .findings.circles import is_circular
+from .findings.improper import FeasibleValue, is_improper
+from .findings.masks import mask_tensor, masked_and_used
+from .supports.support_sets import prior_support
 from jensen.models.common.parameter_scope import local_parameters
 from jensen.models.common.sampling import default_device_and_dtype
 
@@ -67,7 +67,11 @@ class LatentSite:
     @property
     def unconstrained_start(self) -> Tensor:
         """The start mapped to unconstrained space."""
-        return biject_to(self.support).inv(self.start).detach().clone()
+        return self.free(self.start).clone()
+
+    def free(self, value: Tensor) -> Tensor:
+        """A value mapped to unconstrained space."""
+        return value if self.circular else biject_to(self.support).inv(value).detach()
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,18 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
         else:
             continuous.append(_latent_site(name, site, name in loose))
     return Latents(tuple(continuous), tuple(discrete))
+
+
+@torch.no_grad()
+def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], latents: Latents, count: int) -> Tensor:
+    """``(count, D)`` draws from the prior of the continuous latents, unconstrained, one after the other."""
+    parameters = program.parameters() if isinstance(program, nn.Module) else ()
+    rows = []
+    for _ in range(count):
+        with local_parameters(), default_device_and_dtype(batch, parameters), poutine.block(), FeasibleValue():
+            nodes = poutine.trace(program).get_trace(**batch).nodes
+        rows.append(torch.cat([site.free(nodes[site.name]["value"]).reshape(-1) for site in latents.continuous]))
+    return torch.stack(rows)
 
 
 def _median(site: Any) -> Tensor:

@@ -1,0 +1,41 @@
+"""A normal approximation in unconstrained space, as the path holds it."""
+
+from __future__ import annotations
+
+__all__ = ["Normal"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normal:
+    r""":math:`\mathcal N(\mu, L L^\top)`.
+
+    Attributes:
+        loc: ``(D,)``.
+        scale_tril: L, ``(D, D)``.
+    """
+
+    loc: Tensor
+    scale_tril: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """``(D, D)``."""
+        return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def precision(self) -> Tensor:
+        """``(D, D)``."""
+        return torch.cholesky_inverse(self.scale_tril)
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draws ``(M, D)`` of standard noise ``(M, D)``, and their log densities ``(M,)``."""
+        dim = noise.shape[-1]
+        log_det = self.scale_tril.diagonal().log().sum()
+        log_q = -0.5 * noise.square().sum(-1) - log_det - 0.5 * dim * math.log(2 * math.pi)
+        return self.loc + noise @ self.scale_tril.mT, log_q

@@ -17,8 +17,8 @@ from jensen.inference.pair.findings.improper import FeasibleValue
 from jensen.models.common.parameter_scope import local_parameters, make_local
 from jensen.models.common.sampling import default_device_and_dtype
 
-from .masked import FilledGuide
 from ..pair.latents import Latents
+from .masked import FilledGuide
 
 
 def visible_program(program: Callable[..., Any], latents: Latents) -> Callable[..., Any]:

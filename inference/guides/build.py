@@ -7,22 +7,23 @@ __all__ = ["GUIDES", "build_guide"]
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyro.infer.autoguide import AutoGuide, AutoLowRankMultivariateNormal, AutoMultivariateNormal
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
 from jensen.inference.errors import ConfigurationError, nearest
 from jensen.models import LatentVariableModel
 from jensen.models.common.parameter_scope import local_parameters, make_local
 
+from ..pair.latents import examine_latents
 from .auto import prepare_autoguide, visible_program
 from .flow import AutoFlow
 from .iaf import AutoIAF
 from .normal import NormalGuide
-from ..pair.latents import examine_latents
+from .whitened import LowRankGuide, MultivariateNormalGuide
 
 _AUTOGUIDES: dict[str, type[AutoGuide]] = {
-    "multivariate_normal": AutoMultivariateNormal,
-    "lowrank": AutoLowRankMultivariateNormal,
+    "multivariate_normal": MultivariateNormalGuide,
+    "lowrank": LowRankGuide,
     "iaf": AutoIAF,
     "flow": AutoFlow,
 }

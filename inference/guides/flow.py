@@ -93,8 +93,28 @@ class AutoFlow(AutoContinuous):
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowDistribution:
         """The distribution of the flattened, unconstrained latents."""
-        return FlowDistribution(self.flow.transform(), self.loc, self.log_scale.exp())
+        return FlowDistribution(self.flow.transform(), *self._loc_scale())
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Centre and scale before the flow bends them: what `median` and `quantiles` report."""
+        if hasattr(self, "unit"):
+            return self.centre + self.unit * self.loc, self.unit * self.log_scale.exp()
         return self.loc, self.log_scale.exp()
+
+    @torch.no_grad()
+    def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
+        """Start at the centre ``(D,)`` and the standard deviations of a normal, in units of these."""
+        deviations = scale_tril.square().sum(-1).sqrt().to(self.loc)
+        self.register_buffer("centre", loc.to(self.loc), persistent=False)
+        self.register_buffer("unit", deviations, persistent=False)
+        self.loc.zero_()
+        self.log_scale.zero_()
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the units into the parameters: from now on they are those of the unconstrained latents."""
+        if hasattr(self, "unit"):
+            loc, scale = self._loc_scale()
+            del self.centre, self.unit
+            self.loc.copy_(loc)
+            self.log_scale.copy_(scale.log())

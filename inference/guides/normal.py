@@ -79,8 +79,7 @@ class NormalGuide(PyroModule):
 
     def factor(self, site: LatentSite) -> TorchDistributionMixin:
         r"""The distribution :math:`q(z_i)`, in the support of the latent."""
-        loc = getattr(self, "loc_" + _key(site.name))
-        scale = getattr(self, "log_scale_" + _key(site.name)).exp()
+        loc, scale = self._loc_scale(site)
         if site.circular:
             return WrappedNormal(loc, scale).to_event(site.event_dim)
         if site.is_real:
@@ -89,10 +88,46 @@ class NormalGuide(PyroModule):
         base = dist.Normal(loc, scale).to_event(transform.domain.event_dim)
         return dist.TransformedDistribution(base, [transform]).to_event(site.event_dim - transform.codomain.event_dim)
 
+    def _loc_scale(self, site: LatentSite) -> tuple[Tensor, Tensor]:
+        loc, scale = getattr(self, "loc_" + _key(site.name)), getattr(self, "log_scale_" + _key(site.name)).exp()
+        unit = getattr(self, "unit_" + _key(site.name), None)
+        return (loc, scale) if unit is None else (getattr(self, "centre_" + _key(site.name)) + unit * loc, unit * scale)
+
+    @torch.no_grad()
+    def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
+        r"""Start at the factorised normal that is nearest to :math:`\mathcal N(\mu, L L^\top)`, in its own units.
+
+        That of least :math:`\mathrm{KL}(q \| p)`: its variances are the inverse diagonal of the precision.
+
+        Args:
+            loc: :math:`\mu`, ``(D,)``, the unconstrained latents in the order of the model.
+            scale_tril: L, ``(D, D)``.
+        """
+        scale = torch.cholesky_inverse(scale_tril).diagonal().rsqrt()
+        sizes = [getattr(self, "loc_" + _key(site.name)).numel() for site in self.sites]
+        for site, place, unit in zip(self.sites, loc.split(sizes), scale.split(sizes), strict=True):
+            parameter = getattr(self, "loc_" + _key(site.name))
+            for name, value in (("centre_", place), ("unit_", unit)):
+                self.register_buffer(name + _key(site.name), value.reshape(parameter.shape).to(parameter), False)
+            parameter.zero_()
+            getattr(self, "log_scale_" + _key(site.name)).zero_()
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the units into the parameters: from now on they are those of the unconstrained latents."""
+        for site in self.sites:
+            key = _key(site.name)
+            if hasattr(self, "unit_" + key):
+                loc, scale = self._loc_scale(site)
+                delattr(self, "unit_" + key)
+                delattr(self, "centre_" + key)
+                getattr(self, "loc_" + key).copy_(loc)
+                getattr(self, "log_scale_" + key).copy_(scale.log())
+
     @torch.no_grad()
     def median(self) -> dict[str, Tensor]:
         """The median of every latent (of the unconstrained value, mapped to its support)."""
-        places = {s.name: getattr(self, "loc_" + _key(s.name)) for s in self.sites}
+        places = {s.name: self._loc_scale(s)[0] for s in self.sites}
         return {
             s.name: wrapped(places[s.name]) if s.circular else biject_to(s.support)(places[s.name]) for s in self.sites
         }

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from .supports.circle import wrapped
 from .latents import Latents
 from .program import Program
+from .supports.circle import wrapped
 from .terms import evaluate
 
 Batch = Mapping[str, Tensor]

@@ -15,14 +15,15 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
+from jensen.models.common.parameter_scope import local_parameters
+from jensen.models.common.sampling import default_device_and_dtype
+
 from ..errors import ModelError
 from .capabilities import check_has_evidence
 from .findings.circles import is_circular
 from .findings.improper import FeasibleValue, is_improper
 from .findings.masks import mask_tensor, masked_and_used
-from .supports.support_sets import prior_support
-from jensen.models.common.parameter_scope import local_parameters
-from jensen.models.common.sampling import default_device_and_dtype
+from .supports.support_sets import base_of, prior_support
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
         local_parameters(),
         default_device_and_dtype(batch, parameters),
         poutine.block(),
-        InitMessenger(_median),
+        InitMessenger(_centre),
         FeasibleValue(),
     ):
         trace = poutine.trace(program).get_trace(**batch)
@@ -135,12 +136,24 @@ def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], laten
     return torch.stack(rows)
 
 
-def _median(site: Any) -> Tensor:
-    """A value near the prior's median, or a draw from it where its support has no bijection that could tell."""
+def _centre(site: Any) -> Tensor:
+    """A value in the middle of the prior: its median where that is known, else its mean, else the median of draws."""
+    fn = site["fn"]
+    for known in (lambda: _median(base_of(fn)), lambda: fn.mean):
+        try:
+            value = known().expand(fn.shape()).detach()
+            if bool(torch.isfinite(value).all()) and bool(torch.isfinite(biject_to(fn.support).inv(value)).all()):
+                return value  # type: ignore[no-any-return]
+        except (NotImplementedError, RuntimeError, ValueError, AttributeError, TypeError):
+            continue
     try:
         return init_to_median(site)  # type: ignore[no-any-return]
     except NotImplementedError:
-        return site["fn"].sample().detach()  # type: ignore[no-any-return]
+        return fn.sample().detach()  # type: ignore[no-any-return]
+
+
+def _median(base: Any) -> Tensor:
+    return base.icdf(torch.full(base.batch_shape + base.event_shape, 0.5))  # type: ignore[no-any-return]
 
 
 def _latent_site(name: str, site: Any, loose: bool) -> LatentSite:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..devices import run_on
 from ..pair.density import LatentDensity
 from .compile.graph import trace
 
@@ -38,7 +39,7 @@ class DensityGraph:
         return value, gradient
 
     def _evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad(), self.density.program.environment():
+        with torch.enable_grad(), run_on(u.device, u.dtype), self.density.program.environment():
             leaf = u.detach().requires_grad_()
             prior, likelihood = self.density(leaf)
             total = prior + likelihood

@@ -18,6 +18,7 @@ from ...data.feed import Stream
 from ...data.observed_values import check_fed
 from ...data.transforms import apply_transform
 from ...errors import NonFiniteError
+from ...guides.whitened import fold
 from ...objectives.base import Objective
 from ...objectives.compatibility import check_pair
 from ...objectives.rounding import warn_of_rounding
@@ -71,7 +72,7 @@ class StochasticAscent(Algorithm):
         assert isinstance(svi.objective, Objective)
         self.objective = svi.objective
         first = apply_transform(svi.transform, model, data.head(batch_size or 1), seed)
-        self.program, self.guide = starting_pair(svi, model, data, first, seed, self.device, dtype)
+        self.program, self.guide, self.start_info = starting_pair(svi, model, data, first, seed, self.device, dtype)
         synchronise(shard, self.program)
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
@@ -190,7 +191,9 @@ class StochasticAscent(Algorithm):
                 whole = as_one_batch(self.data)
                 data = apply_transform(self.svi.transform, self.program.model_owner, whole, self.seed)
             bound, _ = self._bound_on(data)
+        fold(self.guide)
         info = {
+            "start": self.start_info,
             "seconds_steps": self.step_seconds,
             "steps_per_second": max(self.step - 1, 1) / self.step_seconds if self.step_seconds else None,
             **self.notes,

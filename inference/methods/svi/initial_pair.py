@@ -22,6 +22,7 @@ from ...pair.program_errors import explained
 from ...run.initialize import start_model
 from ...seeding import derive_seed
 from .options import SVIOptions
+from .start import start_guide
 
 _ROWS = 4096  # of data too large for memory, what stands for them
 
@@ -39,8 +40,8 @@ def starting_pair(
     seed: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> tuple[Program, Any]:
-    """The bound pair and its guide. Neither `model` nor a guide that was passed as a module is changed.
+) -> tuple[Program, Any, dict[str, Any]]:
+    """The bound pair, its guide and how that was started. Neither `model` nor a guide passed as a module is changed.
 
     Args:
         svi: the configuration.
@@ -56,7 +57,7 @@ def starting_pair(
         own.train()
         seen = apply_transform(svi.transform, model, as_one_batch(data), seed)
         start_model(own, seen, derive_seed(seed, "initialize"))
-    start = PlainState({"model": own.function if isinstance(own, FunctionProgram) else own}).values
+    python = PlainState({"model": own.function if isinstance(own, FunctionProgram) else own}).values
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
@@ -67,8 +68,12 @@ def starting_pair(
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)
         guide.train()
+    start = {"kind": "prior"}
+    if isinstance(data, MemoryData):
+        seen = apply_transform(svi.transform, model, data.batch(), seed)
+        start = start_guide(svi.start, guide, own, seen, derive_seed(seed, "start"))
     program = Program(own, guide)
     found = PlainState(program.roots).values  # before it is run
-    program.at_start = {name: found[name] for name in found if not name.startswith("model")} | start
+    program.at_start = {name: found[name] for name in found if not name.startswith("model")} | python
     program.structure(first)  # creates the parameters of `pyro.param` statements
-    return program, guide
+    return program, guide, start

@@ -42,6 +42,10 @@ class SVI(SVIOptions, Method):
             `DataLoader`, which brings its own.
         guide: None (the model's own `guide`, else ``"normal"``), a name (``"normal"``, ``"multivariate_normal"``,
             ``"lowrank"``, ``"iaf"``, ``"flow"``), a Pyro autoguide class, or a callable ``model -> guide``.
+        start: where a default guide starts: ``"pathfinder"``, at the best normal on quasi-Newton paths towards the
+            mode (:mod:`jensen.inference.methods.pathfinder`), in whose coordinates it then takes its steps; or
+            ``"prior"``, at the centre of the prior. Models with latents of each datum, with masked or with very many
+            ones start at the prior; ``fit.info["start"]`` says so. Guides of your own start as they are.
         optimizer: a `torch.optim` class, or a callable ``(parameters, lr) -> Optimizer``.
         optimizer_options: keyword arguments for the optimiser.
         lr_schedule: a function of the fraction of training that returns a factor (such as `iwae_schedule`), or a

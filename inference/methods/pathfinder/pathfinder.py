@@ -1,0 +1,149 @@
+"""`Pathfinder`: the best normal on quasi-Newton paths towards the mode."""
+
+from __future__ import annotations
+
+__all__ = ["Pathfinder"]
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...data.base import MemoryData
+from ...errors import ModelError, NonFiniteError
+from ...guides import build_guide
+from ...guides.whitened import MultivariateNormalGuide
+from ...options import check_whole
+from ...pair.latents import examine_latents
+from ...pair.program import Program
+from ...run.algorithm import Algorithm, FitParts, Snapshot
+from ...run.checkpoint_check import check_tensors
+from ...seeding import derive_seed
+from ..base import Method
+from .normal import Normal
+from .path import follow_path
+from .target import posterior_target, unsuited
+
+_DRAWS = 32
+
+
+@dataclass(frozen=True)
+class Pathfinder(Method):
+    r"""A normal approximation of the posterior of global latents, in a second or two.
+
+    Each path climbs :math:`\log \tilde p(u)` of the unconstrained latents from the centre of the prior or a draw from
+    it; of the normals with the curvature that the path has learned, the one of the greatest bound
+
+    .. math:: \mathbb E_{q_l}[\log \tilde p(u) - \log q_l(u)], \qquad
+       q_l = \mathcal N(u_l + H_l \nabla \log \tilde p(u_l), H_l)
+
+    over all points of all paths becomes the guide, a normal with full covariance. Parameters of the model stay as they
+    are.
+
+    Args:
+        steps: number of paths, each from a start of its own; a step of the fit is a path.
+        num_draws: from each normal, to estimate its bound.
+        device, checkpoint_every, progress: as in `SVI`.
+        dtype: floating-point type of the fitted guide; paths are climbed in float64.
+
+    Raises:
+        ModelError: the model has latents of each datum, masked ones, or none or more than 500 numbers.
+        NonFiniteError: the density has no value at any start.
+
+    Reference: Zhang, Carpenter, Gelman and Vehtari (2022), Pathfinder: Parallel quasi-Newton variational inference,
+    https://arxiv.org/abs/2108.03782
+
+    Example:
+        >>> from jensen.models import BayesianLogisticRegression
+        >>> x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+        >>> data = {"x": x, "y": (x[:, 0] > 0).float()}
+        >>> fit = Pathfinder(progress=False).fit(BayesianLogisticRegression(2), data)
+        >>> fit.posterior(100)["w"].shape
+        torch.Size([100, 2])
+    """
+
+    steps: int = 4
+    num_draws: int = _DRAWS
+    device: str | torch.device = "auto"
+    dtype: torch.dtype | None = None
+    checkpoint_every: int | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("num_draws", self.num_draws)
+
+    def check_model(self, model: Any) -> None:
+        """Any program can be tried: its latents are looked at."""
+
+    def begin(self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int) -> _Paths:
+        return _Paths(self, self.copied(model) if isinstance(model, torch.nn.Module) else model, train, seed)
+
+
+class _Paths(Algorithm):
+    def __init__(self, method: Pathfinder, model: Any, train: MemoryData, seed: int) -> None:
+        batch = train.batch()
+        self.data_size, self.bound, self.steps, self.at_mode = train.size, -torch.inf, 0, False
+        self.best: Normal | None = None
+        latents = examine_latents(model, batch)
+        if reason := unsuited(latents, batch):
+            raise ModelError(f"Pathfinder climbs the density of global latents: {reason}. Use `SVI`.")
+        guide = build_guide("multivariate_normal", model, batch)
+        assert isinstance(guide, MultivariateNormalGuide)
+        self.guide = guide
+        self.program = Program(model, self.guide)
+        self.program.structure(batch)
+        self.target = posterior_target(model, batch, seed)
+        generator = torch.Generator(self.target.centre.device).manual_seed(derive_seed(seed, "path noise"))
+        shape = (method.num_draws, self.target.log_density.dim)
+        self.noise = torch.randn(
+            shape, generator=generator, dtype=self.target.centre.dtype, device=self.target.centre.device
+        )
+
+    def advance(self, step: int, most: int) -> int:
+        starts = [self.target.centre, *self.target.draws]
+        found = follow_path(self.target.log_density, starts[step % len(starts)], self.target.spread, self.noise)
+        self.latest = float("nan") if found is None else found.bound
+        if found is not None:
+            self.steps += found.steps
+            if found.bound > self.bound:
+                self.best, self.bound, self.at_mode = found.normal, found.bound, found.converged
+        return 1
+
+    def row(self, step: int) -> dict[str, Any]:
+        bound = self.bound
+        return {"bound": bound, "bound_per_datum": bound / self.data_size, "loss": -bound, "path_bound": self.latest}
+
+    def state(self) -> Snapshot:
+        values = {
+            "bound": self.bound,
+            "path_steps": self.steps,
+            "at_mode": self.at_mode,
+            "found": self.best is not None,
+        }
+        dim = self.target.log_density.dim
+        best = self.best or Normal(self.target.centre, torch.eye(dim, dtype=self.target.centre.dtype))
+        return Snapshot({"loc": best.loc, "scale_tril": best.scale_tril}, values)
+
+    def check(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
+        check_tensors(snapshot.tensors, self.state().tensors)
+        float(snapshot.values["bound"])
+
+    def load(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
+        values = snapshot.values
+        self.bound, self.steps, self.at_mode = values["bound"], values["path_steps"], values["at_mode"]
+        if values["found"]:
+            tensors = {name: value.to(self.target.centre.device) for name, value in snapshot.tensors.items()}
+            self.best = Normal(tensors["loc"], tensors["scale_tril"])
+
+    @property
+    def shapes(self) -> dict[str, torch.Tensor]:
+        return dict(self.state().tensors)
+
+    def finish(self, status: str) -> FitParts:
+        if self.best is None:
+            raise NonFiniteError("Pathfinder: the log density has no value at any start. Start elsewhere, or use SVI.")
+        self.guide.whiten(self.best.loc, self.best.scale_tril)
+        self.guide.fold()
+        info = {"path_steps": self.steps, "at_mode": self.at_mode}
+        return FitParts(self.program, self.guide, self.bound, info=info)

@@ -1,0 +1,79 @@
+"""Where a fit by SVI starts: its guide at Pathfinder's normal, or at the centre of the prior."""
+
+from __future__ import annotations
+
+__all__ = ["START_KINDS", "start_guide"]
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...guides.whitened import is_whitenable, whiten
+from ...pair.latents import examine_latents
+from ...seeding import derive_seed
+from ..pathfinder.path import PathResult, follow_path
+from ..pathfinder.target import Target, posterior_target, unsuited
+
+START_KINDS = ("pathfinder", "prior")
+
+_DRAWS = 16  # of each normal on a path, to estimate its bound
+_MOST_PATHS = 5
+
+
+def start_guide(kind: str, guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) -> dict[str, Any]:
+    """Start a default guide; what was done, for `fit.info`.
+
+    Args:
+        kind: one of `START_KINDS`.
+        guide: the fit's guide. One that is no default guide stays as it is.
+        model: the fit's copy of the model.
+        batch: all the data.
+        seed: of the draws.
+    """
+    if not is_whitenable(guide):
+        return {"kind": "the guide's own"}
+    if kind == "prior":
+        return {"kind": "prior"}
+    if reason := unsuited(examine_latents(model, batch), batch):
+        return {"kind": "prior", "reason": reason}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results = _paths(posterior_target(model, batch, seed), seed)
+    except Exception as error:  # whatever a user's program raises in float64, or under vmap
+        return {"kind": "prior", "reason": f"the density could not be followed ({type(error).__name__}: {error})"}
+    if not results:
+        return {"kind": "prior", "reason": "the density has no value at the centre of the prior, nor at draws from it"}
+    best = max(results, key=lambda result: result.bound)
+    whiten(guide, best.normal.loc, best.normal.scale_tril)
+    return {
+        "kind": "pathfinder",
+        "bound": best.bound,
+        "bound_stderr": best.stderr,
+        "paths": len(results),
+        "path_steps": sum(result.steps for result in results),
+        "at_mode": best.converged,
+    }
+
+
+def _paths(target: Target, seed: int) -> list[PathResult]:
+    """A path from the centre of the prior, and others from draws until the best two agree."""
+    generator = torch.Generator(target.centre.device).manual_seed(derive_seed(seed, "path noise"))
+    noise = torch.randn(
+        (_DRAWS, len(target.centre)),
+        generator=generator,
+        dtype=target.centre.dtype,
+        device=target.centre.device,
+    )
+    results: list[PathResult] = []
+    for start in (target.centre, *target.draws[: _MOST_PATHS - 1]):
+        found = follow_path(target.log_density, start, target.spread, noise)
+        if found is not None:
+            results.append(found)
+            first, second, *_ = [*sorted((result.bound for result in results), reverse=True), -torch.inf]
+            if first - second < 1.0 + 2.0 * found.stderr:
+                break
+    return results

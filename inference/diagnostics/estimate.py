@@ -22,6 +22,7 @@ class Estimate:
         stderr: the Monte Carlo standard error of `value`; 0 where the value is exact.
         n: how many data `value` is a total over; 1 for what is not a total (a k-hat, a count).
         details: what the value was made of: tensors per datum, per site, settings. Each metric documents its keys.
+            What ``"unreliable"`` says, if anything, is printed with the value.
 
     Example:
         >>> e = Estimate(-8676.0, 3.0, n=100)
@@ -66,13 +67,19 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        return _plus_minus(self.value, self.stderr)
+        return _plus_minus(self.value, self.stderr) + self._warning
+
+    @property
+    def _warning(self) -> str:
+        """Why neither value nor error can be relied on, in brackets; empty if nothing is known against them."""
+        reason = self.details.get("unreliable")
+        return f" (unreliable: {reason})" if reason else ""
 
     def __repr__(self) -> str:
         return f"Estimate({self}{f', n={self.n}' if self.n > 1 else ''})"
 
     def __format__(self, spec: str) -> str:
-        return f"{self.value:{spec}} +- {self.stderr:{spec}}" if spec else str(self)
+        return f"{self.value:{spec}} +- {self.stderr:{spec}}{self._warning}" if spec else str(self)
 
 
 def _plus_minus(value: float, stderr: float) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from .estimate import Estimate
-from .weights.importance import importance_weights
+from .weights.importance import Importance, importance_weights
+from .weights.pareto import k_threshold
 
 
 def log_evidence(
@@ -54,7 +55,8 @@ def log_evidence(
         The estimate, its standard error by the delta method, summed over data. Details, in float64 on the CPU:
         ``per_datum`` and ``stderr_per_datum`` ``(N,)`` (absent for a joint weight), ``pareto_k`` and ``ess`` ``(N,)``
         or ``()``, ``bias`` (about how far the value is from the evidence, negative), ``constant`` (factors outside the
-        plate, which the sum of ``per_datum`` lacks), ``exact``, ``num_particles``, ``num_local_particles``, ``chunks``.
+        plate, which the sum of ``per_datum`` lacks), ``unreliable`` (where k-hat is above its threshold at that number
+        of particles: then neither value nor error can be relied on, and both are printed with it), ``exact``, ``num_particles``, ``num_local_particles``, ``chunks``.
 
     Raises:
         ModelError: if the guide of a latent is a point mass.
@@ -86,9 +88,21 @@ def log_evidence(
         "num_local_particles": weights.num_local_particles,
         "pareto_k": weights.pareto_k.cpu(),
         "ess": weights.ess.cpu(),
+        "unreliable": _unreliable(weights),
         "chunks": {"particles": weights.chunks.particles, "data": weights.chunks.data} if weights.chunks else {},
     }
     if not weights.joint:
         details["per_datum"] = weights.log_mean.cpu()
         details["stderr_per_datum"] = torch.sqrt(variance)
     return Estimate(float(weights.log_mean.sum()) + weights.constant, float(variance.sum().sqrt()), size, details)
+
+
+def _unreliable(weights: Importance) -> str:
+    """What is to be said against the estimate: a k-hat above its threshold, of the fit or of some data."""
+    threshold = k_threshold(weights.num_particles)
+    above = ~(weights.pareto_k <= threshold)
+    if weights.exact or not bool(above.any()):
+        return ""
+    if weights.joint:
+        return f"k-hat {float(weights.pareto_k):.2g}"
+    return f"k-hat above {threshold:.2g} for {float(above.double().mean()):.0%} of the data"

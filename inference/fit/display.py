@@ -37,6 +37,11 @@ def summary(fit: FitRecord) -> dict[str, str]:
     history = fit.history
     steps = fit.info.get("steps") or (int(history["step"].iloc[-1]) if _last(history, "step") is not None else None)
     rows["status"] = fit.status + (f" after {steps:,} steps" if steps else "") + f", seed {fit.seed}"
+    test = fit.info.get("convergence") or {}
+    if test:
+        rows["test"] = test["reason"]
+    if test.get("advice"):
+        rows["advice"] = test["advice"]
     bound = _last(history, "bound_per_datum")
     if bound is not None:
         total = _last(history, "bound")

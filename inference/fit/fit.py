@@ -37,7 +37,8 @@ class Fit(FitRecord):
         seed: the run's seed.
         data: the training data by argument name, ``(N, …)`` each; None if they were streamed or not saved.
         data_size: `N`.
-        status: ``"finished"``, ``"stopped early"`` or ``"interrupted"``.
+        status: ``"converged"``, ``"not converged"`` or ``"unknown"`` (``info["convergence"]`` has the test, its number
+            and what to do); ``"stopped early"`` by a callback or for want of patience; or ``"interrupted"``.
         info: seconds, steps, steps_per_second, compile, device, dtype, versions, as far as they apply.
         draws: posterior draws ``(S, …)`` by latent, for methods that sample; chains follow one another, and their
             number is ``info["chains"]`` (1 if absent).

@@ -26,6 +26,7 @@ from ..objectives.compatibility import check_observed
 from ..options import check_callbacks, check_seed
 from ..pair.signature import refuse_class
 from ..run.algorithm import Algorithm, FitParts
+from ..run.convergence import verdict_of_rows
 from ..run.history import write_history
 from ..run.identity import plain, run_identity
 from ..run.loop import Loop
@@ -185,12 +186,13 @@ class Method(MethodOptions, abc.ABC):
         """What advances one start, not yet begun."""
         torch.manual_seed(derive_seed(seed, "start"))
         algorithm = self.begin(model, train, validation, seed)
+        steps = algorithm.most_steps or self.steps
         loop = Loop(
             algorithm,
             name=f"{type(self).__name__}{f' start {start + 1}/{self.restarts}' if self.restarts > 1 else ''}",
-            steps=self.steps,
+            steps=steps,
             row_every=self.log_every,
-            checkpoint_every=self.checkpoint_every or max(self.log_every, self.steps // 20),
+            checkpoint_every=self.checkpoint_every or max(self.log_every, steps // 20),
             callbacks=callbacks,
             progress=self.progress,
             tensorboard=self.tensorboard,
@@ -215,6 +217,10 @@ class Method(MethodOptions, abc.ABC):
             "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
             "versions": {"torch": torch.__version__, "pyro": pyro.__version__},
         }
+        if status == "finished":
+            verdict = parts.verdict or verdict_of_rows(loop.rows, train.size)
+            status = verdict.status
+            info["convergence"] = {"reason": verdict.reason, "advice": verdict.advice}
         if len(bounds) > 1:
             info["restart_bounds"] = [None if _comparable(bound) == -math.inf else bound for bound in bounds]
         kept: Mapping[str, Any] = self._kept(parts.program.model_owner, train, seed)

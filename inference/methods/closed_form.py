@@ -20,6 +20,7 @@ from ..options import check_positive
 from ..pair.program import Program
 from ..run.algorithm import Algorithm, FitParts, Snapshot
 from ..run.checkpoint_check import check_tensors
+from ..run.convergence import CONVERGED, NOT_CONVERGED, Verdict
 from ..run.early_stopping import bound_on
 from .base import Method
 
@@ -165,7 +166,19 @@ class UpdateRule(Algorithm):
     def finish(self, status: str) -> FitParts:
         self.leave()
         converged = self._had_converged or self.converged()
-        return FitParts(self.program, self.guide, self._latest, info={"converged": converged})
+        info = {"converged": converged}
+        return FitParts(self.program, self.guide, self._latest, verdict=self._verdict(converged), info=info)
+
+    def _verdict(self, converged: bool) -> Verdict | None:
+        if not self.monotone:
+            return None  # by the history
+        if converged:
+            return Verdict(CONVERGED, f"an update raised the bound per datum by less than {self.tolerance:g} nats")
+        return Verdict(
+            NOT_CONVERGED,
+            f"the last update still raised the bound per datum by {self.tolerance:g} nats or more",
+            "Take more steps.",
+        )
 
     def _remember(self, bounds: list[float]) -> None:
         self._latest = bounds[-1] if bounds else None

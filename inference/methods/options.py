@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["MethodOptions"]
+__all__ = ["AUTO", "MethodOptions"]
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
 from ..devices import resolve_device
 from ..options import check_dtype, check_whole
 
+AUTO = "auto"  # steps until the fit has come to rest, of methods that offer it
+
 
 class MethodOptions:
     """Abstract: the fields, with the same names, of the dataclasses that are methods."""
 
-    steps: int
+    steps: Any  # a whole number, or what else a method takes
     device: str | torch.device
     dtype: torch.dtype | None
     progress: bool | None
@@ -24,8 +27,14 @@ class MethodOptions:
     log_every: int = 1
     tensorboard: str | Path | None = None
 
+    _OFFERS_AUTO: ClassVar = False  # whether `steps` may be "auto"
+
     def __post_init__(self) -> None:
-        for name in ("steps", "restarts", "log_every"):
+        for name in (
+            ("restarts", "log_every")
+            if self._OFFERS_AUTO and self.steps == AUTO
+            else ("steps", "restarts", "log_every")
+        ):
             check_whole(name, getattr(self, name))
         if self.checkpoint_every is not None:
             check_whole("checkpoint_every", self.checkpoint_every)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..pair.program import Program
+from .convergence import Verdict
 from .progress import Callback, Progress
 
 Rows = list[dict[str, Any]]
@@ -34,6 +35,7 @@ class FitParts:
         guide: the fitted guide, or None.
         bound: by which independent starts are compared, in nats; None where there is none.
         draws: of the latents, by site, where the method makes draws.
+        verdict: whether the fit has come to rest; None leaves that to its history.
         info: what :attr:`jensen.inference.Fit.info` should say beside steps and seconds.
     """
 
@@ -41,6 +43,7 @@ class FitParts:
     guide: Any = None
     bound: float | None = None
     draws: dict[str, Tensor] | None = None
+    verdict: Verdict | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
 
@@ -50,10 +53,12 @@ class Algorithm(abc.ABC):
     Attributes:
         program: the pair, shown to callbacks.
         restorable: whether the loop keeps the state of the newest row, to go back to when something breaks.
+        most_steps: the most steps, where the algorithm chooses it; None for the method's own.
     """
 
     program: Program
     restorable: bool = False
+    most_steps: int | None = None
 
     @property
     def shapes(self) -> Mapping[str, Tensor]:

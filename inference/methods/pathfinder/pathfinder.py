@@ -18,6 +18,7 @@ from ...pair.latents import examine_latents
 from ...pair.program import Program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
 from ...run.checkpoint_check import check_tensors
+from ...run.convergence import CONVERGED, UNKNOWN, Verdict
 from ...seeding import derive_seed
 from ..base import Method
 from .normal import Normal
@@ -146,4 +147,7 @@ class _Paths(Algorithm):
         self.guide.whiten(self.best.loc, self.best.scale_tril)
         self.guide.fold()
         info = {"path_steps": self.steps, "at_mode": self.at_mode}
-        return FitParts(self.program, self.guide, self.bound, info=info)
+        verdict = Verdict(UNKNOWN, "the best path ended before it reached a mode", "See its `pareto_k`, or use SVI.")
+        if self.at_mode:
+            verdict = Verdict(CONVERGED, "the best path ended at a mode")
+        return FitParts(self.program, self.guide, self.bound, verdict=verdict, info=info)

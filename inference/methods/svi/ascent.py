@@ -24,6 +24,7 @@ from ...objectives.compatibility import check_pair
 from ...objectives.rounding import warn_of_rounding
 from ...pair.eager_run import kept_buffers
 from ...run.algorithm import Algorithm, FitParts, Snapshot
+from ...run.convergence import CONVERGED
 from ...run.early_stopping import EarlyStopping, bound_on
 from ...run.history import Recorder
 from ...run.progress import Callback, Progress
@@ -32,6 +33,7 @@ from ...step.shard import Shard
 from ...step.state import StepState
 from ...step.tracing import find_restless
 from ...tensors import Tensors
+from ..options import AUTO
 from .averages import show_average, shown_parameters
 from .batches import make_feed
 from .callbacks import Callbacks
@@ -39,7 +41,12 @@ from .engine import build_engine
 from .initial_pair import as_one_batch, starting_pair
 from .non_finite import explain_non_finite, parameters_are_finite
 from .options import SVIOptions
+from .rest import Rest
 from .snapshot import StepSnapshot, check_snapshot, read_snapshot, write_snapshot
+
+_STEPS, _MOST_STEPS = 5_000, 30_000  # of "auto": of a fit that cannot tell whether it is at rest, and of one that can
+_TEST_EVERY = 10  # rows
+_GUIDE = "guide_module."  # of the names of parameters that are the guide's own
 
 
 class StochasticAscent(Algorithm):
@@ -67,12 +74,14 @@ class StochasticAscent(Algorithm):
         shard: Shard | None,
         batch_size: int | None,
     ) -> None:
-        self.svi, self.data, self.validation, self.seed = svi, data, validation, seed
+        self.data, self.validation, self.seed = data, validation, seed
         self.device, dtype = torch.get_default_device(), torch.get_default_dtype()
         assert isinstance(svi.objective, Objective)
         self.objective = svi.objective
         first = apply_transform(svi.transform, model, data.head(batch_size or 1), seed)
         self.program, self.guide, self.start_info = starting_pair(svi, model, data, first, seed, self.device, dtype)
+        self.auto, svi = _resolved(svi, self.start_info)
+        self.svi, self.most_steps = svi, svi.steps
         synchronise(shard, self.program)
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
         mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
@@ -85,6 +94,9 @@ class StochasticAscent(Algorithm):
             check_fed(self.program, data, validation, feed, svi.transform, seed)
             warn_of_rounding(self.program, self.objective, seen)
         self.engine = build_engine(svi, self.program, data, feed, seed, self.device, dtype, shard)
+        function = self.engine.function
+        watched = self.start_info["kind"] == "pathfinder" and all(name.startswith(_GUIDE) for name in function.names)
+        self.rest = Rest(function.names, list(function.parameters.values())) if watched else None
         self.callbacks = Callbacks((), self.engine)
         self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
         self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * svi.steps))
@@ -136,6 +148,8 @@ class StochasticAscent(Algorithm):
             at, reason = explain_non_finite(self.engine, self._good, where, self.svi.steps)
             raise NonFiniteError(f"The fit stopped being finite at step {at}: {reason}")
         show_average(row, self.engine, self.logged, step, self.recorder.data_size)
+        if self.rest is not None:
+            self.rest.add(self.engine.function.unpack(self.engine.state.parameters))
         self.step_seconds += time.perf_counter() - (self._mark or 0.0)
         self._mark = None
         due = step == self.svi.steps or self.logged // self.validate_every != step // self.validate_every
@@ -153,6 +167,11 @@ class StochasticAscent(Algorithm):
         if self.step < self.svi.steps and self.before.bit_length() != self.step.bit_length():
             self.engine.still_agrees(self.step - 1)  # seldom: it takes a step of the program
         return stop or self.stopping.should_stop
+
+    def converged(self) -> bool:
+        if not self.auto or self.rest is None or len(self.rest.rows) % _TEST_EVERY:
+            return False
+        return self.rest.verdict().status == CONVERGED
 
     def sound(self) -> bool:
         pending, _ = self.recorder.pending()
@@ -177,6 +196,8 @@ class StochasticAscent(Algorithm):
         self.logged = int(rows[-1]["step"]) if rows else 0
         self.step = found.step
         self.step_seconds, self.notes, self._mark = found.step_seconds, dict(found.notes), None
+        if self.rest is not None:
+            self.rest.rows = found.rows
 
     def finish(self, status: str) -> FitParts:
         steps = self.step
@@ -184,6 +205,10 @@ class StochasticAscent(Algorithm):
             self.engine.load(self.best, self.engine.optimizer_keys)
             steps = self.stopping.best_step
         self._write_back(steps)
+        verdict = None if self.rest is None else self.rest.verdict()
+        if self.rest is not None and self.best is None and self.svi.average is None and status == "finished":
+            if (mean := self.rest.average()) is not None:
+                self.engine.function.materialise(self.engine.function.pack(mean), self.engine.state.buffers)
         bound = None
         if self.svi.restarts > 1:
             data = self.validation
@@ -198,7 +223,7 @@ class StochasticAscent(Algorithm):
             "steps_per_second": max(self.step - 1, 1) / self.step_seconds if self.step_seconds else None,
             **self.notes,
         }
-        return FitParts(self.program, self.guide, bound, info=info)
+        return FitParts(self.program, self.guide, bound, verdict=verdict, info=info)
 
     def _validate(self, step: int) -> dict[str, float]:
         assert self.validation is not None
@@ -229,4 +254,14 @@ class StochasticAscent(Algorithm):
             step_seconds=self.step_seconds,
             values=self.callbacks.values(),
             notes=dict(self.notes),
+            rows=torch.empty(0) if self.rest is None else self.rest.rows,
         )
+
+
+def _resolved(svi: SVIOptions, start: Mapping[str, Any]) -> tuple[bool, SVIOptions]:
+    """Whether the fit stops by itself, and the options with a number of steps."""
+    if svi.steps != AUTO:
+        return False, svi
+    assert isinstance(svi.objective, Objective)
+    fixed = start["kind"] != "pathfinder" or svi.objective.is_scheduled or svi.lr_schedule is not None
+    return not fixed, replace(svi, steps=_STEPS if fixed else _MOST_STEPS)

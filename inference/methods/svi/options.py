@@ -16,7 +16,7 @@ from ...objectives import OBJECTIVES, Objective, Trace_ELBO
 from ...options import check_fraction, check_positive, check_whole
 from ...run.identity import plain
 from ...step.engine import COMPILE_MODES
-from ..options import MethodOptions
+from ..options import AUTO, MethodOptions
 from .start import START_KINDS
 
 
@@ -25,7 +25,7 @@ class SVIOptions(MethodOptions):
     """Everything that determines a fit by SVI, checked; the fields are explained in :class:`jensen.inference.SVI`."""
 
     objective: Objective | str = field(default_factory=Trace_ELBO)
-    steps: int = 5_000
+    steps: Any = AUTO
     lr: float = 1e-2
     batch_size: int | None = None
     guide: Any = None
@@ -52,6 +52,7 @@ class SVIOptions(MethodOptions):
     tensorboard: str | Path | None = None
     progress: bool | None = None
 
+    _OFFERS_AUTO: ClassVar = True
     _NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("device", "checkpoint_every", "threads", "tensorboard", "progress")
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class StepSnapshot:
         step_seconds: time in the steps alone.
         values: Python values that runs of the program or callbacks have changed, by path.
         notes: what `Fit.info` should still know when the run is read again.
+        rows: the guide's parameters at each row, of a fit that watches them; else empty.
     """
 
     step: int
@@ -46,6 +47,7 @@ class StepSnapshot:
     step_seconds: float
     values: dict[str, Any]
     notes: Mapping[str, Any]
+    rows: torch.Tensor
 
 
 def write_snapshot(found: StepSnapshot) -> Snapshot:
@@ -55,6 +57,8 @@ def write_snapshot(found: StepSnapshot) -> Snapshot:
         tensors |= {f"best/{i:05d}": tensor for i, tensor in enumerate(found.best.tensors)}
     if len(found.pending):
         tensors["pending"] = found.pending
+    if len(found.rows):
+        tensors["rows"] = found.rows
     values = {
         "step": found.step,
         "optimizer_keys": [list(key) for key in found.keys],
@@ -88,6 +92,7 @@ def read_snapshot(snapshot: Snapshot, like: StepState, stopping: EarlyStopping, 
         step_seconds=values["step_seconds"],
         values=dict(values.get("values", {})),
         notes=dict(values["notes"]),
+        rows=snapshot.tensors.get("rows", torch.empty(0, device="cpu")).cpu(),
     )
 
 

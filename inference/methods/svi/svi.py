@@ -36,7 +36,10 @@ class SVI(SVIOptions, Method):
 
     Args:
         objective: an objective, or its name (then with its defaults).
-        steps: number of parameter updates.
+        steps: number of parameter updates; or ``"auto"``: a default guide that started at Pathfinder's normal takes
+            them until it has come to rest (no location or log scale moves by 0.3 posterior standard deviations over the
+            last half of the run, tested every ten rows), at most 30,000; everything else takes 5,000. Of a guide that
+            is not on its way any more, the mean over the last half of the run is returned.
         lr: learning rate.
         batch_size: data per step, drawn without replacement within each epoch; None for all data. Ignored for a
             `DataLoader`, which brings its own.

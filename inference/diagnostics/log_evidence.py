@@ -56,7 +56,8 @@ def log_evidence(
         ``per_datum`` and ``stderr_per_datum`` ``(N,)`` (absent for a joint weight), ``pareto_k`` and ``ess`` ``(N,)``
         or ``()``, ``bias`` (about how far the value is from the evidence, negative), ``constant`` (factors outside the
         plate, which the sum of ``per_datum`` lacks), ``unreliable`` (where k-hat is above its threshold at that number
-        of particles: then neither value nor error can be relied on, and both are printed with it), ``exact``, ``num_particles``, ``num_local_particles``, ``chunks``.
+        of particles: then neither value nor error can be relied on, and both are printed with it), ``exact``,
+        ``num_particles``, ``num_local_particles``, ``chunks``.
 
     Raises:
         ModelError: if the guide of a latent is a point mass.

@@ -30,7 +30,7 @@ import numpy as np
 CONVERGED, NOT_CONVERGED, UNKNOWN = "converged", "not converged", "unknown"
 
 _FEWEST = 10  # points in the half that is looked at
-_Z = 2.6  # one in 200
+_Z = 2.8  # one in 400, and correlations are not known exactly
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,9 @@ def drift(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance = (residual**2).sum(0) / (count - 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = (residual[1:] * residual[:-1]).sum(0) / (residual**2).sum(0)
-    correlation = np.nan_to_num(correlation) + 1.0 / math.sqrt(count)  # that of short series is seen too small
-    inflation = (1 + correlation.clip(0.0, 0.95)) / (1 - correlation.clip(0.0, 0.95))
+    correlation = np.nan_to_num(correlation)
+    correlation = correlation + (1.0 + 4.0 * correlation) / count + 1.0 / math.sqrt(count)  # seen too small, and noisy
+    inflation = (1 + correlation.clip(0.0, 0.97)) / (1 - correlation.clip(0.0, 0.97))
     return slope * count, count * np.sqrt(variance * inflation / squares)
 
 

@@ -25,9 +25,7 @@ __all__ = ["ablation", "finish", "host_reads", "memory", "time_steps"]
 
 _PASSES = {  # of the compiled step: where it is called, and what stands in its place when it is left out
     "buffer_hoisting": ("inductor", "hoist_buffers", lambda compiled, *_: compiled),
-    "scalar_hoisting": ("inductor", "keep_scalars", lambda module: None),
     "fast_activations": ("inductor", "shorten_elementary", lambda module: None),
-    "onednn_matmul": ("graph", "route_products", lambda module: None),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import fx
 
 _VIEWS = ("view", "expand", "alias", "unsqueeze", "squeeze", "transpose", "aten.t.", "permute", "slice", "select.int")
-_PRODUCTS = ("aten.mm.", "addmm", "aten.mv.", "bmm", "convolution", "jensen.product")
+_PRODUCTS = ("aten.mm.", "addmm", "aten.mv.", "bmm", "convolution")
 
 
 @dataclass(frozen=True)

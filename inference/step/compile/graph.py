@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import fx
 
-from .onednn_matmul import route_products
-
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
 _UNTAGGED = ("aten.binomial.", "aten._sample_dirichlet.")  # random operations that torch does not mark as such
@@ -35,7 +33,6 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
         module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
     _drop(module)
     _forget_fills(module.graph)
-    route_products(module)
     if not any(_mutates(node) for node in module.graph.nodes):
         _share(module.graph)
         _fold(module)

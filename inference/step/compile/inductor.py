@@ -19,7 +19,6 @@ from .fast_activations import shorten_elementary
 from .generated_code import GeneratedCode, generated_modules
 from .graph import updating_inputs
 from .kernel_loop import KernelLoop, loop_kernels
-from .scalar_hoisting import keep_scalars
 
 Runner = Callable[..., Any]
 
@@ -97,7 +96,6 @@ def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int
 
     module = updating_inputs(module, state)
     with _quiet():
-        keep_scalars(module)
         shorten_elementary(module)
 
         options = {

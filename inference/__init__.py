@@ -26,6 +26,7 @@ __all__ = [
     "ModelError",
     "MutationEffects",
     "NonFiniteError",
+    "Pathfinder",
     "Progress",
     "Renyi",
     "TraceEnum_ELBO",
@@ -75,6 +76,7 @@ from .fit.load import load
 from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.loss_minimization import LossMinimization
+from .methods.pathfinder.pathfinder import Pathfinder
 from .methods.svi.svi import SVI
 from .objectives import (
     IWAE,

@@ -48,28 +48,34 @@ class Verdict:
     advice: str = ""
 
 
-def drift(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def drift(series: np.ndarray, curved: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Rise over the last half of each column of ``(n, P)``, and its standard error, ``(P,)`` each.
 
     Columns that do not move at all have a rise and an error of zero. Fewer than ten points in the half have an infinite
     error.
+
+    Args:
+        series: a row a logging interval.
+        curved: whether the residuals are those of a parabola: what bends on its way is then not taken for noise.
     """
     last = np.asarray(series, dtype=float)[len(series) // 2 :]
     count = len(last)
     if count < _FEWEST:
         return np.zeros(last.shape[1]), np.full(last.shape[1], math.inf)
     time = np.arange(count) - (count - 1) / 2
-    squares = float(time @ time)
-    centred = last - last.mean(0)
-    slope = time @ centred / squares
-    residual = centred - np.outer(time, slope)
-    variance = (residual**2).sum(0) / (count - 2)
+    bend = time**2 - (time**2).mean()
+    residual = last - last.mean(0)
+    slope = time @ residual / (time @ time)
+    residual = residual - np.outer(time, slope)
+    if curved:
+        residual = residual - np.outer(bend, bend @ residual / (bend @ bend))
+    variance = (residual**2).sum(0) / (count - 2 - curved)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = (residual[1:] * residual[:-1]).sum(0) / (residual**2).sum(0)
     correlation = np.nan_to_num(correlation)
     correlation = correlation + (1.0 + 4.0 * correlation) / count + 1.0 / math.sqrt(count)  # seen too small, and noisy
     inflation = (1 + correlation.clip(0.0, 0.97)) / (1 - correlation.clip(0.0, 0.97))
-    return slope * count, count * np.sqrt(variance * inflation / squares)
+    return slope * count, count * np.sqrt(variance * inflation / (time @ time))
 
 
 def judge(series: np.ndarray, tolerance: float) -> tuple[str, int, float, float]:
@@ -81,10 +87,11 @@ def judge(series: np.ndarray, tolerance: float) -> tuple[str, int, float, float]
     """
     rise, error = drift(series)
     upper = np.abs(rise) + _Z * error  # all must be small, so that none needs a stricter test for being one of many
-    lower = np.abs(rise) - math.sqrt(_Z**2 + 2.0 * math.log(series.shape[1])) * error  # one of many may be large
+    noise = drift(series, curved=True)[1]
+    lower = np.abs(rise) - math.sqrt(_Z**2 + 2.0 * math.log(series.shape[1])) * noise  # one of many may be large
     if (lower > tolerance).any():
         worst = int(lower.argmax())
-        return NOT_CONVERGED, worst, float(rise[worst]), float(error[worst])
+        return NOT_CONVERGED, worst, float(rise[worst]), float(noise[worst])
     worst = int(upper.argmax())
     status = CONVERGED if upper[worst] < tolerance else UNKNOWN
     return status, worst, float(rise[worst]), float(error[worst])

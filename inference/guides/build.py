@@ -19,11 +19,11 @@ from .auto import prepare_autoguide, visible_program
 from .flow import AutoFlow
 from .iaf import AutoIAF
 from .normal import NormalGuide
-from .whitened import LowRankGuide, MultivariateNormalGuide
+from .whitened import AutoLowRankMultivariateNormal, AutoMultivariateNormal
 
 _AUTOGUIDES: dict[str, type[AutoGuide]] = {
-    "multivariate_normal": MultivariateNormalGuide,
-    "lowrank": LowRankGuide,
+    "multivariate_normal": AutoMultivariateNormal,
+    "lowrank": AutoLowRankMultivariateNormal,
     "iaf": AutoIAF,
     "flow": AutoFlow,
 }

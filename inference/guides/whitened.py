@@ -7,21 +7,21 @@ the units and correlations of the latents are. After the fit the map is folded i
 
 from __future__ import annotations
 
-__all__ = ["LowRankGuide", "MultivariateNormalGuide", "fold", "is_whitenable", "whiten"]
+__all__ = ["AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "fold", "is_whitenable", "whiten"]
 
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoMultivariateNormal
+from pyro.infer import autoguide
 from torch import Tensor, nn
 
 from .flow import AutoFlow
 from .normal import NormalGuide
 
 
-class MultivariateNormalGuide(AutoMultivariateNormal):
-    """Pyro's `AutoMultivariateNormal`, which can be fitted in whitened coordinates."""
+class AutoMultivariateNormal(autoguide.AutoMultivariateNormal):
+    """Pyro's guide of that name, which can be fitted in whitened coordinates."""
 
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
         """Start at a normal over the unconstrained latents, ``(D,)`` and ``(D, D)``."""
@@ -62,8 +62,8 @@ class MultivariateNormalGuide(AutoMultivariateNormal):
             self.scale_tril = scale_tril / scale.unsqueeze(-1)
 
 
-class LowRankGuide(AutoLowRankMultivariateNormal):
-    """Pyro's `AutoLowRankMultivariateNormal`, which can be fitted in units of the posterior's standard deviations."""
+class AutoLowRankMultivariateNormal(autoguide.AutoLowRankMultivariateNormal):
+    """Pyro's guide of that name, which can be fitted in units of the posterior's standard deviations."""
 
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
         r"""Start at the normal of greatest likelihood :math:`\mathrm{diag}(s)(W W^\top + I)\mathrm{diag}(s)`.
@@ -106,7 +106,7 @@ class LowRankGuide(AutoLowRankMultivariateNormal):
             self.scale = scale
 
 
-_KINDS = (NormalGuide, MultivariateNormalGuide, LowRankGuide, AutoFlow)
+_KINDS = (NormalGuide, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoFlow)
 
 
 def is_whitenable(guide: Any) -> bool:
@@ -121,7 +121,14 @@ def whiten(guide: nn.Module, loc: Tensor, scale_tril: Tensor) -> None:
         guide: one that `is_whitenable`.
         loc: ``(D,)``, the latents in the order of the model.
         scale_tril: ``(D, D)``.
+
+    Raises:
+        ValueError: the guide has another number of latents (one that depends on the size of the batch).
     """
+    sizes = [getattr(guide, "loc_" + site.name.replace(".", "__")).numel() for site in getattr(guide, "sites", ())]
+    own = sum(sizes) if isinstance(guide, NormalGuide) else guide.latent_dim
+    if own != len(loc):
+        raise ValueError(f"the guide has {own} latent numbers, and all the data {len(loc)}")
     guide.whiten(loc, scale_tril)  # type: ignore[operator]
 
 

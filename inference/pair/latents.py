@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer.autoguide.initialization import InitMessenger, init_to_median
+from pyro.infer.autoguide.initialization import InitMessenger, init_to_feasible, init_to_median
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from jensen.models.common.parameter_scope import local_parameters
 from jensen.models.common.sampling import default_device_and_dtype
+from jensen.models.distributions.recentred import Recentred
 
 from ..errors import ModelError
 from .capabilities import check_has_evidence
@@ -139,6 +140,8 @@ def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], laten
 def _centre(site: Any) -> Tensor:
     """A value in the middle of the prior: its median where that is known, else its mean, else the median of draws."""
     fn = site["fn"]
+    if isinstance(base_of(fn), Recentred):
+        return init_to_feasible(site)  # type: ignore[no-any-return]
     for known in (lambda: _median(base_of(fn)), lambda: fn.mean):
         try:
             value = known().expand(fn.shape()).detach()

@@ -74,8 +74,8 @@ def describe(value: Any, _seen: dict[int, Any] | None = None) -> Any:
     if isinstance(value, nn.Module):
         return _module(value, below)
     if dataclasses.is_dataclass(value):
-        fields = {field.name: below(getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare}
-        return {"class": below(type(value)), **fields}
+        told = [field for field in dataclasses.fields(value) if field.compare and not _is_later_default(value, field)]
+        return {"class": below(type(value)), **{field.name: below(getattr(value, field.name)) for field in told}}
     if hasattr(value, "__dict__"):
         library = _is_library(type(value))  # whose private attributes are caches, not configuration
         state = {key: item for key, item in vars(value).items() if not (library and key.startswith("_"))}
@@ -130,6 +130,11 @@ def _plain(value: Any) -> Any:
 
 def _name(kind: Any) -> str:
     return recorded_name(kind).replace(":", ".")
+
+
+def _is_later_default(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether an option that came after version 0.1 has its default: then arms of before are those of now."""
+    return bool(field.metadata.get("later")) and getattr(value, field.name) == field.default
 
 
 def _is_library(kind: Any) -> bool:

@@ -89,6 +89,8 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
         print(f"{name}: {printable(_score(metric, fitted, batch, request.seed), lines=True)}")
     rest = f"new rows: jensen predict {out} --data FILE; in Python: jensen.inference.load({str(out)!r})"
     print(printable(f"saved in {out}; {rest}"))
+    test = fitted.info.get("convergence", {})
+    print(printable(f"{fitted.status}: {test['reason']}. {test['advice']}".rstrip() if test else fitted.status))
     return out
 
 

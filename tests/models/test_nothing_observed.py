@@ -157,7 +157,8 @@ def test_a_row_of_missing_values(float64: None, cls: type) -> None:
     torch.testing.assert_close(posterior.mean[-1], torch.zeros(1))
     torch.testing.assert_close(posterior.covariance_matrix[-1], torch.eye(1))
     torch.testing.assert_close(model.impute({"x": more})[-1], model.bias)
-    assert SVI(TraceMeanField_ELBO(), steps=3, compile=False, progress=False).fit(cls(4, 2), more).status == "finished"
+    fit = SVI(TraceMeanField_ELBO(), steps=3, compile=False, progress=False).fit(cls(4, 2), more)
+    assert fit.status in ("converged", "not converged", "unknown")
 
 
 def test_a_row_of_no_counts(float64: None) -> None:

@@ -12,7 +12,7 @@ import torch
 from ...data.base import MemoryData
 from ...errors import ModelError, NonFiniteError
 from ...guides import build_guide
-from ...guides.whitened import MultivariateNormalGuide
+from ...guides.whitened import AutoMultivariateNormal
 from ...options import check_whole
 from ...pair.latents import examine_latents
 from ...pair.program import Program
@@ -90,7 +90,7 @@ class _Paths(Algorithm):
         if reason := unsuited(latents, batch):
             raise ModelError(f"Pathfinder climbs the density of global latents: {reason}. Use `SVI`.")
         guide = build_guide("multivariate_normal", model, batch)
-        assert isinstance(guide, MultivariateNormalGuide)
+        assert isinstance(guide, AutoMultivariateNormal)
         self.guide = guide
         self.program = Program(model, self.guide)
         self.program.structure(batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["as_one_batch", "starting_pair"]
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyro
@@ -16,7 +17,7 @@ from ...data.transforms import apply_transform
 from ...guides import build_guide
 from ...pair.eager_run import kept_buffers
 from ...pair.function_program import FunctionProgram, counterparts, own_copy, with_modules
-from ...pair.plain_state import PlainState
+from ...pair.plain_state import PlainState, restore
 from ...pair.program import Program
 from ...pair.program_errors import explained
 from ...run.initialize import start_model
@@ -68,12 +69,27 @@ def starting_pair(
     if isinstance(guide, torch.nn.Module):
         guide.to(device=device, dtype=dtype)
         guide.train()
-    start = {"kind": "prior"}
-    if isinstance(data, MemoryData):
-        seen = apply_transform(svi.transform, model, data.batch(), seed)
-        start = start_guide(svi.start, guide, own, seen, derive_seed(seed, "start"))
     program = Program(own, guide)
     found = PlainState(program.roots).values  # before it is run
     program.at_start = {name: found[name] for name in found if not name.startswith("model")} | python
-    program.structure(first)  # creates the parameters of `pyro.param` statements
+    structure = program.structure(first)  # creates the parameters of `pyro.param` statements
+    start: dict[str, Any] = {"kind": "prior"}
+    stopped = any("fit" in finding.stops for finding in structure.findings)  # the caller raises them
+    if isinstance(data, MemoryData) and not stopped:
+        seen = apply_transform(svi.transform, model, data.batch(), seed)
+        kept = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+        with pyro.get_param_store().scope(), kept, _kept_values(own):
+            start = start_guide(svi.start, guide, own, seen, derive_seed(seed, "start"))
     return program, guide, start
+
+
+@contextmanager
+def _kept_values(model: Any) -> Iterator[None]:
+    """Python values that runs of the program change are afterwards what they were."""
+    roots = {"model": model.function if isinstance(model, FunctionProgram) else model}
+    before = PlainState(roots)
+    try:
+        yield
+    finally:
+        changed = PlainState(roots).changed(before)
+        restore([(before.places[name], before.values[name]) for name in changed if name in before.places])

@@ -29,7 +29,7 @@ class SVIOptions(MethodOptions):
     lr: float = 1e-2
     batch_size: int | None = None
     guide: Any = None
-    start: str = "pathfinder"
+    start: str = field(default="pathfinder", metadata={"later": True})  # than version 0.1: see studies' fingerprints
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     lr_schedule: Callable[[Any], Any] | None = None

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jensen.models import LatentVariableModel
+
 from ...guides.whitened import is_whitenable, whiten
 from ...pair.latents import examine_latents
 from ...seeding import derive_seed
@@ -37,18 +39,22 @@ def start_guide(kind: str, guide: Any, model: Any, batch: Mapping[str, Tensor], 
         return {"kind": "the guide's own"}
     if kind == "prior":
         return {"kind": "prior"}
-    if reason := unsuited(examine_latents(model, batch), batch):
+    latents = examine_latents(model, batch)
+    reason = unsuited(latents, batch)
+    if isinstance(model, LatentVariableModel) and type(model).initialize is not LatentVariableModel.initialize:
+        reason = "the model starts itself at the data"
+    if reason:
         return {"kind": "prior", "reason": reason}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results = _paths(posterior_target(model, batch, seed), seed)
-    except Exception as error:  # whatever a user's program raises in float64, or under vmap
+        if not results:
+            return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
+        best = max(results, key=lambda result: result.bound)
+        whiten(guide, best.normal.loc, best.normal.scale_tril)
+    except Exception as error:  # whatever a user's program raises in float64, on all the data or under vmap
         return {"kind": "prior", "reason": f"the density could not be followed ({type(error).__name__}: {error})"}
-    if not results:
-        return {"kind": "prior", "reason": "the density has no value at the centre of the prior, nor at draws from it"}
-    best = max(results, key=lambda result: result.bound)
-    whiten(guide, best.normal.loc, best.normal.scale_tril)
     return {
         "kind": "pathfinder",
         "bound": best.bound,

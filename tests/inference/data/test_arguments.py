@@ -82,7 +82,8 @@ def test_an_integer_design_matrix_is_multiplied() -> None:
 
     batch = as_data(design, ([[1, 2], [3, 4]], [1, 2])).batch()
     assert batch["x"].dtype == batch["y"].dtype == torch.float32
-    assert SVI(steps=5, progress=False, compile=False).fit(design, batch).status == "finished"
+    fit = SVI(steps=5, progress=False, compile=False).fit(design, batch)
+    assert fit.status in ("converged", "not converged", "unknown")
 
 
 def test_a_group_count_from_a_mini_batch_is_refused() -> None:

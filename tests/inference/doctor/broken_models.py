@@ -185,7 +185,7 @@ class NothingObserved(LatentVariableModel):
 
 class ChangingSites(Mean):
     def model(self, x=None):
-        if pyro.sample("coin", dist.Normal(0.0, 1.0)) > 0:
+        if pyro.sample("coin", dist.Normal(0.0, 1.0)).abs() < 0.5:
             pyro.sample("more", dist.Normal(0.0, 1.0))
         return super().model(x)
 

@@ -68,7 +68,7 @@ def test_a_fit_follows_the_schedule_and_shows_the_bound(case):
     model, data = case
     svi = SVI(AuxiliaryELBO(BetaELBO(Linear(0.0, 1.0))), steps=40, log_every=10, progress=False)
     fit = svi.fit(model, data, seed=0)
-    assert {"bound", "loss"} <= set(fit.history.columns) and fit.status == "finished"
+    assert {"bound", "loss"} <= set(fit.history.columns) and fit.status in ("converged", "not converged", "unknown")
     strong = SVI(AuxiliaryELBO(weight=1e4, objective=IWAE(2)), steps=400, lr=1e-2, progress=False).fit(model, data)
     torch.testing.assert_close(strong.model.bias.detach(), torch.ones(3), atol=0.05, rtol=0)
     eager = SVI(AuxiliaryELBO(IWAE(2)), steps=10, log_every=5, compile=False, progress=False).fit(model, data, seed=1)

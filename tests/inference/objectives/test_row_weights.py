@@ -115,7 +115,7 @@ def test_single_rows_of_weight_0_or_1_are_fitted():
     model = AlignmentVAE(3, 2, hidden=(5,), letters="ACG-")
     for seed in range(3):
         svi = SVI(CapacityELBO(0.2, 5.0), steps=12, lr=1e-2, batch_size=1, progress=False)
-        assert svi.fit(model, data, seed=seed).status == "finished"
+        assert svi.fit(model, data, seed=seed).status in ("converged", "not converged", "unknown")
 
 
 @pytest.mark.parametrize("objective", [Trace_ELBO(1), Trace_ELBO(3), IWAE(3), Renyi(0.5, 3)], ids=repr)
@@ -166,7 +166,8 @@ def test_joint_importance_weights_refuse_row_weights():
     data = {"x": torch.randn(4), "weight": torch.ones(4)}
     with pytest.raises(ModelError, match="`IWAE` weights whole draws, so with global latents a row cannot count more"):
         SVI(IWAE(3), steps=2, compile=False).fit(Shared(), data, seed=0)
-    assert SVI(Trace_ELBO(), steps=2, compile=False).fit(Shared(), data, seed=0).status == "finished"
+    fit = SVI(Trace_ELBO(), steps=2, compile=False).fit(Shared(), data, seed=0)
+    assert fit.status in ("converged", "not converged", "unknown")
 
 
 def test_a_weight_is_nothing_that_is_drawn():

@@ -42,4 +42,4 @@ def test_several_latents_may_share_a_plate(objective: str) -> None:
 
 def test_a_mixture_of_one_component_may_have_a_constant_parameter() -> None:
     fit = SVI("TraceEnum_ELBO", steps=5).fit(GaussianMixture(1, 2), torch.randn(20, 2))
-    assert fit.status == "finished"
+    assert fit.status in ("converged", "not converged", "unknown")

@@ -57,7 +57,7 @@ def test_a_context_of_another_size_than_the_flows():
     with pytest.raises(ValueError, match=r"`context_dim` = 7 .* got 4"):
         fit(VAE(D, L, encoder=Network(L), posterior=FlowPosterior(L, 7, "planar")))
     right = VAE(D, L, encoder=Network(L, 5), posterior=FlowPosterior(L, context_dim=5), hidden=(4,))
-    assert fit(right).status == "finished"
+    assert fit(right).status in ("converged", "not converged", "unknown")
 
 
 @pytest.mark.parametrize(

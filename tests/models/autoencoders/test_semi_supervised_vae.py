@@ -158,7 +158,8 @@ def test_an_importance_weighted_bound_does_not_train_the_classifier(x, model):
     data = {"x": x, "y": MIXED.double()}
     with pytest.raises(ModelError, match=r"`classifier.* receives no gradient .* a guide over enumerated sites"):
         SVI(IWAE(2), steps=5, progress=False).fit(model, data)
-    assert SVI(AuxiliaryELBO(IWAE(2)), steps=5, progress=False).fit(model, data).status == "finished"
+    fit = SVI(AuxiliaryELBO(IWAE(2)), steps=5, progress=False).fit(model, data)
+    assert fit.status in ("converged", "not converged", "unknown")
 
 
 # -- a fit ----------------------------------------------------------------
@@ -240,9 +241,10 @@ def test_any_network_and_likelihood(float64, x):
     model = SemiSupervisedVAE(5, C, L, encoder=Encoder(), classifier=nn.Linear(5, C), likelihood="gaussian")
     data = {"x": x + 0.1 * torch.randn(6, 5), "y": MIXED.double()}
     fit = SVI(AuxiliaryELBO(), steps=5, progress=False).fit(model, data)
-    assert fit.status == "finished"
+    assert fit.status in ("converged", "not converged", "unknown")
     codes = SemiSupervisedVAE((5,), C, L, likelihood="categorical", num_categories=2, hidden=(4,))
-    assert SVI(AuxiliaryELBO(), steps=5, progress=False).fit(codes, {"x": x, "y": MIXED}).status == "finished"
+    fit = SVI(AuxiliaryELBO(), steps=5, progress=False).fit(codes, {"x": x, "y": MIXED})
+    assert fit.status in ("converged", "not converged", "unknown")
     loc, scale = model.encode(x, MIXED.abs())
     assert loc.shape == scale.shape == (6, L) and model.decode(loc, MIXED.abs()).shape == (6, 5)
 

@@ -150,7 +150,7 @@ def test_traced_and_eager_fits_are_the_same(kind, objective):
 @pytest.mark.parametrize("kind", ["iaf", "spline"])
 def test_sticking_the_landing_inverts_the_flow(kind):
     fit = SVI(STL(2), steps=10, compile="trace", progress=False).fit(VAE(5, 2, hidden=(8,), posterior=kind), DATA)
-    assert fit.status == "finished"
+    assert fit.status in ("converged", "not converged", "unknown")
 
 
 def test_sticking_the_landing_on_a_planar_flow_is_a_clear_error():
@@ -233,7 +233,7 @@ def test_fits_with_one_latent(posterior, prior):
 def test_a_fit_with_a_flow_prior(kind):
     model = VAE(5, 2, hidden=(8,), prior=FlowPrior(2, kind, hidden=(8,)))
     fit = SVI(Trace_ELBO(), steps=30, compile="trace", progress=False).fit(model, DATA, seed=0)
-    assert fit.status == "finished"
+    assert fit.status in ("converged", "not converged", "unknown")
     assert fit.model.generate(7, seed=0)["x"].shape == (7, 5)
     assert torch.isfinite(torch.tensor(log_evidence(fit, DATA, num_particles=20).value))
 

@@ -192,7 +192,7 @@ def test_a_resumed_fit_ends_as_one_that_was_not_killed(tmp_path):
     for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert list(resumed.history.loss) == list(whole.history.loss)
-    assert method.fit(model, x, seed=1, checkpoint=tmp_path).status == "finished"
+    assert method.fit(model, x, seed=1, checkpoint=tmp_path).status in ("converged", "not converged", "unknown")
     stopped = method.fit(model, x, seed=1, callbacks=[lambda progress: progress.step == 20])
     assert (stopped.status, stopped.info["steps"]) == ("stopped early", 20)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -51,7 +53,7 @@ def test_without_it_the_curvature_is_learned() -> None:
     density = Quadratic(2)
     way = climb(density, _start(density, torch.zeros(2)), steps=200, tolerance=1e-12)
     torch.testing.assert_close(way[-1].u, density.mode, rtol=1e-4, atol=1e-4)
-    assert all(later.value >= earlier.value for earlier, later in zip(way, way[1:], strict=False))
+    assert all(later.value >= earlier.value for earlier, later in itertools.pairwise(way))
     torch.testing.assert_close(way[-1].inverse @ density.precision, torch.eye(2), rtol=0.05, atol=0.05)
 
 

@@ -119,7 +119,7 @@ def test_whether_a_short_fit_starts_does_not_depend_on_its_first_batches() -> No
         fit = SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4, "steps": 2}).fit(
             Labelled(), {"mark": mark, "x": x}, seed=seed
         )
-        assert fit.status == "finished"
+        assert fit.status in ("converged", "not converged", "unknown")
     with pytest.raises(ModelError, match=r"`extra` receives no gradient .* on 50 batches of the data.*no datum shows"):
         SVI(Trace_ELBO(), **{**OPTIONS, "batch_size": 4}).fit(Labelled(), {"mark": torch.zeros(200), "x": x})
 
@@ -139,7 +139,7 @@ def test_a_batch_without_a_labelled_or_an_unlabelled_row_starts_a_fit(labelled: 
     for seed in range(12):
         model = SemiSupervisedVAE(16, 3, 2, hidden=(8,))
         svi = SVI(objective, **{**OPTIONS, "batch_size": 10, "steps": 2, "progress": False})
-        assert svi.fit(model, {"x": x, "y": y}, seed=seed).status == "finished"
+        assert svi.fit(model, {"x": x, "y": y}, seed=seed).status in ("converged", "not converged", "unknown")
 
 
 @pytest.mark.parametrize("batch_size", [None, 10])

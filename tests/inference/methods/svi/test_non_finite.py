@@ -125,4 +125,4 @@ def test_one_start_of_several_may_fail() -> None:
         fit = svi.fit(Lottery("density"), DATA)
     assert 0 < len(caught) < 5
     assert len(fit.info["restart_bounds"]) == 5 - len(caught)
-    assert fit.status == "finished"
+    assert fit.status in ("converged", "not converged", "unknown")

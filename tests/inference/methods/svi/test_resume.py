@@ -129,7 +129,7 @@ def test_a_finished_run_is_returned_at_once(
     monkeypatch.setattr(Engine, "first_step", never)
     again = method.fit(*vae, checkpoint=tmp_path)
     same(first, again)
-    assert again.status == "finished"
+    assert again.status in ("converged", "not converged", "unknown")
     assert {**again.info} == {**first.info}
 
 

@@ -26,7 +26,7 @@ COUNTS = torch.poisson(torch.full((300,), 50.0), generator=torch.Generator().man
 
 
 def fit(model, data, **options):
-    return SVI(**{"steps": 3, "progress": False, "compile": False} | options).fit(model, data)
+    return SVI(**{"steps": 3, "progress": False, "compile": False, "start": "prior"} | options).fit(model, data)
 
 
 def dispersed(x, location=9.0):

@@ -20,6 +20,7 @@ from jensen.inference import (
     SVI,
     Fit,
     LossMinimization,
+    Pathfinder,
     Trace_ELBO,
     TraceMeanField_ELBO,
     elbo_terms,
@@ -27,6 +28,8 @@ from jensen.inference import (
     log_evidence,
 )
 from jensen.inference.doctor import examine
+from jensen.inference.methods.pathfinder.target import unsuited
+from jensen.inference.pair.latents import examine_latents
 from jensen.models import CAVIModel, EMModel, LatentVariableModel
 
 METHODS: dict[str, Any] = {
@@ -37,20 +40,23 @@ METHODS: dict[str, Any] = {
     "EM": EM(steps=20),
     "CAVI": CAVI(steps=20),
     "LossMinimization": LossMinimization(steps=40, log_every=10),
+    "Pathfinder": Pathfinder(steps=2),
 }
 
 
-def suits(method: Any, model: LatentVariableModel) -> bool:
+def suits(method: Any, model: LatentVariableModel, data: Batch) -> bool:
     """Whether the model has what the method needs; where it has not, the method must say so."""
     if getattr(model, "scored_by_loss", False) != isinstance(method, LossMinimization):
         return False
+    if isinstance(method, Pathfinder):
+        return not unsuited(examine_latents(model, data), data)
     needed = {EM: EMModel, CAVI: CAVIModel}.get(type(method), object)
     return isinstance(model, needed) and not (isinstance(method, CAVI) and getattr(model, "hierarchical", False))
 
 
 # Its own guide enumerates the class, and an importance-weighted bound does not train q(y | x): the fit says so.
 UNFIT = {("semi-supervised VAE", "IWAE")}
-PAIRS = [(name, method) for name in MODELS for method in METHODS if suits(METHODS[method], build(name)[0])]
+PAIRS = [(name, method) for name in MODELS for method in METHODS if suits(METHODS[method], *build(name))]
 PAIRS = [pair for pair in PAIRS if pair not in UNFIT]
 OTHERS = [(name, method) for name in MODELS for method in METHODS if (name, method) not in [*PAIRS, *UNFIT]]
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from ...data.base import MemoryData
-from ...errors import ModelError, NonFiniteError
+from ...errors import NonFiniteError
 from ...guides import build_guide
 from ...guides.whitened import AutoMultivariateNormal
 from ...options import check_whole
+from ...pair.capabilities import unsupported_method
 from ...pair.latents import examine_latents
 from ...pair.program import Program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
@@ -77,6 +78,9 @@ class Pathfinder(Method):
     def check_model(self, model: Any) -> None:
         """Any program can be tried: its latents are looked at."""
 
+    def configuration(self) -> dict[str, Any]:
+        return {**super().configuration(), "guide": "multivariate_normal"}  # what the fit holds
+
     def begin(self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int) -> _Paths:
         return _Paths(self, self.copied(model) if isinstance(model, torch.nn.Module) else model, train, seed)
 
@@ -88,7 +92,7 @@ class _Paths(Algorithm):
         self.best: Normal | None = None
         latents = examine_latents(model, batch)
         if reason := unsuited(latents, batch):
-            raise ModelError(f"Pathfinder climbs the density of global latents: {reason}. Use `SVI`.")
+            raise unsupported_method("Pathfinder", model, f"global latents alone, to climb their density ({reason})")
         guide = build_guide("multivariate_normal", model, batch)
         assert isinstance(guide, AutoMultivariateNormal)
         self.guide = guide

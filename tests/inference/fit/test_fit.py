@@ -328,7 +328,7 @@ def test_save_and_load_gives_the_same_fit(tmp_path: Path, guide: Any) -> None:
     before = torch.get_rng_state()
     found = load(tmp_path / "a" / "fit")
     assert torch.equal(torch.get_rng_state(), before)
-    assert (found.method, found.seed, found.status, found.data_size) == ("SVI", 7, "unknown", N)
+    assert (found.method, found.seed, found.status, found.data_size) == ("SVI", 7, fit.status, N)
     assert found.config == fit.config
     assert found.info == fit.info
     pd.testing.assert_frame_equal(found.history, fit.history, check_exact=True)

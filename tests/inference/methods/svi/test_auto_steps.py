@@ -67,13 +67,12 @@ def test_too_few_steps_for_a_start_far_away_are_not_called_converged() -> None:
     assert fit.info["convergence"]["advice"].startswith("Take more steps")
 
 
-@pytest.mark.parametrize("kill", [700, 2_100])
-def test_a_killed_fit_goes_on_to_the_same_bits(kill: int, tmp_path: Path) -> None:
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     def stop(progress: Progress) -> None:
-        if progress.step >= kill:
+        if progress.step >= 1_100:
             raise RuntimeError("killed")
 
-    method = SVI(guide="multivariate_normal", checkpoint_every=300, progress=False)
+    method = SVI(guide="normal", checkpoint_every=300, progress=False)
     whole = method.fit(regression, DATA)
     with pytest.raises(RuntimeError, match="killed"):
         method.fit(regression, DATA, checkpoint=tmp_path, callbacks=[stop])

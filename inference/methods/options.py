@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..devices import resolve_device
+from ..errors import ConfigurationError
 from ..options import check_dtype, check_whole
 
 AUTO = "auto"  # steps until the fit has come to rest, of methods that offer it
@@ -30,11 +31,11 @@ class MethodOptions:
     _OFFERS_AUTO: ClassVar = False  # whether `steps` may be "auto"
 
     def __post_init__(self) -> None:
-        for name in (
-            ("restarts", "log_every")
-            if self._OFFERS_AUTO and self.steps == AUTO
-            else ("steps", "restarts", "log_every")
-        ):
+        if isinstance(self.steps, str) and self._OFFERS_AUTO and self.steps != AUTO:
+            raise ConfigurationError(f'`steps` must be a positive whole number or "{AUTO}", got {self.steps!r}.')
+        if not (self._OFFERS_AUTO and self.steps == AUTO):
+            check_whole("steps", self.steps)
+        for name in ("restarts", "log_every"):
             check_whole(name, getattr(self, name))
         if self.checkpoint_every is not None:
             check_whole("checkpoint_every", self.checkpoint_every)

@@ -117,6 +117,8 @@ def check_snapshot(snapshot: Snapshot, engine: Engine, stopping: EarlyStopping) 
         _check_optimizer(run, optimizer)
     if run.pending.shape[1:] != (2,) or not run.pending.is_floating_point():
         raise CheckpointError(f"its pending bounds are {tuple(run.pending.shape)}")
+    if len(run.rows) and run.rows.dim() != 2:
+        raise CheckpointError(f"its rows of parameters are {tuple(run.rows.shape)}")
     if not isinstance(run.since, int) or not isinstance(run.stopping.best_step, int):
         raise CheckpointError("its counters are no numbers")
 

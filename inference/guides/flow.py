@@ -13,6 +13,8 @@ from pyro.infer.autoguide.guides import AutoContinuous
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from .units import InUnits
+
 
 class FlowDistribution(TorchDistribution):
     r"""The density of :math:`u = \mu + \sigma \odot f(\epsilon)`, :math:`\epsilon \sim \mathcal N(0, I_D)`.
@@ -53,7 +55,7 @@ class FlowDistribution(TorchDistribution):
         return normal.log_prob(noise).sum(-1) - log_det - self.scale.log().sum(-1)
 
 
-class AutoFlow(AutoContinuous):
+class AutoFlow(InUnits, AutoContinuous):
     r"""Neural spline flow posterior over the flattened, unconstrained latents.
 
     Drawn as one auxiliary site and handed to the latents by `Delta` sites, like Pyro's own continuous autoguides.
@@ -97,24 +99,20 @@ class AutoFlow(AutoContinuous):
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Centre and scale before the flow bends them: what `median` and `quantiles` report."""
-        if hasattr(self, "unit"):
-            return self.centre + self.unit * self.loc, self.unit * self.log_scale.exp()
-        return self.loc, self.log_scale.exp()
+        return self._mapped(self.loc, self.log_scale.exp())
 
     @torch.no_grad()
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
         """Start at the centre ``(D,)`` and the standard deviations of a normal, in units of these."""
         deviations = scale_tril.square().sum(-1).sqrt().to(self.loc)
-        self.register_buffer("centre", loc.to(self.loc), persistent=False)
-        self.register_buffer("unit", deviations, persistent=False)
+        self._set_units(loc.to(self.loc), deviations)
         self.loc.zero_()
         self.log_scale.zero_()
 
     @torch.no_grad()
     def fold(self) -> None:
         """Put the units into the parameters: from now on they are those of the unconstrained latents."""
-        if hasattr(self, "unit"):
-            loc, scale = self._loc_scale()
-            del self.centre, self.unit
-            self.loc.copy_(loc)
-            self.log_scale.copy_(scale.log())
+        loc, scale = self._loc_scale()
+        self._drop_units()
+        self.loc.copy_(loc)
+        self.log_scale.copy_(scale.log())

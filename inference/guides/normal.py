@@ -60,12 +60,10 @@ class NormalGuide(PyroModule):
         plates: dict[str, Any] = {}  # entered again for each latent: a plate of one name may be made only once
         for site in self.sites:
             with ExitStack() as stack:
-                for name, size, dim in site.plates:
+                for name, size, _ in site.plates:
                     if name == "data":
                         _check_rows(site.name, size, args, batch)
-                    if name not in plates:
-                        plates[name] = pyro.plate(name, size, dim=dim)
-                    stack.enter_context(plates[name])
+                site.enter_plates(stack, plates)
                 if site.mask is not None:  # what has no prior has no entropy either
                     stack.enter_context(pyro.poutine.mask(mask=getattr(self, "mask_" + _key(site.name))))
                 # q(z_i)
@@ -93,6 +91,15 @@ class NormalGuide(PyroModule):
         unit = getattr(self, "unit_" + _key(site.name), None)
         return (loc, scale) if unit is None else (getattr(self, "centre_" + _key(site.name)) + unit * loc, unit * scale)
 
+    @property
+    def latent_dim(self) -> int:
+        """How many numbers the latents have together, unconstrained."""
+        return sum(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [getattr(self, "loc_" + _key(site.name)).numel() for site in self.sites]
+
     @torch.no_grad()
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
         r"""Start at the factorised normal that is nearest to :math:`\mathcal N(\mu, L L^\top)`, in its own units.
@@ -104,8 +111,7 @@ class NormalGuide(PyroModule):
             scale_tril: L, ``(D, D)``.
         """
         scale = torch.cholesky_inverse(scale_tril).diagonal().rsqrt()
-        sizes = [getattr(self, "loc_" + _key(site.name)).numel() for site in self.sites]
-        for site, place, unit in zip(self.sites, loc.split(sizes), scale.split(sizes), strict=True):
+        for site, place, unit in zip(self.sites, loc.split(self._sizes), scale.split(self._sizes), strict=True):
             parameter = getattr(self, "loc_" + _key(site.name))
             for name, value in (("centre_", place), ("unit_", unit)):
                 self.register_buffer(name + _key(site.name), value.reshape(parameter.shape).to(parameter), False)

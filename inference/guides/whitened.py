@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .flow import AutoFlow
 from .normal import NormalGuide
+from .units import InUnits
 
 
 class AutoMultivariateNormal(autoguide.AutoMultivariateNormal):
@@ -62,7 +63,7 @@ class AutoMultivariateNormal(autoguide.AutoMultivariateNormal):
             self.scale_tril = scale_tril / scale.unsqueeze(-1)
 
 
-class AutoLowRankMultivariateNormal(autoguide.AutoLowRankMultivariateNormal):
+class AutoLowRankMultivariateNormal(InUnits, autoguide.AutoLowRankMultivariateNormal):
     """Pyro's guide of that name, which can be fitted in units of the posterior's standard deviations."""
 
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
@@ -76,34 +77,27 @@ class AutoLowRankMultivariateNormal(autoguide.AutoLowRankMultivariateNormal):
         rank = self.rank
         rest = values[: len(values) - rank].mean().clamp(min=1e-6) if rank < len(values) else values[0].clamp(min=1e-6)
         lengths = (values[-rank:] / rest - 1.0).clamp(min=0.0).sqrt()
-        self.register_buffer("centre", loc.to(self.loc), persistent=False)
-        self.register_buffer("unit", deviations.to(self.loc), persistent=False)
+        self._set_units(loc.to(self.loc), deviations.to(self.loc))
         with torch.no_grad():
             self.loc.zero_()
             self.scale = rest.sqrt().to(self.loc).expand_as(self.loc).clone()
             self.cov_factor.copy_(vectors[:, -rank:] * lengths)
 
-    def _parts(self) -> tuple[Tensor, Tensor]:
-        if hasattr(self, "unit"):
-            return self.centre + self.unit * self.loc, self.unit * self.scale
-        return self.loc, self.scale
-
     def get_posterior(self, *args: Any, **kwargs: Any) -> dist.LowRankMultivariateNormal:
-        loc, scale = self._parts()
+        loc, scale = self._mapped(self.loc, self.scale)
         return dist.LowRankMultivariateNormal(loc, self.cov_factor * scale.unsqueeze(-1), scale * scale)
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        loc, scale = self._parts()
+        loc, scale = self._mapped(self.loc, self.scale)
         return loc, scale * (self.cov_factor.square().sum(-1) + 1.0).sqrt()
 
     @torch.no_grad()
     def fold(self) -> None:
         """Put the map into the parameters: from now on they are those of the unconstrained latents."""
-        if hasattr(self, "unit"):
-            loc, scale = self._parts()
-            del self.centre, self.unit
-            self.loc.copy_(loc)
-            self.scale = scale
+        loc, scale = self._mapped(self.loc, self.scale)
+        self._drop_units()
+        self.loc.copy_(loc)
+        self.scale = scale
 
 
 _KINDS = (NormalGuide, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoFlow)
@@ -125,10 +119,8 @@ def whiten(guide: nn.Module, loc: Tensor, scale_tril: Tensor) -> None:
     Raises:
         ValueError: the guide has another number of latents (one that depends on the size of the batch).
     """
-    sizes = [getattr(guide, "loc_" + site.name.replace(".", "__")).numel() for site in getattr(guide, "sites", ())]
-    own = sum(sizes) if isinstance(guide, NormalGuide) else guide.latent_dim
-    if own != len(loc):
-        raise ValueError(f"the guide has {own} latent numbers, and all the data {len(loc)}")
+    if guide.latent_dim != len(loc):
+        raise ValueError(f"the guide has {guide.latent_dim} latent numbers, and all the data {len(loc)}")
     guide.whiten(loc, scale_tril)  # type: ignore[operator]
 
 

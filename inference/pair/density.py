@@ -59,10 +59,7 @@ class LatentDensity:
         plates: dict[str, Any] = {}
         for site in self.sites:
             with ExitStack() as stack:
-                for name, size, dim in site.plates:
-                    if name not in plates:
-                        plates[name] = pyro.plate(name, size, dim=dim)
-                    stack.enter_context(plates[name])
+                site.enter_plates(stack, plates)
                 start = site.start.to(torch.get_default_dtype())
                 pyro.sample(site.name, dist.Delta(start, event_dim=site.event_dim))
 

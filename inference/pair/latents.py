@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__ = ["LatentSite", "Latents", "draw_latents", "examine_latents"]
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer.autoguide.initialization import InitMessenger, init_to_feasible, init_to_median
@@ -71,6 +73,13 @@ class LatentSite:
         """The start mapped to unconstrained space."""
         return self.free(self.start).clone()
 
+    def enter_plates(self, stack: ExitStack, plates: dict[str, Any]) -> None:
+        """Enter the site's plates; `plates` holds those made so far, for one of a name may be made only once."""
+        for name, size, dim in self.plates:
+            if name not in plates:
+                plates[name] = pyro.plate(name, size, dim=dim)
+            stack.enter_context(plates[name])
+
     def free(self, value: Tensor) -> Tensor:
         """A value mapped to unconstrained space."""
         return value if self.circular else biject_to(self.support).inv(value).detach()
@@ -103,6 +112,7 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
         local_parameters(),
         default_device_and_dtype(batch, parameters),
         poutine.block(),
+        pyro.get_param_store().scope(),
         InitMessenger(_centre),
         FeasibleValue(),
     ):
@@ -131,7 +141,13 @@ def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], laten
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     rows = []
     for _ in range(count):
-        with local_parameters(), default_device_and_dtype(batch, parameters), poutine.block(), FeasibleValue():
+        with (
+            local_parameters(),
+            default_device_and_dtype(batch, parameters),
+            poutine.block(),
+            pyro.get_param_store().scope(),
+            FeasibleValue(),
+        ):
             nodes = poutine.trace(program).get_trace(**batch).nodes
         rows.append(torch.cat([site.free(nodes[site.name]["value"]).reshape(-1) for site in latents.continuous]))
     return torch.stack(rows)

@@ -18,7 +18,7 @@ https://arxiv.org/abs/2009.00666
 
 from __future__ import annotations
 
-__all__ = ["CONVERGED", "NOT_CONVERGED", "UNKNOWN", "Verdict", "drift", "judge", "verdict_of_rows"]
+__all__ = ["CONVERGED", "NOT_CONVERGED", "UNKNOWN", "Verdict", "drift", "judge", "too_short", "verdict_of_rows"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -97,6 +97,14 @@ def judge(series: np.ndarray, tolerance: float) -> tuple[str, int, float, float]
     return status, worst, float(rise[worst]), float(error[worst])
 
 
+def too_short(rows: int) -> Verdict | None:
+    """The verdict on a history of so few rows that nothing can be told, or None."""
+    if rows >= 2 * _FEWEST:
+        return None
+    reason = f"the history has {rows} rows, and the test needs {2 * _FEWEST}"
+    return Verdict(UNKNOWN, reason, "Take more steps, or log more often (`log_every`).")
+
+
 def verdict_of_rows(rows: Sequence[Mapping[str, Any]], data_size: float) -> Verdict:
     """The verdict by the bound of a history (or by the loss, where there is no bound).
 
@@ -104,12 +112,8 @@ def verdict_of_rows(rows: Sequence[Mapping[str, Any]], data_size: float) -> Verd
     """
     name = "bound" if rows and "bound" in rows[-1] else "loss"
     values = [row[name] for row in rows if row.get(name) is not None]
-    if len(values) < 2 * _FEWEST:
-        return Verdict(
-            UNKNOWN,
-            f"the history has {len(values)} rows, and the test needs {2 * _FEWEST}",
-            "Take more steps, or log more often (`log_every`).",
-        )
+    if (short := too_short(len(values))) is not None:
+        return short
     series = np.asarray(values, dtype=float)[:, None]
     tolerance = max(0.5, 1e-3 * data_size) if name == "bound" else 1e-3 * abs(float(series[len(series) // 2 :].mean()))
     status, _, rise, error = judge(series, tolerance)

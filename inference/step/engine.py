@@ -148,8 +148,7 @@ class Engine(EagerSteps):
 
     def _compile(self, graph: StepGraph) -> CompiledStep:
         count = 0 if self.shard is not None else len(self.state.tensors)  # a shard's graph returns gradients
-        own = 0 if self.shard is not None else len(graph.rows)
-        return compile_with_inductor(graph.module, graph.example, count, own)
+        return compile_with_inductor(graph.module, graph.example, count, len(graph.rows) if self.block > 1 else 0)
 
     def _capture(self, graph: StepGraph, runner: Callable[..., Any], steps: int) -> None:
         count, row_start = len(self.state.tensors), len(graph.example) - len(graph.rows)

@@ -7,7 +7,6 @@ __all__ = ["Normal"]
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -22,16 +21,6 @@ class Normal:
 
     loc: Tensor
     scale_tril: Tensor
-
-    @property
-    def covariance(self) -> Tensor:
-        """``(D, D)``."""
-        return self.scale_tril @ self.scale_tril.mT
-
-    @property
-    def precision(self) -> Tensor:
-        """``(D, D)``."""
-        return torch.cholesky_inverse(self.scale_tril)
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draws ``(M, D)`` of standard noise ``(M, D)``, and their log densities ``(M,)``."""

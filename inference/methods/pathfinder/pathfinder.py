@@ -7,6 +7,7 @@ __all__ = ["Pathfinder"]
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 
 from ...data.base import MemoryData
@@ -15,18 +16,16 @@ from ...guides import build_guide
 from ...guides.whitened import AutoMultivariateNormal
 from ...options import check_whole
 from ...pair.capabilities import unsupported_method
+from ...pair.function_program import own_copy
 from ...pair.latents import examine_latents
 from ...pair.program import Program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
 from ...run.checkpoint_check import check_tensors
 from ...run.convergence import CONVERGED, UNKNOWN, Verdict
-from ...seeding import derive_seed
 from ..base import Method
 from .normal import Normal
 from .path import follow_path
 from .target import posterior_target, unsuited
-
-_DRAWS = 32
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Pathfinder(Method):
     """
 
     steps: int = 4
-    num_draws: int = _DRAWS
+    num_draws: int = 32
     device: str | torch.device = "auto"
     dtype: torch.dtype | None = None
     checkpoint_every: int | None = None
@@ -82,7 +81,8 @@ class Pathfinder(Method):
         return {**super().configuration(), "guide": "multivariate_normal"}  # what the fit holds
 
     def begin(self, model: Any, train: MemoryData, validation: dict[str, torch.Tensor] | None, seed: int) -> _Paths:
-        return _Paths(self, self.copied(model) if isinstance(model, torch.nn.Module) else model, train, seed)
+        own = own_copy(model, torch.get_default_device(), torch.get_default_dtype())
+        return _Paths(self, own, train, seed)
 
 
 class _Paths(Algorithm):
@@ -93,17 +93,14 @@ class _Paths(Algorithm):
         latents = examine_latents(model, batch)
         if reason := unsuited(latents, batch):
             raise unsupported_method("Pathfinder", model, f"global latents alone, to climb their density ({reason})")
-        guide = build_guide("multivariate_normal", model, batch)
+        with pyro.get_param_store().scope():  # whatever happens while the guide looks at the model
+            guide = build_guide("multivariate_normal", model, batch)
         assert isinstance(guide, AutoMultivariateNormal)
         self.guide = guide
         self.program = Program(model, self.guide)
         self.program.structure(batch)
         self.target = posterior_target(model, batch, seed)
-        generator = torch.Generator(self.target.centre.device).manual_seed(derive_seed(seed, "path noise"))
-        shape = (method.num_draws, self.target.log_density.dim)
-        self.noise = torch.randn(
-            shape, generator=generator, dtype=self.target.centre.dtype, device=self.target.centre.device
-        )
+        self.noise = self.target.noise(method.num_draws, seed)
 
     def advance(self, step: int, most: int) -> int:
         starts = [self.target.centre, *self.target.draws]

@@ -42,16 +42,11 @@ class Target:
     spread: Tensor
     draws: Tensor
 
-    @property
-    def names(self) -> list[str]:
-        """What each of the D numbers is: ``w[3]``."""
-        names = []
-        for site in self.latents.continuous:
-            shape = site.unconstrained_start.shape
-            for index in range(site.unconstrained_start.numel()):
-                place = ",".join(str(int(i)) for i in torch.unravel_index(torch.tensor(index), shape)) if shape else ""
-                names.append(f"{site.name}[{place}]" if place else site.name)
-        return names
+    def noise(self, count: int, seed: int) -> Tensor:
+        """Standard noise ``(count, D)``, by which the normals of all paths are compared."""
+        like = self.centre
+        generator = torch.Generator(like.device).manual_seed(derive_seed(seed, "path noise"))
+        return torch.randn((count, len(like)), generator=generator, dtype=like.dtype, device=like.device)
 
 
 def unsuited(latents: Latents, batch: Mapping[str, Tensor]) -> str:

@@ -24,7 +24,7 @@ from ...objectives.compatibility import check_pair
 from ...objectives.rounding import warn_of_rounding
 from ...pair.eager_run import kept_buffers
 from ...run.algorithm import Algorithm, FitParts, Snapshot
-from ...run.convergence import CONVERGED
+from ...run.convergence import CONVERGED, NOT_CONVERGED
 from ...run.early_stopping import EarlyStopping, bound_on
 from ...run.history import Recorder
 from ...run.progress import Callback, Progress
@@ -206,7 +206,8 @@ class StochasticAscent(Algorithm):
             steps = self.stopping.best_step
         self._write_back(steps)
         verdict = None if self.rest is None else self.rest.verdict()
-        if self.rest is not None and self.best is None and self.svi.average is None and status == "finished":
+        still = verdict is not None and verdict.status != NOT_CONVERGED
+        if self.rest is not None and still and self.best is None and self.svi.average is None and status == "finished":
             if (mean := self.rest.average()) is not None:
                 self.engine.function.materialise(self.engine.function.pack(mean), self.engine.state.buffers)
         bound = None

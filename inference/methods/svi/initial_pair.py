@@ -5,8 +5,7 @@ from __future__ import annotations
 __all__ = ["as_one_batch", "starting_pair"]
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import pyro
@@ -15,9 +14,10 @@ import torch
 from ...data.base import Data, MemoryData
 from ...data.transforms import apply_transform
 from ...guides import build_guide
+from ...guides.whitened import is_whitenable
 from ...pair.eager_run import kept_buffers
 from ...pair.function_program import FunctionProgram, counterparts, own_copy, with_modules
-from ...pair.plain_state import PlainState, restore
+from ...pair.plain_state import PlainState, kept
 from ...pair.program import Program
 from ...pair.program_errors import explained
 from ...run.initialize import start_model
@@ -54,6 +54,7 @@ def starting_pair(
     """
     torch.manual_seed(derive_seed(seed, "start"))
     own = own_copy(model, device, dtype)
+    seen: dict[str, torch.Tensor] | None = None
     if isinstance(own, torch.nn.Module):
         own.train()
         seen = apply_transform(svi.transform, model, as_one_batch(data), seed)
@@ -62,8 +63,8 @@ def starting_pair(
     spec = svi.guide
     if isinstance(spec, torch.nn.Module):
         spec = copy.deepcopy(spec, {id(model): own})  # what it shares with the model, it shares with the copy
-    kept = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
-    with explained(), pyro.get_param_store().scope(), kept:  # whatever happens while the guide looks at the model
+    buffers = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+    with explained(), pyro.get_param_store().scope(), buffers:  # whatever happens while the guide looks at the model
         guide = build_guide(spec, own, first)
     guide = with_modules(guide, counterparts(model, own))
     if isinstance(guide, torch.nn.Module):
@@ -76,20 +77,11 @@ def starting_pair(
     start: dict[str, Any] = {"kind": "prior"}
     stopped = any("fit" in finding.stops for finding in structure.findings)  # the caller raises them
     if isinstance(data, MemoryData) and not stopped:
-        seen = apply_transform(svi.transform, model, data.batch(), seed)
-        kept = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
-        with pyro.get_param_store().scope(), kept, _kept_values(own):
-            start = start_guide(svi.start, guide, own, seen, derive_seed(seed, "start"))
+        if not is_whitenable(guide):
+            start = {"kind": "the guide's own"}
+        elif svi.start == "pathfinder":
+            seen = apply_transform(svi.transform, model, data.batch(), seed) if seen is None else seen
+            buffers = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+            with buffers, kept(PlainState(program.roots).places.values()):
+                start = start_guide(guide, own, seen, derive_seed(seed, "start"))
     return program, guide, start
-
-
-@contextmanager
-def _kept_values(model: Any) -> Iterator[None]:
-    """Python values that runs of the program change are afterwards what they were."""
-    roots = {"model": model.function if isinstance(model, FunctionProgram) else model}
-    before = PlainState(roots)
-    try:
-        yield
-    finally:
-        changed = PlainState(roots).changed(before)
-        restore([(before.places[name], before.values[name]) for name in changed if name in before.places])

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...run.convergence import CONVERGED, NOT_CONVERGED, UNKNOWN, Verdict, judge
+from ...run.convergence import CONVERGED, NOT_CONVERGED, Verdict, judge, too_short
 
 TOLERANCE = 0.3  # posterior standard deviations, and log scales
 
 _LOCATION, _LOG, _SOFTPLUS = "loc", "log_scale", "scale_unconstrained"
 _KINDS = (_LOCATION, _LOG, _SOFTPLUS)
-_FEWEST_ROWS = 20
 _MOST_NUMBERS = 2_000  # of parameters: the average of more is not kept
 
 
@@ -61,12 +60,8 @@ class Rest:
 
     def verdict(self) -> Verdict:
         """By the largest movement of a location or a log scale over the last half of the run."""
-        if len(self.rows) < _FEWEST_ROWS:
-            return Verdict(
-                UNKNOWN,
-                f"the history has {len(self.rows)} rows, and the test needs {_FEWEST_ROWS}",
-                "Take more steps, or log more often (`log_every`).",
-            )
+        if (short := too_short(len(self.rows))) is not None:
+            return short
         status, _, rise, error = judge(self.series(), TOLERANCE)
         reason = (
             f"over the last half of the run, the guide moved by up to {abs(rise):.2g} +- {error:.2g} posterior sds "
@@ -76,8 +71,8 @@ class Rest:
         return Verdict(status, reason, advice.get(status, "Take more steps, or more particles: noise hides the rest."))
 
     def average(self) -> list[Tensor] | None:
-        """The mean of the parameters over the last half of the run; None where they were still on their way."""
-        if not self.averages or len(self.rows) < _FEWEST_ROWS or self.verdict().status == NOT_CONVERGED:
+        """The mean of the parameters over the last half of the run; None of a short run, or where it is not kept."""
+        if not self.averages or too_short(len(self.rows)) is not None:
             return None
         mean = self.rows[len(self.rows) // 2 :].mean(0)
         parts = mean.split([shape.numel() for shape in self.shapes])

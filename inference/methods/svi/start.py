@@ -13,9 +13,8 @@ from torch import Tensor
 
 from jensen.models import LatentVariableModel
 
-from ...guides.whitened import is_whitenable, whiten
+from ...guides.whitened import whiten
 from ...pair.latents import examine_latents
-from ...seeding import derive_seed
 from ..pathfinder.path import PathResult, follow_path
 from ..pathfinder.target import Target, posterior_target, unsuited
 
@@ -25,20 +24,15 @@ _DRAWS = 16  # of each normal on a path, to estimate its bound
 _MOST_PATHS = 5
 
 
-def start_guide(kind: str, guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) -> dict[str, Any]:
-    """Start a default guide; what was done, for `fit.info`.
+def start_guide(guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) -> dict[str, Any]:
+    """Start a default guide at Pathfinder's normal, where the model suits; what was done, for `fit.info`.
 
     Args:
-        kind: one of `START_KINDS`.
-        guide: the fit's guide. One that is no default guide stays as it is.
+        guide: the fit's guide, one that `is_whitenable`.
         model: the fit's copy of the model.
         batch: all the data.
         seed: of the draws.
     """
-    if not is_whitenable(guide):
-        return {"kind": "the guide's own"}
-    if kind == "prior":
-        return {"kind": "prior"}
     latents = examine_latents(model, batch)
     reason = unsuited(latents, batch)
     if isinstance(model, LatentVariableModel) and type(model).initialize is not LatentVariableModel.initialize:
@@ -67,13 +61,7 @@ def start_guide(kind: str, guide: Any, model: Any, batch: Mapping[str, Tensor], 
 
 def _paths(target: Target, seed: int) -> list[PathResult]:
     """A path from the centre of the prior, and others from draws until the best two agree."""
-    generator = torch.Generator(target.centre.device).manual_seed(derive_seed(seed, "path noise"))
-    noise = torch.randn(
-        (_DRAWS, len(target.centre)),
-        generator=generator,
-        dtype=target.centre.dtype,
-        device=target.centre.device,
-    )
+    noise = target.noise(_DRAWS, seed)
     results: list[PathResult] = []
     for start in (target.centre, *target.draws[: _MOST_PATHS - 1]):
         found = follow_path(target.log_density, start, target.spread, noise)

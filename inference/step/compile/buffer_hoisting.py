@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["hoist_buffers"]
 
+import ast
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,7 @@ def _hoisted(code: GeneratedCode) -> Runner | None:
     function = copy.deepcopy(code.function)
     kept = {id(statement) for statement in code.kept}
     lines = [line for line, own in zip(function.body, code.function.body, strict=True) if id(own) not in kept]
-    function.body = [line for line in lines if type(line).__name__ != "Delete"]
+    function.body = [line for line in lines if not isinstance(line, ast.Delete)]
     function.decorator_list = []
     function.args.args = function.args.args[-1:]  # without `self`
     names = code.run([*code.kept, function], dict(code.names))

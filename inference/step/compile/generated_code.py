@@ -46,7 +46,7 @@ class GeneratedCode:
         inputs: names of the arguments.
         buffers: the lines that make tensors or views of tensors.
         kept: those of them whose tensors no result shares, so that they may be made once and for all.
-        work: the other lines, in order.
+        work: the lines that compute, in order.
         results: names of what is returned.
     """
 
@@ -113,6 +113,10 @@ def _kind(statement: ast.stmt) -> str | None:
             return "buffer"
         case ast.Assign(targets=[ast.Name()], value=ast.Call(ast.Name(name))) if name in (_ALLOCATION, _VIEW):
             return "buffer"
+        case ast.Assign(targets=[ast.Tuple()], value=ast.Name("args")):
+            return "arguments"
+        case ast.Expr(ast.Call(ast.Attribute(ast.Name("args"), "clear"))):
+            return "arguments"
         case ast.Assign() | ast.Expr(ast.Call()):
             return "call"
         case ast.Delete():

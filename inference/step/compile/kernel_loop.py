@@ -114,10 +114,6 @@ def _built(code: GeneratedCode, constants: TensorList, inputs: TensorList, rows:
     calls: list[ast.Call] = []
     for line in code.work:
         match line:
-            case ast.Assign(targets=[ast.Tuple()], value=ast.Name("args")):
-                continue
-            case ast.Expr(ast.Call(ast.Attribute(ast.Name("args"), "clear"))):
-                continue
             case ast.Expr(ast.Call(ast.Name(), arguments, []) as call) if all(
                 isinstance(a, ast.Name) for a in arguments
             ):

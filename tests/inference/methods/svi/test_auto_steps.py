@@ -42,9 +42,7 @@ def test_what_is_returned_is_the_average_of_the_last_half() -> None:
     def watch(progress: Progress) -> None:
         rows.append(torch.cat([p.detach().reshape(-1) for p in progress.program.guide_owner.parameters()]).clone())
 
-    fit = SVI(guide="normal", steps=3_000, start="pathfinder", progress=False).fit(
-        regression, DATA, callbacks=[watch]
-    )
+    fit = SVI(guide="normal", steps=3_000, start="pathfinder", progress=False).fit(regression, DATA, callbacks=[watch])
     mean = torch.stack(rows)[len(rows) // 2 :].mean(0)
     start = SVI(guide="normal", steps=1, progress=False).fit(regression, DATA).guide
     scale = start.log_scale_w.detach().exp()

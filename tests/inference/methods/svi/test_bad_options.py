@@ -14,7 +14,7 @@ from jensen.inference import IWAE, SVI, ConfigurationError, DataError, Renyi, Tr
 
 BAD: list[tuple[dict[str, Any], str]] = [
     *(({"steps": value}, rf"`steps` must be a positive whole number, got {value}") for value in (0, -3, 2.5, True)),
-    ({"steps": "soon"}, '`steps` must be a positive whole number or "auto", got \'soon\''),
+    ({"steps": "soon"}, "`steps` must be a positive whole number or \"auto\", got 'soon'"),
     *(({"batch_size": value}, rf"`batch_size` must be a positive whole number, got {value}") for value in (0, -1)),
     *(
         ({"lr": value}, "`lr` must be a positive, finite number, got")

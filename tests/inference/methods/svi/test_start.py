@@ -117,3 +117,17 @@ def test_a_fit_from_pathfinder_is_saved_and_read(tmp_path: Any) -> None:
     again = load(tmp_path, model=trend)
     for name, value in fit.posterior(10).items():
         torch.testing.assert_close(again.posterior(10)[name], value)
+
+
+def test_neither_start_nor_pathfinder_leaves_parameters_in_the_global_store() -> None:
+    def model(x: torch.Tensor) -> None:
+        noise = pyro.param("noise", torch.tensor(1.0), constraint=dist.constraints.positive)
+        a = pyro.sample("a", dist.Normal(0.0, 10.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(a, noise), obs=x)
+
+    SVI(steps=3, progress=False).fit(model, {"x": np.arange(5.0)})
+    assert len(pyro.get_param_store()) == 0
+    with pytest.raises(ConfigurationError, match="cannot serve this model"):  # Pyro's guide takes no `pyro.param`
+        Pathfinder(steps=1, progress=False).fit(model, {"x": np.arange(5.0)})
+    assert len(pyro.get_param_store()) == 0

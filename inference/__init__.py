@@ -20,6 +20,7 @@ __all__ = [
     "Estimate",
     "Fit",
     "JensenError",
+    "Laplace",
     "Linear",
     "LossMinimization",
     "Marginal",
@@ -75,6 +76,7 @@ from .fit.fit import Fit
 from .fit.load import load
 from .methods.cavi import CAVI
 from .methods.em import EM
+from .methods.laplace.laplace import Laplace
 from .methods.loss_minimization import LossMinimization
 from .methods.pathfinder.pathfinder import Pathfinder
 from .methods.svi.svi import SVI

@@ -1,4 +1,4 @@
-"""The log density of a model's latents and its gradient, traced: what optimisers and samplers evaluate many times."""
+"""The log density of a model's latents, its gradient and its Hessian: what optimisers and samplers evaluate."""
 
 from __future__ import annotations
 
@@ -15,22 +15,61 @@ from .compile.graph import trace
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+_COLUMNS_AT_ONCE = 64  # of a Hessian
+
 
 class DensityGraph:
-    r"""``(log p~(u), its gradient)`` of rows ``u (K, D)``; each number of rows is traced once.
+    r"""``(log p~(u), its gradient)`` of rows ``u (K, D)``, traced.
 
     A program that cannot be traced runs eagerly.
 
     Args:
         density: of the model's latents.
+        rows: how many rows are evaluated at once, more in several lots and fewer padded, so that one trace serves all;
+            None traces each number of rows for itself.
+
+    Attributes:
+        traced: whether the numbers of rows so far are evaluated by traces.
     """
 
-    def __init__(self, density: LatentDensity) -> None:
-        self.density, self.dim = density, density.dim
+    def __init__(self, density: LatentDensity, rows: int | None = None) -> None:
+        self.density, self.dim, self.rows = density, density.dim, rows
+        self.traced = True
         self._graphs: dict[int, Evaluation] = {}
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Values ``(K,)`` and gradients ``(K, D)``; not finite where the density has no value."""
+        if self.rows is None or len(u) == self.rows:
+            return self._at_once(u)
+        values, gradients = [], []
+        for part in u.split(self.rows):
+            value, gradient = self._at_once(torch.cat([part, part[:1].expand(self.rows - len(part), -1)]))
+            values.append(value[: len(part)])
+            gradients.append(gradient[: len(part)])
+        return torch.cat(values), torch.cat(gradients)
+
+    def hessian(self, u: Tensor) -> Tensor:
+        r"""The Hessian of :math:`-\log \tilde p` at ``u (D,)``, ``(D, D)``, by differentiating twice.
+
+        Raises:
+            RuntimeError: a part of the program has no second derivative.
+        """
+        with torch.enable_grad(), run_on(u.device, u.dtype), self.density.program.environment():
+            leaf = u.detach().unsqueeze(0).requires_grad_()
+            prior, likelihood = self.density(leaf)
+            (gradient,) = torch.autograd.grad((prior + likelihood).sum(), leaf, create_graph=True)
+            rows = []
+            if not gradient.requires_grad:  # of a density that is linear
+                return u.new_zeros(self.dim, self.dim)
+            for part in torch.eye(self.dim, dtype=u.dtype, device=u.device).split(_COLUMNS_AT_ONCE):
+                (found,) = torch.autograd.grad(
+                    gradient, leaf, part.unsqueeze(1), retain_graph=True, is_grads_batched=True
+                )
+                rows.append(found.squeeze(1).detach())
+        hessian = torch.cat(rows)
+        return -0.5 * (hessian + hessian.mT)
+
+    def _at_once(self, u: Tensor) -> tuple[Tensor, Tensor]:
         graph = self._graphs.get(len(u))
         if graph is None:
             graph = self._graphs[len(u)] = self._traced(u)
@@ -49,8 +88,9 @@ class DensityGraph:
     def _traced(self, u: Tensor) -> Evaluation:
         self._evaluate(u)  # once eagerly: what a program makes in its first run is no part of a trace
         try:
-            module = trace(self._evaluate, [u])
+            module = trace(lambda rows: self._evaluate(rows), [u])  # `make_fx` would count the `self` of a method
         except Exception:  # whatever a user's program raises under tracing
+            self.traced = False
             return self._evaluate
         forward = module.forward
         found = forward(u)
@@ -58,4 +98,5 @@ class DensityGraph:
             torch.allclose(a, b, rtol=1e-8, atol=1e-8, equal_nan=True)
             for a, b in zip(found, self._evaluate(u), strict=True)
         )
+        self.traced &= same
         return forward if same else self._evaluate

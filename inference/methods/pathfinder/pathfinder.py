@@ -99,7 +99,7 @@ class _Paths(Algorithm):
         self.guide = guide
         self.program = Program(model, self.guide)
         self.program.structure(batch)
-        self.target = posterior_target(model, batch, seed)
+        self.target = posterior_target(model, batch, seed, method.num_draws)
         self.noise = self.target.noise(method.num_draws, seed)
 
     def advance(self, step: int, most: int) -> int:

@@ -128,7 +128,9 @@ def measured_hessian(log_density: LogDensity, u: Tensor, spread: Tensor, rows: i
 def positive_inverse(hessian: Tensor, prior: Tensor) -> Tensor:
     r"""The inverse of the matrix with the Hessian's eigenvectors and the absolute values of its eigenvalues.
 
-    Where a number is not finite, and where there is no curvature, the spread of the prior stands for it.
+    Eigenvectors are those in units of each number's own curvature, or of the prior's spread where that is less: so that
+    a scale which tends to zero does not hide the others. Where a number is not finite, and where there is no curvature,
+    the spread of the prior stands for it.
 
     Args:
         hessian: ``(D, D)``.
@@ -136,9 +138,9 @@ def positive_inverse(hessian: Tensor, prior: Tensor) -> Tensor:
     """
     if not bool(torch.isfinite(hessian).all()):
         return prior.square().diag()
-    scaled = hessian * prior.unsqueeze(-1) * prior
-    values, vectors = torch.linalg.eigh(scaled)
+    units = prior.minimum(hessian.diagonal().abs().rsqrt())
+    values, vectors = torch.linalg.eigh(hessian * units.unsqueeze(-1) * units)
     sizes = values.abs()
     sizes = sizes.clamp(min=max(_FLAT * float(sizes.max()), 1e-8))
     whitened = (vectors / sizes) @ vectors.mT
-    return whitened * prior.unsqueeze(-1) * prior
+    return whitened * units.unsqueeze(-1) * units

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Target", "posterior_target", "unsuited"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from ...devices import exact_dtype, run_on
 from ...pair.density import LatentDensity
 from ...pair.function_program import own_copy
-from ...pair.latents import Latents, draw_latents, examine_latents
+from ...pair.latents import Latents, LatentSite, draw_latents, examine_latents
 from ...seeding import derive_seed
 from ...step.density_graph import DensityGraph
 from ...tensors import Tensors
@@ -22,6 +23,7 @@ from ...tensors import Tensors
 _MOST_LATENTS = 500
 _MOST_NUMBERS = 2e7  # of data: above, one evaluation of the density takes longer than many steps of a fit
 _PRIOR_DRAWS = 16
+_FEW_NUMBERS = 100_000  # of data: below, a trace for another number of rows costs more than rows that nobody asked for
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,14 @@ def unsuited(latents: Latents, batch: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int) -> Target:
+def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int, rows: int) -> Target:
     """The target of a model that :func:`unsuited` has no objection to. Its parameters stay as they are.
 
     Args:
         model: a program; a copy in float64 is evaluated.
         batch: all the data.
         seed: of the draws from the prior.
+        rows: how many rows are evaluated at once where the data are few; else one.
     """
     device = next(iter(batch.values())).device
     dtype = exact_dtype(device)
@@ -82,5 +85,26 @@ def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int) -> Targ
         latents = examine_latents(own, data)
         density = LatentDensity(own, data, latents)
         draws = draw_latents(own, data, latents, _PRIOR_DRAWS)
+    few = sum(value.numel() for value in batch.values()) <= _FEW_NUMBERS
+    graph = DensityGraph(density, rows if few else 1)
+    return Target(graph, latents, density.start, _spread(draws, density), draws)
+
+
+def _spread(draws: Tensor, density: LatentDensity) -> Tensor:
+    """How far each number varies under the prior, ``(D,)``; of one that cannot be drawn, a guess by its curvature."""
     spread = (draws - density.start).abs().median(0).values.clamp(min=1e-6)
-    return Target(DensityGraph(density), latents, density.start, spread, draws)
+
+    def each(of: Callable[[LatentSite], bool]) -> Tensor:
+        parts = [
+            torch.full(shape, of(site)).reshape(-1) for site, shape in zip(density.sites, density.shapes, strict=True)
+        ]
+        return torch.cat(parts).to(spread.device)
+
+    improper = each(lambda site: site.improper)
+    if not bool(improper.any()):
+        return spread
+    guess = torch.ones_like(spread)  # of logarithms and log odds
+    with suppress(Exception):  # whatever a user's program raises when it is differentiated twice
+        found = 10.0 * DensityGraph(density).hessian(density.start).diagonal().abs().rsqrt()
+        guess = torch.where(torch.isfinite(found) & each(lambda site: site.is_real), found, guess)
+    return torch.where(improper, guess, spread)

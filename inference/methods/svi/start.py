@@ -42,7 +42,7 @@ def start_guide(guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            results = _paths(posterior_target(model, batch, seed), seed)
+            results = _paths(posterior_target(model, batch, seed, _DRAWS), seed)
         if not results:
             return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
         best = max(results, key=lambda result: result.bound)

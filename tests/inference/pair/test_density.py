@@ -92,6 +92,21 @@ def test_traced_values_and_gradients_are_those_of_autograd() -> None:
         torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0])
         other = torch.randn(rows, 2)  # the trace holds no numbers of its example
         torch.testing.assert_close(graph(other)[0], sum(density(other)))
+    assert graph.traced
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_rows_come_in_lots_of_one_size(count: int) -> None:
+    density = _density(_normal, x=torch.randn(6))
+    u = torch.randn(count, 2)
+    for one, other in zip(DensityGraph(density, 3)(u), DensityGraph(density)(u), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_hessian_is_that_of_autograd() -> None:
+    density, u = _density(_normal, x=torch.randn(6)), torch.randn(2)
+    expected = torch.autograd.functional.hessian(lambda u: -sum(density(u.unsqueeze(0))).sum(), u)
+    torch.testing.assert_close(DensityGraph(density).hessian(u), expected)
 
 
 def test_a_program_that_branches_on_values_runs_eagerly() -> None:
@@ -102,7 +117,8 @@ def test_a_program_that_branches_on_values_runs_eagerly() -> None:
             pyro.sample("x", dist.Normal(mu, scale), obs=x)
 
     x = torch.ones(3)
-    value, gradient = DensityGraph(_density(model, x=x))(torch.zeros(1, 1))
+    graph = DensityGraph(_density(model, x=x))
+    value, gradient = graph(torch.zeros(1, 1))
     assert float(value[0]) == pytest.approx(
         float(dist.Normal(0.0, 1.0).log_prob(x).sum() - 0.5 * math.log(2 * math.pi))
     )

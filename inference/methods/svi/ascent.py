@@ -43,6 +43,7 @@ from .non_finite import explain_non_finite, parameters_are_finite
 from .options import SVIOptions
 from .rest import Rest
 from .snapshot import StepSnapshot, check_snapshot, read_snapshot, write_snapshot
+from .start import is_whitened
 
 _STEPS, _MOST_STEPS = 5_000, 30_000  # of "auto": of a fit that cannot tell whether it is at rest, and of one that can
 _TEST_EVERY = 10  # rows
@@ -95,7 +96,7 @@ class StochasticAscent(Algorithm):
             warn_of_rounding(self.program, self.objective, seen)
         self.engine = build_engine(svi, self.program, data, feed, seed, self.device, dtype, shard)
         function = self.engine.function
-        watched = self.start_info["kind"] == "pathfinder" and all(name.startswith(_GUIDE) for name in function.names)
+        watched = is_whitened(self.start_info) and all(name.startswith(_GUIDE) for name in function.names)
         self.rest = Rest(function.names, list(function.parameters.values())) if watched else None
         self.callbacks = Callbacks((), self.engine)
         self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
@@ -264,5 +265,5 @@ def _resolved(svi: SVIOptions, start: Mapping[str, Any]) -> tuple[bool, SVIOptio
     if svi.steps != AUTO:
         return False, svi
     assert isinstance(svi.objective, Objective)
-    fixed = start["kind"] != "pathfinder" or svi.objective.is_scheduled or svi.lr_schedule is not None
+    fixed = not is_whitened(start) or svi.objective.is_scheduled or svi.lr_schedule is not None
     return not fixed, replace(svi, steps=_STEPS if fixed else _MOST_STEPS)

@@ -13,7 +13,8 @@ import torch
 
 from ...data.base import Data, MemoryData
 from ...data.transforms import apply_transform
-from ...guides import build_guide
+from ...errors import ConfigurationError
+from ...guides import GUIDES, build_guide
 from ...guides.whitened import is_whitenable
 from ...pair.eager_run import kept_buffers
 from ...pair.function_program import FunctionProgram, counterparts, own_copy, with_modules
@@ -22,6 +23,7 @@ from ...pair.program import Program
 from ...pair.program_errors import explained
 from ...run.initialize import start_model
 from ...seeding import derive_seed
+from .given_start import GivenStart
 from .options import SVIOptions
 from .start import start_guide
 
@@ -76,12 +78,21 @@ def starting_pair(
     structure = program.structure(first)  # creates the parameters of `pyro.param` statements
     start: dict[str, Any] = {"kind": "prior"}
     stopped = any("fit" in finding.stops for finding in structure.findings)  # the caller raises them
-    if isinstance(data, MemoryData) and not stopped:
-        if not is_whitenable(guide):
-            start = {"kind": "the guide's own"}
-        elif svi.start == "pathfinder":
-            seen = apply_transform(svi.transform, model, data.batch(), seed) if seen is None else seen
-            buffers = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
-            with buffers, kept(PlainState(program.roots).places.values()):
-                start = start_guide(guide, own, seen, derive_seed(seed, "start"))
+    given, whole = isinstance(svi.start, GivenStart), isinstance(data, MemoryData)
+    if stopped or not (given or whole):
+        return program, guide, start
+    if not is_whitenable(guide):
+        if given:
+            raise ConfigurationError(
+                f"`start` is {svi.start!r}, which only default guides can start at "
+                f"({', '.join(name for name in GUIDES if name != 'iaf')}). Give your own guide its start where it is "
+                f"built, or choose `guide=`."
+            )
+        return program, guide, {"kind": "the guide's own"}
+    if svi.start != "prior":
+        if seen is None or not whole:
+            seen = apply_transform(svi.transform, model, data.batch(), seed) if isinstance(data, MemoryData) else first
+        buffers = kept_buffers(own) if isinstance(own, torch.nn.Module) else nullcontext()
+        with buffers, kept(PlainState(program.roots).places.values()):
+            start = start_guide(guide, own, seen, derive_seed(seed, "start"), svi.start, whole)
     return program, guide, start

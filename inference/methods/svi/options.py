@@ -17,7 +17,7 @@ from ...options import check_fraction, check_positive, check_whole
 from ...run.identity import plain
 from ...step.engine import COMPILE_MODES
 from ..options import AUTO, MethodOptions
-from .start import START_KINDS
+from .given_start import GivenStart, as_start
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SVIOptions(MethodOptions):
     lr: float = 1e-2
     batch_size: int | None = None
     guide: Any = None
-    start: str = field(default="pathfinder", metadata={"later": True})  # than version 0.1: see studies' fingerprints
+    start: Any = field(default="pathfinder", metadata={"later": True})  # than version 0.1: see studies' fingerprints
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     lr_schedule: Callable[[Any], Any] | None = None
@@ -68,11 +68,7 @@ class SVIOptions(MethodOptions):
         if self.average is not None:
             check_fraction("average", self.average, "a decay", ", such as 0.999")
         check_fraction("warm_up", self.warm_up, "a fraction of training")
-        if self.start not in START_KINDS:
-            kinds = ", ".join(START_KINDS)
-            raise ConfigurationError(
-                f"`start` must be one of {kinds}, got {self.start!r}.{nearest(self.start, START_KINDS)}"
-            )
+        object.__setattr__(self, "start", as_start(self.start))
         if self.compile not in COMPILE_MODES:
             names = [str(mode) for mode in COMPILE_MODES]
             raise ConfigurationError(
@@ -122,6 +118,8 @@ class SVIOptions(MethodOptions):
         """Everything that determines the fit, as plain values."""
         assert isinstance(self.objective, Objective)
         named = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        if isinstance(self.start, GivenStart):
+            named["start"] = self.start.plain()
         named["optimizer_options"] = {key: plain(value) for key, value in self.optimizer_options.items()}
         left_out = ("objective", *self._NOT_IDENTITY, *(("start",) if self.start == "prior" else ()))  # as in 0.1
         return self.objective.configuration() | {n: value for n, value in named.items() if n not in left_out}

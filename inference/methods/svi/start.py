@@ -1,8 +1,8 @@
-"""Where a fit by SVI starts: its guide at Pathfinder's normal, or at the centre of the prior."""
+"""Where a fit by SVI starts: its guide at Pathfinder's or Laplace's normal, at given values, or at another fit's."""
 
 from __future__ import annotations
 
-__all__ = ["START_KINDS", "start_guide"]
+__all__ = ["is_whitened", "start_guide"]
 
 import warnings
 from collections.abc import Mapping
@@ -15,26 +15,40 @@ from jensen.models import LatentVariableModel
 
 from ...guides.whitened import whiten
 from ...pair.latents import examine_latents
+from ..laplace.faults import explained
+from ..laplace.mode import find_mode
 from ..pathfinder.path import PathResult, follow_path
 from ..pathfinder.target import Target, posterior_target, unsuited
-
-START_KINDS = ("pathfinder", "prior")
+from .given_place import place_at
+from .given_start import GivenStart
 
 _DRAWS = 16  # of each normal on a path, to estimate its bound
 _MOST_PATHS = 5
+_MOST_CLIMBS = 3
 
 
-def start_guide(guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) -> dict[str, Any]:
-    """Start a default guide at Pathfinder's normal, where the model suits; what was done, for `fit.info`.
+def is_whitened(start: Mapping[str, Any]) -> bool:
+    """Whether a guide with this start takes its steps in posterior standard deviations."""
+    return start["kind"] in ("pathfinder", "laplace") or "scales" in start
+
+
+def start_guide(
+    guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int, start: str | GivenStart, whole: bool = True
+) -> dict[str, Any]:
+    """Start a default guide; what was done, for `fit.info`.
 
     Args:
         guide: the fit's guide, one that `is_whitenable`.
         model: the fit's copy of the model.
-        batch: all the data.
+        batch: all the data, or a part of them.
         seed: of the draws.
+        start: ``"pathfinder"`` or ``"laplace"``, where the model suits and else at the prior; or what is given.
+        whole: whether `batch` is all the data.
     """
     latents = examine_latents(model, batch)
-    reason = unsuited(latents, batch)
+    reason = unsuited(latents, batch) if whole else "the data are streamed"
+    if isinstance(start, GivenStart):
+        return place_at(guide, model, batch, seed, start, latents, reason)
     if isinstance(model, LatentVariableModel) and type(model).initialize is not LatentVariableModel.initialize:
         reason = "the model starts itself at the data"
     if reason:
@@ -42,13 +56,18 @@ def start_guide(guide: Any, model: Any, batch: Mapping[str, Tensor], seed: int) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            results = _paths(posterior_target(model, batch, seed, _DRAWS), seed)
-        if not results:
-            return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
-        best = max(results, key=lambda result: result.bound)
-        whiten(guide, best.normal.loc, best.normal.scale_tril)
+            target = posterior_target(model, batch, seed, _DRAWS)
+            return (_by_laplace if start == "laplace" else _by_pathfinder)(guide, target, seed)
     except Exception as error:  # whatever a user's program raises in float64, on all the data or under vmap
         return {"kind": "prior", "reason": f"the density could not be followed ({type(error).__name__}: {error})"}
+
+
+def _by_pathfinder(guide: Any, target: Target, seed: int) -> dict[str, Any]:
+    results = _paths(target, seed)
+    if not results:
+        return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
+    best = max(results, key=lambda result: result.bound)
+    whiten(guide, best.normal.loc, best.normal.scale_tril)
     return {
         "kind": "pathfinder",
         "bound": best.bound,
@@ -71,3 +90,20 @@ def _paths(target: Target, seed: int) -> list[PathResult]:
             if first - second < 1.0 + 2.0 * found.stderr:
                 break
     return results
+
+
+def _by_laplace(guide: Any, target: Target, seed: int) -> dict[str, Any]:
+    reason = "the density has no value at the prior's centre, nor at draws from it"
+    for start in (target.centre, *target.draws[: _MOST_CLIMBS - 1]):
+        mode = find_mode(target.log_density, start, target.spread)
+        if mode is not None and not mode.fault:
+            whiten(guide, mode.u, mode.curvature.scale_tril)
+            return {
+                "kind": "laplace",
+                "log_density": mode.value,
+                "newton_distance": mode.distance,
+                "path_steps": mode.steps,
+            }
+        if mode is not None:
+            reason = explained(mode, target)
+    return {"kind": "prior", "reason": reason}

@@ -36,7 +36,7 @@ class SVI(SVIOptions, Method):
 
     Args:
         objective: an objective, or its name (then with its defaults).
-        steps: number of parameter updates; or ``"auto"``: a default guide that started at Pathfinder's normal takes
+        steps: number of parameter updates; or ``"auto"``: a default guide that started at a known normal takes
             them until it has come to rest (no location or log scale moves by 0.3 posterior standard deviations over the
             last half of the run, tested every ten rows), at most 30,000; everything else takes 5,000. Of a guide that
             is not on its way any more, the mean over the last half of the run is returned.
@@ -45,10 +45,21 @@ class SVI(SVIOptions, Method):
             `DataLoader`, which brings its own.
         guide: None (the model's own `guide`, else ``"normal"``), a name (``"normal"``, ``"multivariate_normal"``,
             ``"lowrank"``, ``"iaf"``, ``"flow"``), a Pyro autoguide class, or a callable ``model -> guide``.
-        start: where a default guide starts: ``"pathfinder"``, at the best normal on quasi-Newton paths towards the
-            mode (:mod:`jensen.inference.methods.pathfinder`), in whose coordinates it then takes its steps; or
-            ``"prior"``, at the centre of the prior. Models with latents of each datum, with masked or with very many
-            ones start at the prior; ``fit.info["start"]`` says so. Guides of your own start as they are.
+        start: where a default guide starts:
+
+            - ``"pathfinder"``: at the best normal on quasi-Newton paths towards the mode
+              (:mod:`jensen.inference.methods.pathfinder`), in whose coordinates it then takes its steps;
+            - ``"laplace"``: likewise at the normal of the mode (:class:`jensen.inference.Laplace`);
+            - ``"prior"``: at the centre of the prior;
+            - a dict of values by latent, each in the latent's own support and of its shape (or a number for all of
+              it). Latents that it leaves out start at the centre of the prior. Scales, and the units of steps, are
+              those of Pathfinder's normal on the path from there;
+            - a `Fit` of the same latents, such as one of another guide, of less data or by `Laplace`: at the mean and
+              covariance of its posterior.
+
+            Models with latents of each datum, with masked or with more than 500 of them, and streamed data, start at
+            the prior where a name is given, and have no units where values are; ``fit.info["start"]`` says so. Guides
+            of your own start as they are, and take no values and no fit.
         optimizer: a `torch.optim` class, or a callable ``(parameters, lr) -> Optimizer``.
         optimizer_options: keyword arguments for the optimiser.
         lr_schedule: a function of the fraction of training that returns a factor (such as `iwae_schedule`), or a

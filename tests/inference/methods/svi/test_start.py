@@ -107,7 +107,7 @@ def test_a_density_that_cannot_be_followed_leaves_the_start_at_the_prior() -> No
 
 
 def test_an_unknown_start_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"`start` must be one of pathfinder, prior, got 'path'.*`pathfinder`"):
+    with pytest.raises(ConfigurationError, match=r"`start` must be one of .* or a Fit, got 'path'.*`pathfinder`"):
         SVI(start="path")
 
 

@@ -150,7 +150,7 @@ def _trace(case: Examination) -> bool | None:
     except JensenError:
         objective = IWAE(_PARTICLES)
     device = next(iter(case.batch.values())).device
-    svi = SVI(objective, steps=3, guide=case.guide_option, device=device, progress=False)
+    svi = SVI(objective, steps=3, guide=case.guide_option, start="prior", device=device, progress=False)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 
+from ..errors import JensenError
 from ..tensors import Tensors
 from .bound_pair import BoundPair
 from .randomness.noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noise
+from .vmap.autograd_functions import autograd_functions
 from .vmap.bernoulli import bernoulli_terms
 from .vmap.dirichlet import simplex_draws
 from .vmap.masked_assignment import masked_assignment
+from .vmap.refusals import said_of_loop
 
 
 def map_particles(
@@ -40,27 +43,30 @@ def map_particles(
         with vmap_safe_noise() if drawn else replay_noise(normal, uniform):
             return function(values)
 
+    def together(normal: torch.Tensor, uniform: torch.Tensor, values: Tensors) -> Tensors:
+        with autograd_functions(normal):
+            return one(normal, uniform, values)
+
     if num_particles == 1:
         with bernoulli_terms():
             row = one(noise.normal[0], noise.uniform[0], {name: value[0] for name, value in given.items()})
         return {name: value.unsqueeze(0) for name, value in row.items()}
+    refused: Exception | None = None
     if not program.loop_over_particles:
         try:
             with _quiet_fallbacks(), simplex_draws(), bernoulli_terms(), masked_assignment():
-                return torch.vmap(one, randomness="different")(noise.normal, noise.uniform, given)
-        except (RuntimeError, NotImplementedError) as error:
-            if not any(word in str(error) for word in ("vmap", "functorch", "batching", "data-dependent")):
-                raise
-            warnings.warn(
-                f"The program cannot be vectorised over particles, so they are run one by one, which is slower. "
-                f"Reason: {str(error).splitlines()[0]}",
-                stacklevel=4,
-            )
-            program.loop_over_particles = True
+                return torch.vmap(together, randomness="different")(noise.normal, noise.uniform, given)
+        except (JensenError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # vmap refuses in many words, and what stops the program itself stops the loop too
+            refused = error
     rows = [
         one(noise.normal[k], noise.uniform[k], {name: value[k] for name, value in given.items()})
         for k in range(num_particles)
     ]
+    if refused is not None:
+        program.loop_over_particles = True
+        warnings.warn(said_of_loop(refused), stacklevel=4)
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 

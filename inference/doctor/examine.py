@@ -32,6 +32,7 @@ from .densities import check_densities
 from .failures import check_failures, check_small, first_line, from_error
 from .given import Given, invent, read_data
 from .objectives import judge_objectives, judge_speed, recommend
+from .operations import check_operations
 from .parameters import examine_parameters
 from .plates import check_plates
 from .report import Report
@@ -214,6 +215,7 @@ EXAMINATIONS: tuple[Callable[[Examination], None], ...] = (
     check_densities,
     _structure,
     _precision,
+    check_operations,
     check_device_and_dtype,
 )
 

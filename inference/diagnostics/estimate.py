@@ -22,7 +22,7 @@ class Estimate:
         stderr: the Monte Carlo standard error of `value`; 0 where the value is exact.
         n: how many data `value` is a total over; 1 for what is not a total (a k-hat, a count).
         details: what the value was made of: tensors per datum, per site, settings. Each metric documents its keys.
-            What ``"unreliable"`` says, if anything, is printed with the value.
+            What ``"unreliable"`` says, if anything, is printed with the value, else a ``"k_hat"``.
 
     Example:
         >>> e = Estimate(-8676.0, 3.0, n=100)
@@ -47,6 +47,12 @@ class Estimate:
             raise ValueError(f"`n` must be a positive number of data, got {self.n}.")
 
     @property
+    def k_hat(self) -> float | None:
+        """The Pareto k-hat of the weights that the value was estimated from (the largest of several), or None."""
+        found = self.details.get("k_hat")
+        return None if found is None else float(found)
+
+    @property
     def per_datum(self) -> Estimate:
         """``value / n +- stderr / n``, with ``n = 1`` (so that ``e.per_datum.per_datum`` is ``e.per_datum``)."""
         return Estimate(self.value / self.n, self.stderr / self.n, 1, self.details)
@@ -67,19 +73,21 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        return _plus_minus(self.value, self.stderr) + self._warning
+        return _plus_minus(self.value, self.stderr) + self._note
 
     @property
-    def _warning(self) -> str:
-        """Why neither value nor error can be relied on, in brackets; empty if nothing is known against them."""
-        reason = self.details.get("unreliable")
-        return f" (unreliable: {reason})" if reason else ""
+    def _note(self) -> str:
+        """In brackets: why neither value nor error can be relied on, or the k-hat; empty if neither is known."""
+        if reason := self.details.get("unreliable"):
+            return f" (unreliable: {reason})"
+        k_hat = self.k_hat
+        return f" (k-hat {k_hat:.2g})" if k_hat is not None and math.isfinite(k_hat) else ""
 
     def __repr__(self) -> str:
         return f"Estimate({self}{f', n={self.n}' if self.n > 1 else ''})"
 
     def __format__(self, spec: str) -> str:
-        return f"{self.value:{spec}} +- {self.stderr:{spec}}{self._warning}" if spec else str(self)
+        return f"{self.value:{spec}} +- {self.stderr:{spec}}{self._note}" if spec else str(self)
 
 
 def _plus_minus(value: float, stderr: float) -> str:

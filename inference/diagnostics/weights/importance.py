@@ -14,18 +14,20 @@ from torch import Tensor
 from ...options import check_count
 from ...pair.terms import evaluate
 from .chunking import Chunks, chunk_seed, most_bytes, return_free_memory
+from .log_mean import log_mean_error, smoothed_size
 from .pareto import LargestWeights
 from .pieces import DependsOnData, pieces, plan
 from .scoring import Scored, random_sites, refuse_point_masses, scored
 
 
 class WeightSummary:
-    r"""Streaming summary of ``K`` log weights ``(K, ...)``: their log mean, its variance, effective size and k-hat.
+    r"""Streaming summary of ``K`` log weights ``(K, ...)``: their log mean, its bias and error, effective size, k-hat.
 
-    .. math:: \log \hat p = \log \frac1K \sum_k w_k, \qquad
-       \operatorname{Var} \log \hat p \approx \frac{1}{K - 1} \Big( K \frac{\sum w_k^2}{(\sum w_k)^2} - 1 \Big)
+    .. math:: \log \bar w = \log \frac1K \sum_k w_k, \qquad
+       v = \frac{1}{K - 1} \Big( K \frac{\sum w_k^2}{(\sum w_k)^2} - 1 \Big)
 
-    (delta method). Sums are kept in float64, relative to the largest weight so far.
+    The bias of :math:`\log \bar w` is about :math:`-v / 2` (delta method). For the error see :mod:`.log_mean`. Sums are
+    kept in float64, relative to the largest weight so far.
     """
 
     def __init__(self, num_particles: int) -> None:
@@ -48,10 +50,16 @@ class WeightSummary:
         log_mean = self.sum - math.log(k)
         if exact:
             zero = torch.zeros_like(log_mean)
-            return Importance(log_mean, zero, zero + k, zero - math.inf, k, exact=True)
-        spread = torch.exp(self.sum_squares - 2.0 * self.sum)  # 1 / ess
-        variance = ((k * spread - 1.0).clamp(min=0.0) / (k - 1)) if k > 1 else torch.full_like(spread, math.nan)
-        return Importance(log_mean, variance, 1.0 / spread, self.largest.k(), k)
+            return Importance(log_mean, zero, zero, zero + k, zero - math.inf, k, exact=True)
+        tail = self.largest.tail()
+        total, squares = torch.exp(self.sum - tail.largest), torch.exp(self.sum_squares - 2.0 * tail.largest)
+        size = smoothed_size(tail, total, squares, k)
+        if k == 1:
+            unknown = torch.full_like(log_mean, math.nan)
+            return Importance(log_mean, torch.zeros_like(log_mean), unknown, size, tail.k, k)
+        plain = (k * squares / total.square() - 1.0).clamp(min=0.0) / (k - 1)
+        bias = -0.5 * plain.nan_to_num(nan=0.0)  # weights that are all zero, or not finite, keep their mean
+        return Importance(log_mean, bias, log_mean_error(tail, total, squares, k, plain), size, tail.k, k)
 
 
 _TRIM_EVERY = 16  # pieces of data between returns of free memory
@@ -62,9 +70,10 @@ class Importance:
     """Reduced importance weights: ``(N,)`` each, one per datum, or ``()`` for the joint weight of all data.
 
     Attributes:
-        log_mean: log of the mean weight, an estimate of the log evidence.
-        variance: of `log_mean`, by the delta method; its bias is about minus half of it.
-        ess: effective number of particles, ``(sum w)^2 / sum w^2``.
+        log_mean: log of the mean weight, in expectation a lower bound on the log evidence.
+        bias: about how far `log_mean` is from the log evidence, negative.
+        variance: squared error of ``log_mean - bias``.
+        ess: effective number of particles, of the smoothed weights.
         pareto_k: k-hat of the weights.
         num_particles: how many weights.
         exact: nothing is random: no latent, or all summed out.
@@ -74,6 +83,7 @@ class Importance:
     """
 
     log_mean: Tensor
+    bias: Tensor
     variance: Tensor
     ess: Tensor
     pareto_k: Tensor
@@ -82,6 +92,11 @@ class Importance:
     constant: float = 0.0
     num_local_particles: int = 1
     chunks: Chunks | None = None
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """The log mean without its bias."""
+        return self.log_mean - self.bias
 
     @property
     def joint(self) -> bool:
@@ -162,7 +177,7 @@ def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact:
         parts.append(summary.finish(exact))
         if j % _TRIM_EVERY == 0:
             return_free_memory()
-    columns = ("log_mean", "variance", "ess", "pareto_k")
+    columns = ("log_mean", "bias", "variance", "ess", "pareto_k")
     joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in columns}
     return Importance(**joined, num_particles=num_particles, exact=exact, constant=constant, chunks=chunks)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["LargestWeights", "k_threshold", "psis_k", "tail_length"]
+__all__ = ["LargestWeights", "Tail", "k_threshold", "psis_k", "tail_length"]
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -107,6 +108,10 @@ class LargestWeights:
 
     def k(self) -> Tensor:
         """k-hat of each datum, ``(...)`` in float64, once all ``K`` weights were seen."""
+        return self.tail().k
+
+    def tail(self) -> Tail:
+        """The tail of each datum with what was fitted to it, once all ``K`` weights were seen."""
         if self._top is None or self._low is None or self.seen != self.num_particles:
             raise ValueError(f"`num_particles` is {self.num_particles}, got only {self.seen} weights so far.")
         top, low = self._top.double(), self._low.double()
@@ -120,20 +125,57 @@ class LargestWeights:
         shifted = torch.where(valid[:, None], ordered - largest[:, None], 0.0)
         cutoff = shifted[:, -1:].clamp(min=_LOG_TINY)
         in_tail = shifted > cutoff
-        # exp(x) - exp(cutoff), scaled by a constant that k does not depend on; expm1 keeps the digits of near ties
+        # exp(x) - exp(cutoff), in units of the largest weight; expm1 keeps the digits of near ties
         tail = torch.where(in_tail, torch.exp(cutoff) * torch.expm1(shifted - cutoff), 0.0)
-        k = _fit_shape(tail, in_tail.sum(-1))
+        length = in_tail.sum(-1)
+        k, grid = _fit_shape(tail, length)
         if self.num_particles > 1:
             k = torch.where(constant, -math.inf, k)
-        return torch.where(valid, k, math.nan).reshape(shape)
+        k = torch.where(valid, k, math.nan)
+        cells = (*shape, -1)
+        return Tail(
+            k.reshape(shape),
+            largest.reshape(shape),
+            torch.exp(cutoff).reshape(shape),
+            tail.reshape(cells),
+            length.reshape(shape),
+            *(part.reshape(cells) for part in grid),
+        )
 
 
-def _fit_shape(tail: Tensor, length: Tensor) -> Tensor:
-    """Posterior mean of k by the empirical Bayes fit of Zhang and Stephens.
+@dataclass(frozen=True)
+class Tail:
+    r"""The largest weights of each datum, in units of its largest one, and the Pareto laws that may have made them.
+
+    Attributes:
+        k: ``(...)``, k-hat.
+        largest: ``(...)``, log of the largest weight.
+        cutoff: ``(...)``, the weight :math:`u` above which the tail begins.
+        excess: ``(..., M)``, :math:`w - u` of the weights above it, in descending order, then zeros.
+        length: ``(...)``, how many lie above it.
+        shapes, scales: ``(..., J)``, a grid of :math:`k_j` and :math:`\sigma_j`.
+        heights: ``(..., J)``, their profile log likelihoods.
+    """
+
+    k: Tensor
+    largest: Tensor
+    cutoff: Tensor
+    excess: Tensor
+    length: Tensor
+    shapes: Tensor
+    scales: Tensor
+    heights: Tensor
+
+
+def _fit_shape(tail: Tensor, length: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Posterior mean of k by the empirical Bayes fit of Zhang and Stephens, and the grid it was averaged over.
 
     Args:
         tail: ``(N, M)``, exceedances in descending order, zeros after the first `length` of each row.
         length: ``(N,)``; with fewer than five there is no fit, and k is ``+inf``.
+
+    Returns:
+        k, ``(N,)``; and shapes, scales and profile log likelihoods of the grid, ``(N, J)`` each.
     """
     fitted = length >= 5
     count = length.clamp(min=1).to(tail.dtype)
@@ -145,16 +187,17 @@ def _fit_shape(tail: Tensor, length: Tensor) -> Tensor:
     def mean_log(b: Tensor) -> Tensor:
         return torch.log1p(-b[:, None] * tail).sum(-1) / count  # zeros of the padding add nothing
 
-    bs, heights = [], []
+    bs, ks, heights = [], [], []
     for j in range(1, int(grid.max()) + 1):  # one (N, M) array at a time
         b = 1.0 / largest + (1.0 - torch.sqrt(grid / (j - 0.5))) / (_PRIOR_SCALE * quartile)
         k = mean_log(b)
-        height = count * (torch.log(-b / k) - k - 1.0)  # profile log likelihood
+        height = count * (torch.log(-b / k) - k - 1.0)
         bs.append(b)
+        ks.append(k)
         heights.append(torch.where(j <= grid, height, -math.inf))
-    b_grid = torch.stack(bs, -1)
-    weights = torch.softmax(torch.stack(heights, -1), -1)
+    b_grid, k_grid, height_grid = torch.stack(bs, -1), torch.stack(ks, -1), torch.stack(heights, -1)
+    weights = torch.softmax(height_grid, -1)
     weights = torch.where(weights >= 10.0 * torch.finfo(torch.float64).eps, weights, 0.0)
     b = (b_grid * weights).sum(-1) / weights.sum(-1)
     k = (count * mean_log(b) + _PRIOR_COUNT * _PRIOR_K) / (count + _PRIOR_COUNT)
-    return torch.where(fitted, k, math.inf)
+    return torch.where(fitted, k, math.inf), (k_grid, -k_grid / b_grid, height_grid)

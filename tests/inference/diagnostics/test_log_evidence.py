@@ -286,8 +286,11 @@ def test_weight_summary_streams() -> None:
     for part in log_weights.split(130):
         pieces.update(part)
     a, b = whole.finish(), pieces.finish()
-    for name in ("log_mean", "variance", "ess", "pareto_k"):
+    for name in ("log_mean", "bias", "variance", "ess", "pareto_k"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(a.log_mean, log_weights.logsumexp(0) - math.log(1_000))
     w = (log_weights - log_weights.amax(0)).exp()
-    torch.testing.assert_close(a.variance, w.var(0) / 1_000 / w.mean(0) ** 2, rtol=1e-10, atol=1e-14)
+    delta = w.var(0) / 1_000 / w.mean(0) ** 2
+    torch.testing.assert_close(a.bias, -0.5 * delta, rtol=1e-10, atol=1e-14)
+    assert (a.variance >= delta).all() and a.variance.isfinite().all()
+    assert a.variance[0] < 1e-15  # constant weights

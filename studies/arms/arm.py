@@ -173,7 +173,7 @@ def split(data: Any, name: str) -> Any:
 
 
 def score(fit: Any, data: Any, metrics: Mapping[str, Callable[..., Any]], *, seed: int) -> dict[str, Any]:
-    """Return ``{metric: {value, stderr, n, seconds} | {error}}``: the one code that scores every arm."""
+    """Return ``{metric: {value, stderr, n, seconds, unreliable?} | {error}}``: the one code that scores every arm."""
     if data is None:
         raise ConfigurationError("`score_on`: expected a split that the data has, got none of that name.")
     scores: dict[str, Any] = {}
@@ -189,13 +189,16 @@ def score(fit: Any, data: Any, metrics: Mapping[str, Callable[..., Any]], *, see
 
 
 def _numbers(estimate: Any) -> dict[str, Any]:
-    """Return what a metric returned as ``{value, stderr, n}``."""
+    """Return what a metric returned as ``{value, stderr, n}``, with what it says against itself as ``unreliable``."""
     stderr, count = getattr(estimate, "stderr", math.nan), getattr(estimate, "n", 1)
+    details = getattr(estimate, "details", None)
+    against = details.get("unreliable") if isinstance(details, Mapping) else ""
     try:
-        return {"value": float(estimate), "stderr": float(stderr), "n": int(count)}
+        found = {"value": float(estimate), "stderr": float(stderr), "n": int(count)}
     except (TypeError, ValueError, RuntimeError):
         kind = f"{estimate!r}" if estimate is None else type(estimate).__name__
         raise ConfigurationError(f"a metric must return an Estimate or a number, got {kind}.") from None
+    return found | ({"unreliable": str(against)} if against else {})
 
 
 def _silent(method: Any) -> Any:

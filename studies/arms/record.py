@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arm import FINISHED, Arm, ArmRecord
+from .verdict import Doubts, doubts
 
 if TYPE_CHECKING:
     import pandas
 
+_TEXTS = ("model", "method", "seed", "status", "error", "convergence", "convergence_reason", "unreliable")
 _INFO = ("steps", "steps_per_second", "seconds")
 
 
@@ -52,19 +54,21 @@ class StudyRecord:
     def frame(self) -> pandas.DataFrame:
         """Return one row per arm.
 
-        Columns: ``model, method, seed, status, error``; ``bound_per_datum`` (the method's own objective at the last
-        logging interval, on its training data); for a metric that is a total over data ``<metric>_per_datum`` and
-        ``<metric>_stderr`` (of the value per datum), for any other ``<metric>`` and ``<metric>_stderr``; ``steps``,
-        ``steps_per_second``, ``seconds`` (of the fit), ``folder``. Log quantities are in nats; what an arm lacks is
-        NaN.
+        Columns: ``model, method, seed, status, error``; ``convergence`` of a finished fit (``"converged"``, ``"not
+        converged"``, ``"unknown"`` or ``"stopped early"``) and ``convergence_reason`` (the test, its number and what to
+        do); ``unreliable`` (what is known against its numbers, such as a k-hat); ``bound_per_datum`` (the method's own
+        objective at the last logging interval, on its training data); for a metric that is a total over data
+        ``<metric>_per_datum`` and ``<metric>_stderr`` (of the value per datum), for any other ``<metric>`` and
+        ``<metric>_stderr``; ``steps``, ``steps_per_second``, ``seconds`` (of the fit), ``folder``. Log quantities are
+        in nats; what an arm lacks is NaN, or empty where it is text.
         """
         import pandas
 
-        fixed = ["model", "method", "seed", "status", "error", "bound_per_datum"]
+        fixed = [*_TEXTS, "bound_per_datum"]
         rows = [_row(record) for record in self.records]
         scores = [name for row in rows for name in row if name not in (*fixed, *_INFO, "folder")]
         frame = pandas.DataFrame(rows, columns=[*fixed, *dict.fromkeys(scores), *_INFO, "folder"])
-        numbers = [name for name in frame if name not in (*fixed[:5], "folder")]
+        numbers = [name for name in frame if name not in (*_TEXTS, "folder")]
         return frame.astype(dict.fromkeys(numbers, float))
 
     @property
@@ -78,14 +82,27 @@ class StudyRecord:
         return [record for record in self.records if record.status != FINISHED]
 
     def summary(self) -> pandas.DataFrame:
-        """Return one row per (model, method): means over the seeds, and ``<column>_sd`` the spread between seeds."""
+        """Return one row per (model, method): means over the seeds, and ``<column>_sd`` the spread between seeds.
+
+        ``arms``, ``finished`` and ``converged`` are counts.
+        """
         frame = self.frame
         numbers = [name for name in frame.select_dtypes("number") if name != "seed"]
         groups = frame.groupby(["model", "method"], sort=False)
         spread = groups[numbers].std().add_suffix("_sd")
         finished = groups["status"].agg(lambda status: int((status == FINISHED).sum())).rename("finished")
         arms = groups["status"].count().rename("arms")
-        return groups[numbers].mean().join([spread, finished, arms]).reset_index()
+        converged = groups["convergence"].agg(lambda status: int((status == "converged").sum())).rename("converged")
+        return groups[numbers].mean().join([spread, finished, arms, converged]).reset_index()
+
+    def doubts(self) -> dict[tuple[str, str, int], Doubts]:
+        """Return what the finished fits say of themselves, by (model, method, seed)."""
+        done = [record for record in self.records if record.status == FINISHED]
+        return {(record.model, record.method, record.seed): _doubts(record) for record in done}
+
+
+def _doubts(record: ArmRecord) -> Doubts:
+    return doubts(record.info, record.scores.get("scores", {}))
 
 
 def _row(record: ArmRecord) -> dict[str, Any]:
@@ -100,6 +117,8 @@ def _row(record: ArmRecord) -> dict[str, Any]:
         row[f"{label}_per_datum" if count > 1 else label] = float(entry["value"]) / count
         row[f"{label}_stderr"] = float(entry["stderr"]) / count
     row["error"] = "; ".join(errors)
+    said = _doubts(record) if record.status == FINISHED else Doubts("", "", "")
+    row |= {"convergence": said.convergence, "convergence_reason": said.reason, "unreliable": said.unreliable}
     for name in ("bound_per_datum", *_INFO):
         if record.info.get(name) is not None:
             row[name] = float(record.info[name])

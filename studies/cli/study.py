@@ -13,7 +13,7 @@ from jensen.inference.plain_text import printable
 from ..arms.seeded import seeded
 from ..arms.store import check_file
 from ..report.page import write_report
-from ..report.table import table
+from ..report.table import last_line, table
 from ..result import StudyResult
 from ..study import Study
 from .resolve import load_file
@@ -59,9 +59,10 @@ def report_file(file: Path, out: Path, report: Path) -> None:
 
 
 def _show(results: Sequence[StudyResult], report: Path | None) -> None:
-    """Print one table of the studies; write the page where one is asked for, and say where it is."""
+    """Print one table of the studies, write the page where one is asked for, and end with how the fits ended."""
     from rich import print as show
 
     show(table(results))
     if report is not None:
         print(printable(f"report: {write_report(results, report)}"))
+    print(printable(last_line(results)))

@@ -7,12 +7,13 @@ __all__ = ["write_report"]
 import base64
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jensen.inference.plain_text import html_text, printable
+from jensen.inference.plain_text import html_text
 
 from ..arms.arm import FINISHED
 from ..arms.record import StudyRecord
@@ -29,7 +30,9 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap }
 th { border-bottom: 2px solid #888 }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left }
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2), .text { text-align: left }
+.arms .text { white-space: normal; min-width: 6rem; max-width: 28rem }
+[title] { text-decoration: underline dotted #999; cursor: help }
 img { max-width: 100% } figure { margin: 1.5rem 0 } figcaption { color: #555 } .error { color: #b00020 }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 13px } summary { cursor: pointer }
 """
@@ -100,12 +103,24 @@ def _figure(caption: str, picture: Figure | Path) -> str:
 
 
 def _arms(result: StudyRecord) -> str:
+    """One row an arm; why a fit is said to have converged, or not, is on hover."""
     frame = result.frame.drop(columns="folder")
     frame = frame.loc[:, (frame.notna() & (frame != "")).any()]
-    frame = frame.map(lambda cell: printable(cell, lines=True) if isinstance(cell, str) else cell).rename(
-        columns=printable
+    reasons = frame.get("convergence_reason", [""] * len(frame))
+    frame = frame.drop(columns="convergence_reason", errors="ignore")
+    head = "".join(f"<th>{html_text(name)}</th>" for name in frame)
+    rows = zip(frame.to_dict("records"), reasons, strict=True)
+    body = "".join(
+        f"<tr>{''.join(_cell(name, value, reason) for name, value in row.items())}</tr>" for row, reason in rows
     )
-    return frame.to_html(index=False, na_rep="", border=0, float_format=lambda value: f"{value:.6g}")
+    return f'<table class="arms"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(name: str, value: Any, reason: str) -> str:
+    text = ("" if math.isnan(value) else f"{value:.6g}") if isinstance(value, float) else html_text(value)
+    title = f' title="{html_text(reason)}"' if name == "convergence" and reason else ""
+    kind = ' class="text"' if isinstance(value, str) else ""
+    return f"<td{kind}{title}>{text}</td>"
 
 
 def _configurations(result: StudyRecord) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["columns_of", "holds_integers", "is_empty", "parts_of", "parts_of_item"]
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from ..errors import DataError, nearest
 from ..pair.signature import Signature
+from ..warn import warn_user
 
 
 def parts_of(signature: Signature, data: Any) -> dict[str, Any]:
@@ -78,10 +78,9 @@ def _by_column(signature: Signature, frame: Any) -> dict[str, Any]:
             raise DataError(
                 f"The DataFrame's column {column!r} is no argument of `{signature.model}`.{hint} Rename it, or drop it."
             )
-    warnings.warn(
+    warn_user(
         f"The columns {', '.join(map(repr, rest))} are no arguments of `{signature.model}` and are left out. Pass "
-        f"`data[{list(named)}]` to say so.",
-        stacklevel=2,
+        f"`data[{list(named)}]` to say so."
     )
     return named
 

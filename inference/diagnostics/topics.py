@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["bound_perplexity", "document_completion", "fitted_topics", "fold_in", "npmi_coherence", "split_words"]
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from jensen.models.topics.base import read_documents
 from jensen.models.topics.document_factor import document_factor
 
 from ..errors import ConfigurationError, DataError
+from ..warn import warn_user
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 
@@ -166,12 +166,11 @@ def _check_words(x: Tensor) -> None:
 def _warn_of_impossible(impossible: Tensor) -> None:
     if impossible.any():
         row, column = impossible.nonzero()[0].tolist()
-        warnings.warn(
+        warn_user(
             f"The perplexity is infinite: {int(impossible.any(0).sum())} of the words of `x` have probability zero "
             f"under `topics` where they occur, the first in row {row}, column {column}. Leave such words out of `x`, "
             "or give topics that are smoothed: posterior means, or counts with a small number added.",
             RuntimeWarning,
-            stacklevel=3,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Examination", "Side"]
+__all__ = ["LACKING", "Examination", "Side"]
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -30,6 +30,9 @@ class Side:
     small: Run = field(default_factory=Run)
 
 
+LACKING = ("missing-site", "extra-site")  # of one program, where the other has the site
+
+
 @dataclass
 class Examination:
     """One examination in progress.
@@ -43,6 +46,7 @@ class Examination:
         few: fewer rows of the same data (more, if there is one datum).
         again: a further run of the guide, with other draws.
         structure: as a fit would see it, or None if the pair is at fault.
+        changing: the sites that are there in some runs only.
     """
 
     program: Program
@@ -54,6 +58,7 @@ class Examination:
     findings: list[Finding] = field(default_factory=list)
     again: Run = field(default_factory=Run)
     structure: Structure | None = None
+    changing: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.model, self.guide = Side("model", self.program.model), Side("guide", self.program.guide)
@@ -115,8 +120,8 @@ class Examination:
         return any(f.code in codes and where in (None, f.where) for f in self.faults)
 
     def add(self, finding: Finding) -> None:
-        """Keep a finding, once."""
-        if finding not in self.findings:
+        """Keep a finding, once; a site that comes and goes is not also said to be lacking."""
+        if finding not in self.findings and not (finding.code in LACKING and finding.where in self.changing):
             self.findings.append(finding)
 
     def forget(self, code: str, where: Collection[str]) -> None:

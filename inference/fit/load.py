@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["load"]
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ..pair.program import Program
 from ..storage.atomic import parse_tensors
 from ..storage.bundle import read_bundle
 from ..storage.folders import as_path
+from ..warn import warn_user
 from .constructor_arguments import NUMBER_TYPES
 from .fit import Fit
 from .given import check_given, other_arguments, other_shapes
@@ -101,11 +101,7 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     except Exception as error:  # the pair is run, and may fail in any way
         raise CheckpointError(_misfit(rebuilt, body, state, str(error))) from error
     if model is not None and (other := other_arguments(model, body["model"])):
-        warnings.warn(
-            f"`model=` was built with other arguments than the fitted model: {'; '.join(other)}.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        warn_user(f"`model=` was built with other arguments than the fitted model: {'; '.join(other)}.", RuntimeWarning)
     fit = Fit(
         method=body["method"],
         config=body["config"],

@@ -8,7 +8,6 @@ import abc
 import copy
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +34,7 @@ from ..run.progress import Callback
 from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
 from ..tensors import Tensors
+from ..warn import warn_user
 from .options import MethodOptions
 
 
@@ -110,7 +110,7 @@ class Method(MethodOptions, abc.ABC):
                 except NonFiniteError as error:
                     if self.restarts == 1 or (start == self.restarts - 1 and not ended):
                         raise
-                    warnings.warn(f"Start {start + 1} of {self.restarts} is left out. {error}", stacklevel=2)
+                    warn_user(f"Start {start + 1} of {self.restarts} is left out. {error}")
                     continue
                 ended.append((loop, loop.algorithm.finish(loop.status)))
                 if loop.status == "interrupted":

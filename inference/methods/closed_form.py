@@ -7,7 +7,6 @@ __all__ = ["ClosedFormMethod", "UpdateRule"]
 import abc
 import itertools
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from ..run.algorithm import Algorithm, FitParts, Snapshot
 from ..run.checkpoint_check import check_tensors
 from ..run.convergence import CONVERGED, NOT_CONVERGED, Verdict
 from ..run.early_stopping import bound_on
+from ..warn import warn_user
 from .base import Method
 
 _ROUNDING = 4  # units of rounding by which bounds of the same parameters may differ
@@ -193,10 +193,9 @@ class UpdateRule(Algorithm):
         if self.monotone and not self._fell and bound < before - self._slack(before):
             self._fell = True  # once is enough
             wide = torch.get_default_dtype() == torch.float64
-            warnings.warn(
+            warn_user(
                 f"{self.name}: the bound fell from {before:.8g} to {bound:.8g} at update {step}. Each update of "
                 f"`{type(self.program.model_owner).__name__}` must raise it. Its closed forms do not "
                 f"agree{'' if wide else ', or these data need `dtype=torch.float64`'}.",
                 RuntimeWarning,
-                stacklevel=2,
             )

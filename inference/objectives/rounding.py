@@ -18,6 +18,7 @@ from ..pair.program import Program
 from ..pair.site_terms import Terms
 from ..pair.terms import evaluate
 from ..tensors import Batch
+from ..warn import warn_user
 from .base import Objective
 
 _PARAMETERS = 1_000_000  # numbers, up to which a copy of the pair costs nothing that could be felt
@@ -28,7 +29,7 @@ _MEAN, _ANY = 1e-3, 0.1  # nats a datum (or the part of its term) that all data,
 def warn_of_rounding(program: Program, objective: Objective, batch: Batch) -> None:
     """Warn, once a fit, of sites whose terms in float32 are not those of float64."""
     for finding in compare_precisions(program, objective, batch):
-        warnings.warn(str(finding), UserWarning, stacklevel=6)
+        warn_user(str(finding))
 
 
 def compare_precisions(program: Program, objective: Objective, batch: Batch) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["map_particles"]
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from ..errors import JensenError
 from ..tensors import Tensors
+from ..warn import warn_user
 from .bound_pair import BoundPair
 from .randomness.noise import Noise, NoiseLayout, record_noise, replay_noise, vmap_safe_noise
 from .vmap.autograd_functions import autograd_functions
@@ -66,7 +66,7 @@ def map_particles(
     ]
     if refused is not None:
         program.loop_over_particles = True
-        warnings.warn(said_of_loop(refused), stacklevel=4)
+        warn_user(said_of_loop(refused))
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -20,6 +20,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from ..pair.plain_state import GENERATORS, PlainState, restore
+from ..warn import warn_user
 from .eager import EagerSteps
 from .step_graph import StepGraph
 from .update import OptimizerState
@@ -52,10 +53,9 @@ def trace_step(engine: EagerSteps, step: int) -> StepGraph | None:
     except Exception as error:  # whatever a user's program raises
         where = f"after reaching the site `{site.name}`" if site.name else "in the optimiser's update"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        warnings.warn(
+        warn_user(
             f"The step cannot be traced {where}, so it runs eagerly, which is slower but gives the same "
-            f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}",
-            stacklevel=6,
+            f"numbers. Usually a branch or `.item()` on a tensor's value is the cause. Reason: {reason}"
         )
         return None
     if graph is not None and (cause := _unfaithful(engine, graph, step)):
@@ -67,10 +67,9 @@ def trace_step(engine: EagerSteps, step: int) -> StepGraph | None:
 def warn_uncompiled(error: RuntimeError) -> None:
     """Say that the step is interpreted because `error` kept it from being compiled."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    warnings.warn(
+    warn_user(
         "The step could not be compiled, so its trace is interpreted, which is slower but gives the same numbers. "
-        f'`compile="trace"` does so without this warning. Reason: {reason}',
-        stacklevel=6,
+        f'`compile="trace"` does so without this warning. Reason: {reason}'
     )
 
 
@@ -183,7 +182,7 @@ def _close(engine: EagerSteps, one: torch.Tensor, other: torch.Tensor, exact: bo
 
 def warn_eager(cause: str) -> None:
     """Say that the steps run eagerly, and why."""
-    warnings.warn(f"{cause}, so the steps run eagerly, which is slower.", stacklevel=7)
+    warn_user(f"{cause}, so the steps run eagerly, which is slower.")
 
 
 def warn_set_by_hand(name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Checkpoint", "CheckpointStore"]
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigurationError
+from ..warn import warn_user
 from .atomic import discard, dump_tensors, parse_tensors, prepare_folder
 from .bundle import read_bundle, write_bundle
 from .json_values import differences, from_json, to_json
@@ -128,11 +128,10 @@ class CheckpointStore:
                     faults.append(f"{manifest} holds no state of this run: {kind}{error}.")
                     continue
             if faults:
-                warnings.warn(
+                warn_user(
                     f"Going on from the state of step {checkpoint.step}, because a newer one cannot be used: "
                     f"{faults[0]}",
                     RuntimeWarning,
-                    stacklevel=2,
                 )
             return checkpoint
         if faults:

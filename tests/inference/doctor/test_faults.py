@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -139,3 +141,42 @@ def test_the_same_verdict_in_double_precision(broken, name, float64):
     assert report.ok == (name == "Local"), report
     if not report.ok:
         match(report.faults, FAULTS[name])
+
+
+def _comes_and_goes(x):
+    z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    w = pyro.sample("w", dist.Normal(0.0, 1.0)) if z > 0 else 0.0
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z + w, 1.0), obs=x)
+
+
+def _guide_that_comes_and_goes(x):
+    loc = pyro.param("loc", torch.zeros(()))
+    if pyro.sample("z", dist.Normal(loc, 1.0)) > 0:
+        pyro.sample("w", dist.Normal(0.0, 1.0))
+
+
+def _ends_anywhere(x):
+    """Another number of sites in every run, whatever is drawn."""
+    for row in range(int(torch.randint(1, 5, ()))):
+        z = pyro.sample(f"z{row}", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "said"),
+    [
+        (_comes_and_goes, None, "The model's sites depend on its own draws: `w` is there in some runs only."),
+        (
+            _comes_and_goes,
+            _guide_that_comes_and_goes,
+            "The sites of model and guide depend on their own draws: `w` is there in some runs only.",
+        ),
+        (_ends_anywhere, None, "The model's sites depend on its own draws: `z1` is there in some runs only."),
+    ],
+)
+def test_a_changing_site_is_listed_once(model, guide, said):
+    """Not also as one that the guide lacks, or has beyond the model, nor once for each of the two."""
+    report = examine(model, guide, {"x": torch.randn(10)})
+    assert [fault.message for fault in report.faults] == [said]

@@ -90,6 +90,14 @@ class Algorithm(abc.ABC):
         """Whether, by the rows so far, nothing is left to do."""
         return False
 
+    def failed(self) -> bool:
+        """Whether the steps since the newest row are to be undone, and made again otherwise (of a restorable one)."""
+        return False
+
+    def take_back(self, failed: int) -> None:
+        """Change what made the steps until `failed` fail, which are undone; the state is that of the newest row."""
+        raise NotImplementedError
+
     def sound(self) -> bool:
         """Whether the present state, between two rows, may be gone on from."""
         return True

@@ -136,6 +136,8 @@ class Loop:
         self.algorithm.check(_snapshot(found), found.history)
 
     def _advance(self, bar: Bar, board: Callable[[dict[str, Any]], None], pressed: Callable[[], bool]) -> str:
+        if self.rows and self.algorithm.restorable and self.algorithm.converged():
+            return "finished"  # it was killed before that was written
         while self.step < self.steps:
             if pressed() and self.peers.alone:
                 self.seconds = time.perf_counter() - self._begin
@@ -144,6 +146,12 @@ class Loop:
             self.step += self.algorithm.advance(self.step, self.steps - self.step)
             last = self.step == self.steps
             if not last and before // self.row_every == self.step // self.row_every:
+                continue
+            if self.algorithm.restorable and self.peers.agree(int(self.algorithm.failed())):
+                failed = self.step
+                self._go_back()
+                self.algorithm.take_back(failed)
+                self._remember()
                 continue
             row = self._record(self.algorithm.row(self.step))
             bar(self.step, _headline(row))

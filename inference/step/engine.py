@@ -39,6 +39,7 @@ class Engine(EagerSteps):
         feed: the data.
         compile: one of `COMPILE_MODES`.
         choose_threads: whether tiny steps may set torch to one thread (the caller restores the number).
+        expected_steps: what the run will take of its steps, as far as can be told: what is worth compiling goes by it.
         options: of :class:`EagerSteps`.
     """
 
@@ -50,10 +51,12 @@ class Engine(EagerSteps):
         *,
         compile: str | bool,
         choose_threads: bool = False,
+        expected_steps: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(function, update, feed, **options)
         self.compile, self._choose_threads = compile, choose_threads
+        self.expected_steps = expected_steps or self.steps
         self.backend = "eager"
         self.block = 1  # the most steps of one call; with a captured graph exactly so many
         self.compile_seconds = 0.0
@@ -94,7 +97,7 @@ class Engine(EagerSteps):
             torch.set_num_threads(1)
         backend = str(self.compile)
         if backend == "auto":
-            backend = choose_backend(cost, self.steps, self.device)
+            backend = choose_backend(cost, self.expected_steps, self.device)
         if backend == "cudagraph" and self.device.type != "cuda":
             raise ConfigurationError('`compile="cudagraph"` needs a CUDA device. Use "auto", "trace" or "inductor".')
         if backend == "cudagraph" and single:
@@ -103,7 +106,9 @@ class Engine(EagerSteps):
         if backend == "inductor" and not single:
             self.block = block_steps(cost, graph.rows)
         compiled = backend == "inductor" or (
-            self.compile == "auto" and backend == "cudagraph" and self.steps * cost.operations > _COMPILE_ON_CUDA
+            self.compile == "auto"
+            and backend == "cudagraph"
+            and self.expected_steps * cost.operations > _COMPILE_ON_CUDA
         )
         try:
             runner = self._compile(graph) if compiled else interpreted(graph.module)

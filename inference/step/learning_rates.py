@@ -41,12 +41,18 @@ class LearningRates:
             a `torch.optim.lr_scheduler.LRScheduler`, stepped once per training step.
         steps: the total number of steps.
 
+    Attributes:
+        adaptive: whether a fit may lower its rate while it runs.
+        lowered: by what factor, from which step on.
+
     Raises:
         ConfigurationError: if the schedule is neither, or gives a rate that is negative or not finite.
     """
 
     def __init__(self, lr: float, schedule: Callable[[Any], Any] | None, steps: int) -> None:
         self.lr, self.steps = lr, steps
+        self.adaptive = False
+        self.lowered: list[tuple[int, float]] = []
         self._factor: Callable[[float], float] | None = None
         self._scheduler: LRScheduler | None = None
         self._known: list[float] = [lr]
@@ -79,10 +85,17 @@ class LearningRates:
 
     @property
     def changes(self) -> bool:
-        return self._factor is not None or self._scheduler is not None
+        return self.adaptive or self._factor is not None or self._scheduler is not None
+
+    def lower(self, step: int, factor: float) -> None:
+        """Multiply the rates of `step` and all later ones."""
+        self.lowered = [*self.lowered, (step, factor)]
 
     def __call__(self, step: int) -> float:
         """The rate of `step` (from 0)."""
+        return self._scheduled(step) * math.prod(factor for start, factor in self.lowered if step >= start)
+
+    def _scheduled(self, step: int) -> float:
         if self._factor is not None:
             fraction = step / max(self.steps - 1, 1)
             factor = float(self._factor(fraction))

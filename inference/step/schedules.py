@@ -27,8 +27,11 @@ class StepSchedules:
     ) -> None:
         self.objective, self.rates, self.steps = objective, rates, steps
         self.device, self.dtype = device, dtype
-        self.changes = objective.is_scheduled or rates.changes
         self._constant: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def changes(self) -> bool:
+        return self.objective.is_scheduled or self.rates.changes
 
     def weight(self, step: int) -> float:
         """The annealing weight of `step` (from 0); the last step has the schedule's final value."""

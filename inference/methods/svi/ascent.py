@@ -7,24 +7,16 @@ __all__ = ["StochasticAscent"]
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 
 from ...data.base import Data
-from ...data.batch_shapes import check_batch_shapes
-from ...data.feed import Stream
-from ...data.observed_values import check_fed
 from ...data.transforms import apply_transform
 from ...errors import NonFiniteError
 from ...guides.whitened import fold
 from ...objectives.base import Objective
-from ...objectives.compatibility import check_pair
-from ...objectives.rounding import warn_of_rounding
-from ...pair.eager_run import kept_buffers
 from ...run.algorithm import Algorithm, FitParts, Snapshot
-from ...run.convergence import CONVERGED, NOT_CONVERGED
 from ...run.early_stopping import EarlyStopping, bound_on
 from ...run.history import Recorder
 from ...run.progress import Callback, Progress
@@ -32,22 +24,17 @@ from ...step.distributed import synchronise
 from ...step.shard import Shard
 from ...step.state import StepState
 from ...step.tracing import find_restless
-from ...tensors import Tensors
-from ..options import AUTO
+from ...tensors import Tensors, num_rows
+from .auto import auto_steps, expected_steps, resolved, validate_every
 from .averages import show_average, shown_parameters
 from .batches import make_feed
 from .callbacks import Callbacks
+from .checks import check_start
 from .engine import build_engine
 from .initial_pair import as_one_batch, starting_pair
 from .non_finite import explain_non_finite, parameters_are_finite
 from .options import SVIOptions
-from .rest import Rest
 from .snapshot import StepSnapshot, check_snapshot, read_snapshot, write_snapshot
-from .start import is_whitened
-
-_STEPS, _MOST_STEPS = 5_000, 30_000  # of "auto": of a fit that cannot tell whether it is at rest, and of one that can
-_TEST_EVERY = 10  # rows
-_GUIDE = "guide_module."  # of the names of parameters that are the guide's own
 
 
 class StochasticAscent(Algorithm):
@@ -81,27 +68,19 @@ class StochasticAscent(Algorithm):
         self.objective = svi.objective
         first = apply_transform(svi.transform, model, data.head(batch_size or 1), seed)
         self.program, self.guide, self.start_info = starting_pair(svi, model, data, first, seed, self.device, dtype)
-        self.auto, svi = _resolved(svi, self.start_info)
-        self.svi, self.most_steps = svi, svi.steps
+        given, svi = svi, resolved(svi, self.program)
+        self.svi, self.most_steps, expected = svi, svi.steps, expected_steps(given, svi.steps, self.start_info)
         synchronise(shard, self.program)
         feed = make_feed(data, batch_size, seed, svi.drop_last, shard)
-        mini = isinstance(feed, Stream) or (batch_size is not None and batch_size < data.size)
-        seen = apply_transform(svi.transform, self.program.model_owner, feed.batch(0), seed)
-        with kept_buffers(self.program):
-            if mini:
-                shown = partial(apply_transform, svi.transform, None, seed=seed)
-                check_batch_shapes(self.program, data, first, seen, shown)
-            check_pair(self.program, self.objective, seen, mini, self.guide, shard is not None)
-            check_fed(self.program, data, validation, feed, svi.transform, seed)
-            warn_of_rounding(self.program, self.objective, seen)
-        self.engine = build_engine(svi, self.program, data, feed, seed, self.device, dtype, shard)
-        function = self.engine.function
-        watched = is_whitened(self.start_info) and all(name.startswith(_GUIDE) for name in function.names)
-        self.rest = Rest(function.names, list(function.parameters.values())) if watched else None
+        sharded = shard is not None
+        check_start(svi, self.program, self.guide, data, validation, feed, first, batch_size, seed, sharded)
+        self.engine = build_engine(svi, self.program, data, feed, seed, self.device, dtype, shard, expected)
+        held_out = None if validation is None else num_rows(validation)
+        self.auto = auto_steps(given, self.engine, self.start_info, data.size, held_out)
         self.callbacks = Callbacks((), self.engine)
         self.recorder = Recorder(data.effective_size(getattr(model, "row_weight", None)))
-        self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * svi.steps))
-        self.validate_every = svi.validate_every or max(svi.log_every, svi.steps // 50)
+        self.stopping = EarlyStopping(svi.patience, int(svi.warm_up * expected))
+        self.validate_every = validate_every(given)
         self.best: StepState | None = None
         self.step, self.logged, self.before = 0, 0, 0  # steps made; those at the newest row and at the one before
         self.step_seconds = 0.0
@@ -142,6 +121,7 @@ class StochasticAscent(Algorithm):
         columns: dict[str, Any] = {"lr": self.engine.schedule.rate(step - 1)}
         if self.objective.is_scheduled:
             columns["weight"] = self.engine.schedule.weight(step - 1)
+        values, _ = self.recorder.pending()
         row, bad = self.recorder.flush(**columns)
         if bad is not None or not parameters_are_finite(self.engine):
             assert self._good is not None
@@ -149,13 +129,13 @@ class StochasticAscent(Algorithm):
             at, reason = explain_non_finite(self.engine, self._good, where, self.svi.steps)
             raise NonFiniteError(f"The fit stopped being finite at step {at}: {reason}")
         show_average(row, self.engine, self.logged, step, self.recorder.data_size)
-        if self.rest is not None:
-            self.rest.add(self.engine.function.unpack(self.engine.state.parameters))
         self.step_seconds += time.perf_counter() - (self._mark or 0.0)
         self._mark = None
         due = step == self.svi.steps or self.logged // self.validate_every != step // self.validate_every
         if self.validation is not None and due:
             row |= self._validate(step)
+        if self.auto.row(values, step, row.get("validation_bound")) and self.best is not None:
+            self.engine.load(self.best, self.engine.optimizer_keys)
         self.before, self.logged = self.logged, step
         return row
 
@@ -170,9 +150,13 @@ class StochasticAscent(Algorithm):
         return stop or self.stopping.should_stop
 
     def converged(self) -> bool:
-        if not self.auto or self.rest is None or len(self.rest.rows) % _TEST_EVERY:
-            return False
-        return self.rest.verdict().status == CONVERGED
+        return self.auto.done
+
+    def failed(self) -> bool:
+        return self.auto.failed(self.recorder.pending()[0], self.sound())
+
+    def take_back(self, failed: int) -> None:
+        self.auto.take_back(self.step, failed)
 
     def sound(self) -> bool:
         pending, _ = self.recorder.pending()
@@ -197,8 +181,7 @@ class StochasticAscent(Algorithm):
         self.logged = int(rows[-1]["step"]) if rows else 0
         self.step = found.step
         self.step_seconds, self.notes, self._mark = found.step_seconds, dict(found.notes), None
-        if self.rest is not None:
-            self.rest.rows = found.rows
+        self.auto.read(found.auto, found.rows)
 
     def finish(self, status: str) -> FitParts:
         steps = self.step
@@ -206,10 +189,8 @@ class StochasticAscent(Algorithm):
             self.engine.load(self.best, self.engine.optimizer_keys)
             steps = self.stopping.best_step
         self._write_back(steps)
-        verdict = None if self.rest is None else self.rest.verdict()
-        still = verdict is not None and verdict.status != NOT_CONVERGED
-        if self.rest is not None and still and self.best is None and self.svi.average is None and status == "finished":
-            if (mean := self.rest.average()) is not None:
+        if self.best is None and self.svi.average is None and status == "finished":
+            if (mean := self.auto.average()) is not None:
                 self.engine.function.materialise(self.engine.function.pack(mean), self.engine.state.buffers)
         bound = None
         if self.svi.restarts > 1:
@@ -225,13 +206,15 @@ class StochasticAscent(Algorithm):
             "steps_per_second": max(self.step - 1, 1) / self.step_seconds if self.step_seconds else None,
             **self.notes,
         }
-        return FitParts(self.program, self.guide, bound, verdict=verdict, info=info)
+        if self.auto.retries:
+            info["step_backs"] = self.auto.backs
+        return FitParts(self.program, self.guide, bound, verdict=self.auto.verdict(), info=info)
 
     def _validate(self, step: int) -> dict[str, float]:
         assert self.validation is not None
         self._write_back(step)
         value, stderr = self._bound_on(self.validation)
-        if self.stopping.update(step, value) and self.svi.patience is not None:
+        if self.stopping.update(step, value) and (self.svi.patience is not None or self.auto.keeps_best):
             self.best = self.engine.state.clone()
         return {"validation_bound": value, "validation_stderr": stderr}
 
@@ -256,14 +239,6 @@ class StochasticAscent(Algorithm):
             step_seconds=self.step_seconds,
             values=self.callbacks.values(),
             notes=dict(self.notes),
-            rows=torch.empty(0) if self.rest is None else self.rest.rows,
+            rows=self.auto.rows,
+            auto=self.auto.stored(),
         )
-
-
-def _resolved(svi: SVIOptions, start: Mapping[str, Any]) -> tuple[bool, SVIOptions]:
-    """Whether the fit stops by itself, and the options with a number of steps."""
-    if svi.steps != AUTO:
-        return False, svi
-    assert isinstance(svi.objective, Objective)
-    fixed = not is_whitened(start) or svi.objective.is_scheduled or svi.lr_schedule is not None
-    return not fixed, replace(svi, steps=_STEPS if fixed else _MOST_STEPS)

@@ -29,13 +29,14 @@ def build_engine(
     device: torch.device,
     dtype: torch.dtype,
     shard: Shard | None,
+    expected_steps: int,
 ) -> Engine:
-    """The engine for the steps of `svi` on a bound pair.
+    """The engine for the steps of `svi` on a bound pair, of which so many are expected.
 
     Raises:
         ConfigurationError: if the pair has no trainable parameter.
     """
-    assert isinstance(svi.objective, Objective)
+    assert isinstance(svi.objective, Objective) and svi.lr is not None
     function = StepFunction(
         program,
         svi.objective,
@@ -57,4 +58,5 @@ def build_engine(
         schedule=schedule,
         choose_threads=svi.threads is None and device.type == "cpu",
         shard=shard,
+        expected_steps=expected_steps,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SVIOptions"]
+__all__ = ["RATE", "SVIOptions"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,6 +19,8 @@ from ...step.engine import COMPILE_MODES
 from ..options import AUTO, MethodOptions
 from .given_start import GivenStart, as_start
 
+RATE = 1e-2  # by default
+
 
 @dataclass(frozen=True)
 class SVIOptions(MethodOptions):
@@ -26,7 +28,7 @@ class SVIOptions(MethodOptions):
 
     objective: Objective | str = field(default_factory=Trace_ELBO)
     steps: Any = AUTO
-    lr: float = 1e-2
+    lr: float | None = None
     batch_size: int | None = None
     guide: Any = None
     start: Any = field(default="pathfinder", metadata={"later": True})  # than version 0.1: see studies' fingerprints
@@ -62,7 +64,10 @@ class SVIOptions(MethodOptions):
         for name in ("batch_size", "validate_every", "patience", "threads"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
-        check_positive("lr", self.lr)
+        if self.lr is None and self.steps != AUTO:
+            object.__setattr__(self, "lr", RATE)  # as ever
+        if self.lr is not None:
+            check_positive("lr", self.lr)
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm)
         if self.average is not None:

@@ -35,6 +35,7 @@ class StepSnapshot:
         values: Python values that runs of the program or callbacks have changed, by path.
         notes: what `Fit.info` should still know when the run is read again.
         rows: the guide's parameters at each row, of a fit that watches them; else empty.
+        auto: what the watch over a fit that ends by itself holds beside them, as plain values.
     """
 
     step: int
@@ -48,6 +49,7 @@ class StepSnapshot:
     values: dict[str, Any]
     notes: Mapping[str, Any]
     rows: torch.Tensor
+    auto: Mapping[str, Any]
 
 
 def write_snapshot(found: StepSnapshot) -> Snapshot:
@@ -67,6 +69,7 @@ def write_snapshot(found: StepSnapshot) -> Snapshot:
         "step_seconds": found.step_seconds,
         "values": found.values,
         "notes": dict(found.notes),
+        "auto": dict(found.auto),
     }
     return Snapshot(tensors, values)
 
@@ -93,6 +96,7 @@ def read_snapshot(snapshot: Snapshot, like: StepState, stopping: EarlyStopping, 
         values=dict(values.get("values", {})),
         notes=dict(values["notes"]),
         rows=snapshot.tensors.get("rows", torch.empty(0, device="cpu")).cpu(),
+        auto=dict(values.get("auto", {})),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jensen.inference import SVI, Progress
-from jensen.inference.methods.svi import ascent
+from jensen.inference.methods.svi import auto
 
 X = np.random.default_rng(0).normal(size=(60, 2))
 Y = X @ [3.0, -1.0] + np.random.default_rng(1).normal(size=60)
@@ -31,7 +31,7 @@ DATA = {"x": X, "y": Y}
 def test_the_fit_stops_by_itself_and_says_so() -> None:
     fit = SVI(guide="multivariate_normal", progress=False).fit(regression, DATA)
     assert fit.status == "converged"
-    assert 2_000 <= fit.info["steps"] < ascent._MOST_STEPS
+    assert 2_000 <= fit.info["steps"] < auto._MOST_STEPS
     assert "posterior sds" in fit.info["convergence"]["reason"] and fit.info["convergence"]["advice"] == ""
     assert "converged after" in str(fit) and "posterior sds" in str(fit)
 

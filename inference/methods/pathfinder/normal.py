@@ -7,6 +7,7 @@ __all__ = ["Normal"]
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -28,3 +29,9 @@ class Normal:
         log_det = self.scale_tril.diagonal().log().sum()
         log_q = -0.5 * noise.square().sum(-1) - log_det - 0.5 * dim * math.log(2 * math.pi)
         return self.loc + noise @ self.scale_tril.mT, log_q
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log density ``(M,)`` of ``u (M, D)``."""
+        noise = torch.linalg.solve_triangular(self.scale_tril, (u - self.loc).mT, upper=False)
+        log_det = self.scale_tril.diagonal().log().sum()
+        return -0.5 * noise.square().sum(0) - log_det - 0.5 * len(self.loc) * math.log(2 * math.pi)

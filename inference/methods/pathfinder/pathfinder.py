@@ -119,6 +119,8 @@ class _Paths(Algorithm):
     def advance(self, step: int, most: int) -> int:
         starts = [self.target.centre, *self.target.draws]
         found = follow_path(self.target.log_density, starts[step % len(starts)], self.target.spread, self.noise)
+        if found is not None and not self.target.has_value(found.normal.loc):
+            found = None
         self.latest = float("nan") if found is None else found.bound
         if found is not None:
             self.steps += found.steps

@@ -44,6 +44,12 @@ class Target:
     spread: Tensor
     draws: Tensor
 
+    def has_value(self, u: Tensor) -> bool:
+        """Whether the latents at ``u (D,)`` are finite: where a density rises without end, paths go beyond that."""
+        with torch.no_grad():
+            values, _ = self.log_density.density.latents(u.unsqueeze(0))
+        return all(bool(torch.isfinite(value).all()) for value in values.values())
+
     def noise(self, count: int, seed: int) -> Tensor:
         """Standard noise ``(count, D)``, by which the normals of all paths are compared."""
         like = self.centre

@@ -84,7 +84,7 @@ def _paths(target: Target, seed: int) -> list[PathResult]:
     results: list[PathResult] = []
     for start in (target.centre, *target.draws[: _MOST_PATHS - 1]):
         found = follow_path(target.log_density, start, target.spread, noise)
-        if found is not None:
+        if found is not None and target.has_value(found.normal.loc):
             results.append(found)
             first, second, *_ = [*sorted((result.bound for result in results), reverse=True), -torch.inf]
             if first - second < 1.0 + 2.0 * found.stderr:

@@ -106,6 +106,16 @@ def test_a_density_that_cannot_be_followed_leaves_the_start_at_the_prior() -> No
     assert fit.info["start"]["kind"] == "prior" and "only in single precision" in fit.info["start"]["reason"]
 
 
+def test_a_posterior_without_end_leaves_the_start_at_the_prior() -> None:
+    def endless(x: torch.Tensor) -> None:
+        pyro.sample("b", dist.ImproperUniform(dist.constraints.positive, (), ()))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    fit = SVI(steps=3, progress=False).fit(endless, {"x": np.zeros(4)})
+    assert fit.info["start"]["kind"] == "prior"
+
+
 def test_an_unknown_start_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match=r"`start` must be one of .* or a Fit, got 'path'.*`pathfinder`"):
         SVI(start="path")

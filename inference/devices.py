@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["exact_dtype", "resolve_device", "run_on"]
+__all__ = ["exact_dtype", "resolve_device", "run_on", "threads"]
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -64,3 +64,17 @@ def run_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(previous)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Use `count` CPU threads inside; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -7,29 +7,15 @@ __all__ = ["Feed", "FullBatch", "MiniBatches", "Stream"]
 import abc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 
+from ..devices import threads
 from ..errors import ConfigurationError
 from ..tensors import Batch, Tensors, num_rows
 from .sampler import BatchSampler
 
-_LARGE_GATHER = 1 << 18  # numbers; above it a gather is worth several threads
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use `count` threads inside: a gather waits for memory, and does so less on more cores, whatever the steps use."""
-    before = torch.get_num_threads()
-    if count is None or count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+_LARGE_GATHER = 1 << 18  # numbers; above it a gather, which waits for memory, is worth all cores, whatever steps use
 
 
 class Feed(abc.ABC):
@@ -109,7 +95,7 @@ class MiniBatches(Feed):
         if index.shape not in self._space:
             self._space[index.shape] = [v.new_empty(index.numel(), *v.shape[1:]) for v in self.data.values()]
         space, flat = self._space[index.shape], index.reshape(-1)
-        with _threads(self._cores if space[0].numel() > _LARGE_GATHER else None):
+        with threads(self._cores if space[0].numel() > _LARGE_GATHER else None):
             for value, out in zip(self.data.values(), space, strict=True):
                 torch.index_select(value, 0, flat, out=out)
         return [out.view(*index.shape, *out.shape[1:]) for out in space]

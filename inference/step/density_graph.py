@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..devices import run_on
+from ..devices import run_on, threads
 from ..pair.density import LatentDensity
+from .compile.choice import is_tiny
+from .compile.cost import estimate_cost
 from .compile.graph import trace
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -36,6 +38,7 @@ class DensityGraph:
         self.density, self.dim, self.rows = density, density.dim, rows
         self.traced = True
         self._graphs: dict[int, Evaluation] = {}
+        self._tiny = False  # whether a second thread would cost more than it gives
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Values ``(K,)`` and gradients ``(K, D)``; not finite where the density has no value."""
@@ -73,7 +76,7 @@ class DensityGraph:
         graph = self._graphs.get(len(u))
         if graph is None:
             graph = self._graphs[len(u)] = self._traced(u)
-        with torch.no_grad():
+        with torch.no_grad(), threads(1 if self._tiny else None):
             value, gradient = graph(u)
         return value, gradient
 
@@ -92,6 +95,7 @@ class DensityGraph:
         except Exception:  # whatever a user's program raises under tracing
             self.traced = False
             return self._evaluate
+        self._tiny = u.device.type == "cpu" and is_tiny(estimate_cost(module))
         forward = module.forward
         found = forward(u)
         same = all(

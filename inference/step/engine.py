@@ -14,8 +14,9 @@ from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
 from ..tensors import TensorList
 from .checks import check_first_step
-from .compile.choice import block_steps, choose_backend, choose_capture, is_tiny
-from .compile.cost import estimate_cost
+from .compile.c_library import CSteps, compile_with_c
+from .compile.choice import block_steps, choose_backend, choose_c, choose_capture, is_tiny
+from .compile.cost import Cost, estimate_cost
 from .compile.cuda_graph import CapturedGraph
 from .compile.graph import interpreted
 from .compile.inductor import CompiledStep, compile_with_inductor
@@ -27,7 +28,7 @@ from .tracing import departure, find_restless, trace_step, warn_eager, warn_unco
 from .update import Update
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
-COMPILE_MODES = ("auto", "trace", "inductor", "cudagraph", False)
+COMPILE_MODES = ("auto", "trace", "c", "inductor", "cudagraph", False)
 
 
 class Engine(EagerSteps):
@@ -96,6 +97,10 @@ class Engine(EagerSteps):
         if self._choose_threads and is_tiny(cost):
             torch.set_num_threads(1)
         backend = str(self.compile)
+        if backend == "c" or (backend == "auto" and choose_c(cost, self.steps, self.device)):
+            if self._run_in_c(graph, step, cost, single):
+                self.compile_seconds = time.perf_counter() - start
+                return
         if backend == "auto":
             backend = choose_backend(cost, self.expected_steps, self.device)
         if backend == "cudagraph" and self.device.type != "cuda":
@@ -122,6 +127,26 @@ class Engine(EagerSteps):
             warn_uncompiled(error)
             self.backend, self.block = "trace", 1
         self.compile_seconds = time.perf_counter() - start
+
+    def _run_in_c(self, graph: StepGraph, step: int, cost: Cost, single: bool) -> bool:
+        """Run the steps as a C function, where there can be one; whether there can.
+
+        Raises:
+            ConfigurationError: if there cannot, and it was asked for.
+        """
+        runner = None
+        if self.device.type == "cpu" and self.shard is None and not self.opaque:
+            runner = compile_with_c(graph.module, graph.example, len(self.state.tensors), len(graph.rows))
+        if runner is None:
+            if self.compile == "c":
+                raise ConfigurationError(
+                    '`compile="c"` needs a C compiler and a small step on the CPU that makes no draws of its own. This '
+                    'step cannot be written in C: use "auto", which compiles it in another way where that pays.'
+                )
+            return False
+        self._graphs[self.feed.size(step)] = (graph, runner)
+        self.backend, self.block = "c", 1 if single else block_steps(cost, graph.rows)
+        return True
 
     def leave_traces(self, again: bool = False) -> None:
         """From now on the program itself runs at every step, or (`again`) a new trace of it, which is not compiled."""
@@ -206,6 +231,8 @@ class Engine(EagerSteps):
 
     def _run_traced(self, runner: Callable[..., Any], step: int, count: int) -> torch.Tensor:
         shared, rows, tensors = self._shared(), self._rows(step, count), self.state.tensors
+        if isinstance(runner, CSteps):
+            return runner([*tensors, *shared, *rows], count)
         if count > 1 and isinstance(runner, CompiledStep) and runner.loop is not None:
             return runner.loop([*tensors, *shared, *rows], count)
         self.seed_opaque(step)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from ..tensors import TensorList
+from .torch_optim import bare_optimizer, take_step
 
 _ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
@@ -85,7 +86,7 @@ class Update:
     def optimizer(
         self, parameters: Sequence[torch.Tensor], lr: float | torch.Tensor, *, traced: bool = False
     ) -> Optimizer:
-        optimizer = self.factory(list(parameters), lr=lr)
+        optimizer = bare_optimizer(self.factory, list(parameters), lr)
         for group in optimizer.param_groups:
             if traced or (parameters and parameters[0].is_cuda):
                 if "capturable" in group:
@@ -102,8 +103,7 @@ class Update:
             gradients = clip_by_global_norm(gradients, self.max_norm)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(optimizer, parameters)
         if self.average is not None:
             with torch.no_grad():
                 for mean, parameter in zip(average, parameters, strict=True):
@@ -130,7 +130,7 @@ class Update:
         optimizer = self.optimizer(own, self.lr)
         for parameter in own:
             parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
+        take_step(optimizer, own)
         return self.state_of(optimizer, own)
 
     @staticmethod
@@ -161,7 +161,7 @@ class Update:
             for (index, name), tensor in zip(keys, state, strict=True):
                 optimizer.state[own[index]][name] = tensor.clone()
             with mock.patch("torch.compiler.is_compiling", return_value=True), torch.no_grad(), _TensorScalars():
-                optimizer.step()
+                take_step(optimizer, own)
             new_state = [optimizer.state[own[index]][name] for index, name in keys]
             new_average = average
             if self.average is not None:
@@ -173,7 +173,7 @@ class Update:
     def traced(
         self, parameters: TensorList, state: OptimizerState, average: TensorList, scheduled: bool, device: torch.device
     ) -> fx.GraphModule:
-        """The update as a mutation-free graph over ``(*parameters, *gradients, *state, *average, lr)``."""
+        """The update as a graph over ``(*parameters, *gradients, *state, *average, lr)``."""
         from .compile.graph import trace
 
         p, s, a = len(parameters), len(state.tensors), len(average)
@@ -189,4 +189,4 @@ class Update:
         gradients = [torch.ones_like(parameter) for parameter in parameters]
         lr = torch.tensor(self.lr, device=device, dtype=parameters[0].dtype if parameters else None)
         inputs = [*parameters, *gradients, *state.tensors, *average, lr]
-        return trace(torch.func.functionalize(flat, remove="mutations"), [tensor.detach() for tensor in inputs])
+        return trace(flat, inputs)

@@ -7,7 +7,7 @@ __all__ = ["check_shapes", "check_widths", "same_place"]
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+from pyro.distributions.util import broadcast_shape
 
 from ..messengers.minibatch import DATA_PLATE
 from .finding import Finding
@@ -64,9 +64,9 @@ def _mismatch(name: str, p: Any, q: Any) -> Finding:
 def _log_prob_shape(site: Any) -> tuple[int, ...] | None:
     """The shape of the site's log density, or None if value and distribution do not fit."""
     fn, value = site["fn"], site["value"]
-    try:
-        return tuple(torch.broadcast_shapes(fn.batch_shape, value.shape[: value.dim() - fn.event_dim]))
-    except RuntimeError:
+    try:  # torch's own `broadcast_shapes` would import sympy, which takes a second
+        return tuple(broadcast_shape(fn.batch_shape, value.shape[: value.dim() - fn.event_dim]))
+    except ValueError:
         return None
 
 

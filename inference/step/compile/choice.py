@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["block_steps", "choose_backend", "choose_capture", "is_tiny"]
+__all__ = ["block_steps", "choose_backend", "choose_c", "choose_capture", "is_tiny"]
 
 from collections.abc import Sequence
 
@@ -14,9 +14,15 @@ _SECONDS_PER_NODE = 1.6e-6  # one ATen call from the interpreter, on a current c
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_ELEMENT = 1e-10  # written by a fused kernel
 _TINY_SECONDS = 1e-4
+_C_SECONDS = 0.05  # by the estimate above, which is a tenth of what some machines take; the compiler takes 0.3
 _COMPILE_SECONDS = 12.0  # importing Inductor and building its first kernels
 _COMPILE_SECONDS_PER_NODE = 0.02
 _BLOCK, _BLOCK_BYTES = 100, 2**21  # steps of one call, and what their batches and noise may take: they stay in cache
+
+
+def choose_c(cost: Cost, steps: int, device: torch.device) -> bool:
+    """Whether `steps` of a small step repay the half second that writing and compiling it in C takes."""
+    return device.type == "cpu" and is_tiny(cost) and steps * cost.operations * _SECONDS_PER_NODE > _C_SECONDS
 
 
 def choose_backend(cost: Cost, steps: int, device: torch.device) -> str:

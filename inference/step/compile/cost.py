@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from .recording import spec_of
+
 _VIEWS = ("view", "expand", "alias", "unsqueeze", "squeeze", "transpose", "aten.t.", "permute", "slice", "select.int")
 _PRODUCTS = ("aten.mm.", "addmm", "aten.mv.", "bmm", "convolution")
 
@@ -35,10 +37,11 @@ def estimate_cost(module: fx.GraphModule) -> Cost:
         if node.op != "call_function" or any(view in name for view in _VIEWS):
             continue
         operations += 1
-        shape = getattr(node.meta.get("val"), "shape", None)
-        inputs = [n.meta["val"].shape for n in node.all_input_nodes if hasattr(n.meta.get("val"), "shape")]
-        if shape is None:
+        spec = spec_of(node)
+        if spec is None:
             continue
+        shape = spec.shape
+        inputs = [found.shape for n in node.all_input_nodes if (found := spec_of(n)) is not None]
         if any(product in name for product in _PRODUCTS) and len(inputs) >= 2:
             weight = inputs[-1]
             inner = weight.numel() / max(weight[0], 1) if "convolution" in name else inputs[-2][-1]

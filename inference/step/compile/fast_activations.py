@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from .graph import trace
+from .recording import spec_of
 
 _MANY = 4096
 _BOUND = 7.90531110763549805  # beyond it tanh is 1 in float32
@@ -70,14 +71,18 @@ def shorten_elementary(module: fx.GraphModule) -> None:
 
 
 def _applies(node: fx.Node) -> bool:
-    value = node.all_input_nodes[0].meta.get("val")
-    return value is not None and value.dtype == torch.float32 and not value.is_cuda and value.numel() >= _MANY
+    spec = spec_of(node.all_input_nodes[0])
+    if spec is None or spec.dtype != torch.float32 or spec.device.type != "cpu":
+        return False
+    return spec.shape.numel() >= _MANY
 
 
 def _replace(module: fx.GraphModule, result: fx.Node, call: fx.Node, function: Callable[[Tensor], Tensor]) -> None:
     """Put the graph of ``function(x)`` in the place of `result`, where ``call`` is the operation on `x`."""
     x = call.all_input_nodes[0]
-    inner = trace(function, [torch.zeros(x.meta["val"].shape)])
+    spec = spec_of(x)
+    assert spec is not None
+    inner = trace(function, [torch.zeros(spec.shape)])
     with module.graph.inserting_before(result):
         copies: dict[fx.Node, fx.Node] = {}
         for node in inner.graph.nodes:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from .recording import record, spec_of
+
 _FOLD_LIMIT = 1 << 20  # numbers; larger constants are recomputed rather than kept
 _CREATION = ("zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace", "lift_fresh_copy", "new_zeros")
 _UNTAGGED = ("aten.binomial.", "aten._sample_dirichlet.")  # random operations that torch does not mark as such
@@ -24,16 +26,11 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
         Exception: whatever the function raises when it depends on tensor *values* (a branch, an `.item()`); the caller
             decides how to go on.
     """
-    from torch._guards import TracingContext, tracing
-    from torch._subclasses import FakeTensorMode
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    # `make_fx` notes the shape of each node by a fake tensor, for which it would make a mode each: half of its time.
-    with torch.no_grad(), tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-        module = make_fx(function, tracing_mode="real", _error_on_data_dependent_ops=True)(*inputs)
+    module = record(function, inputs)
     _drop(module)
     _forget_fills(module.graph)
     if not any(_mutates(node) for node in module.graph.nodes):
+        _drop_copies(module.graph)
         _share(module.graph)
         _fold(module)
     module.graph.eliminate_dead_code(is_impure_node=_is_kept)
@@ -90,6 +87,16 @@ def _drop(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
+def _drop_copies(graph: fx.Graph) -> None:
+    """Where nothing is written to, a copy is as good as what it is of."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and str(node.target) in ("aten.clone.default", "aten.copy.default"):
+            source = node.args[-1]
+            if spec_of(node) is not None and spec_of(source) == spec_of(node):
+                node.replace_all_uses_with(source)
+                graph.erase_node(node)
+
+
 def _forget_fills(graph: fx.Graph) -> None:
     """Use what is written into a tensor that was made to hold it, instead of the tensor, if nothing else is written."""
     order = {node: i for i, node in enumerate(graph.nodes)}
@@ -112,7 +119,7 @@ def _alike(left: fx.Node, right: Any) -> bool:
     """Whether two nodes are tensors of one shape and type, as far as the trace knows."""
     if not isinstance(right, fx.Node):
         return False
-    one, other = left.meta.get("tensor_meta"), right.meta.get("tensor_meta")
+    one, other = spec_of(left), spec_of(right)
     return one is not None and other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 

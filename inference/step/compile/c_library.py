@@ -1,0 +1,127 @@
+"""Steps as a compiled C function: a compiler's half second, where Inductor takes ten."""
+
+from __future__ import annotations
+
+__all__ = ["CSteps", "compile_with_c"]
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+from ...tensors import TensorList
+from .c_lowering import Lowered, lower
+from .c_operations import Unsupported
+
+_FLAGS = (
+    *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fopenmp-simd"),
+    *("-fPIC", "-shared", "-w", "-x", "c"),
+)
+_VECTORS = "".join(  # glibc has them for several numbers at once
+    f'__attribute__((simd("notinbranch"))) {kind} {name}{suffix}({kind});\n'
+    for name in ("exp", "log", "sin", "cos")
+    for kind, suffix in (("float", "f"), ("double", ""))
+)
+
+
+class CSteps:
+    """Many steps in one call: ``(state, shared data, stacked rows) -> results``; the state is updated in place.
+
+    Args:
+        lowered: the code.
+        run: its function, compiled.
+        constants: the graph's own tensors.
+        rows: how many inputs, the last ones, are each step's own.
+    """
+
+    def __init__(self, lowered: Lowered, run: Any, constants: TensorList, rows: int) -> None:
+        self._lowered, self._run, self._constants, self._rows = lowered, run, constants, rows
+        self._space = torch.empty(lowered.space + 64, dtype=torch.uint8, device="cpu")
+        self._base = -(-self._space.data_ptr() // 64) * 64
+
+    def __call__(self, inputs: TensorList, count: int) -> torch.Tensor:
+        """The results ``(count, …)`` of `count` steps. Rows are ``(count, …)`` each."""
+        first = len(inputs) - self._rows
+        rows = [row if row[0].is_contiguous() else row.contiguous() for row in inputs[first:]]
+        shape, dtype = self._lowered.result
+        results = torch.empty(count, *shape, dtype=dtype, device="cpu")
+        moving = {id(row) for row in (*rows, results)}
+        tensors = [*inputs[:first], *rows, *self._constants, results]
+        pointers = (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+        strides = (ctypes.c_long * len(tensors))(
+            *[t.stride(0) * t.element_size() if id(t) in moving else 0 for t in tensors]
+        )
+        self._run(ctypes.c_long(count), pointers, strides, ctypes.c_void_p(self._base))
+        return results
+
+
+def compile_with_c(module: fx.GraphModule, inputs: TensorList, state: int, rows: int) -> CSteps | None:
+    """The steps of a graph of small tensors; None where there is no C code for it, or no compiler.
+
+    Args:
+        module: the graph, whose first `state` results are the new values of its first inputs, and which has one more.
+        inputs: example inputs, of one step. They are not changed.
+        state: how many inputs are updated in place.
+        rows: how many inputs, the last ones, are each step's own.
+    """
+    shared = range(state, len(inputs) - rows)
+    if any(not tensor.is_contiguous() for number, tensor in enumerate(inputs) if number not in shared):
+        return None
+    try:
+        lowered = lower(module, state)
+    except Unsupported:
+        return None
+    run = _compiled(lowered.source)
+    if run is None:
+        return None
+    nodes = [node for node in module.graph.nodes if node.op == "get_attr"]
+    steps = CSteps(lowered, run, [getattr(module, str(node.target)) for node in nodes], rows)
+    return steps if _faithful(steps, module, inputs, state, rows) else None
+
+
+def _faithful(steps: CSteps, module: fx.GraphModule, inputs: TensorList, state: int, rows: int) -> bool:
+    """Whether two steps in C give what the graph gives, up to rounding."""
+    ours = [tensor.detach().clone() for tensor in inputs]
+    first = len(inputs) - rows
+    with torch.no_grad():
+        found = steps([*ours[:first], *(torch.stack([row] * 2) for row in ours[first:])], 2)
+        theirs, expected = [tensor.detach().clone() for tensor in inputs], []
+        for _ in range(2):
+            *new, bound = module(*theirs)
+            theirs[:state] = new
+            expected.append(bound)
+    pairs = [(found, torch.stack(expected)), *zip(ours[:state], theirs[:state], strict=True)]
+    return all(_close(a, b) for a, b in pairs)
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    tolerance = 1e-8 if a.dtype == torch.float64 else 1e-3
+    scale = float(b.abs().nan_to_num(posinf=0.0).max()) if b.numel() and b.is_floating_point() else 0.0
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1e-30), equal_nan=True)
+
+
+def _compiled(source: str) -> Any:
+    """The function ``run`` of the source; None if no compiler makes it."""
+    names = (os.environ.get("CC", ""), "cc", "gcc", "clang")
+    compiler = next((path for name in names if name and (path := shutil.which(name))), None)
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="jensen_") as folder:
+        for vectors, native in ((True, ("-march=native",)), (False, ())):
+            text, library = Path(folder) / "step.c", Path(folder) / f"step{int(vectors)}.so"
+            text.write_text(source.replace("<math.h>\n", f"<math.h>\n{_VECTORS}") if vectors else source)
+            command = [compiler, *_FLAGS, *native, str(text), "-o", str(library), "-lm"]
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=300)
+                run = ctypes.CDLL(str(library)).run
+            except (OSError, subprocess.SubprocessError):
+                continue
+            run.restype = None
+            return run
+    return None

@@ -41,6 +41,8 @@ class Launcher:
             "JAX_PLATFORMS": self.device,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TORCHINDUCTOR_CACHE_DIR": str(self.caches / cache / "inductor"),
+            "JAX_COMPILATION_CACHE_DIR": str(self.caches / cache / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "TRITON_CACHE_DIR": str(self.caches / cache / "triton"),
         }
 

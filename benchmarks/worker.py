@@ -58,13 +58,17 @@ def _run(job: dict[str, Any]) -> Any:
             return module.ablation(
                 job["program"], folder, device, job["seconds"], compile=job["compile"], rounds=job["rounds"]
             )
+        case "result":
+            options = {key: job[key] for key in ("rows", "start")}
+            found = module.result(job["program"], folder, device, job["steps"], **options)
+            return found | {"versions": _versions(job["peer"])}
         case "finish":
             return {"w": module.finish(folder, device, job["steps"])}
         case "memory":
             return module.memory(folder, device, job["compile"], tuple(job["marks"]))
         case "host_reads":
             return module.host_reads(job["program"], folder, device, job["compile"])
-    raise ValueError(f"`job`: expected steps, ablation, finish, memory or host_reads, got {job['job']!r}")
+    raise ValueError(f"`job`: expected steps, ablation, result, finish, memory or host_reads, got {job['job']!r}")
 
 
 def main() -> None:

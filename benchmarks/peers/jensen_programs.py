@@ -21,7 +21,7 @@ from torch.distributions import constraints
 from jensen.inference import IWAE, SVI, Fit, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from jensen.models import LatentVariableModel
 
-__all__ = ["ablation", "finish", "host_reads", "memory", "time_steps"]
+__all__ = ["ablation", "finish", "host_reads", "memory", "result", "time_steps"]
 
 _PASSES = {  # of the compiled step: where it is called, and what stands in its place when it is left out
     "buffer_hoisting": ("inductor", "hoist_buffers", lambda compiled, *_: compiled),
@@ -80,7 +80,7 @@ class Autoencoder(LatentVariableModel):
 def _fit(name: str, folder: Path, device: str, compile: str, **options: Any) -> Fit:
     spec = PROGRAMS[name]
     arrays, init = load(folder)
-    callbacks = options.pop("callbacks", ())
+    callbacks, rows = options.pop("callbacks", ()), options.pop("rows", None)
     if "y" in arrays:
         model, objective = Regression(arrays["x"].shape[1]), Trace_ELBO()
         options["guide"] = "normal"
@@ -91,7 +91,9 @@ def _fit(name: str, folder: Path, device: str, compile: str, **options: Any) -> 
         model, objective = Mixture(torch.from_numpy(init["means"])), TraceEnum_ELBO()
     options |= {"lr": spec.lr, "batch_size": spec.batch_size, "compile": compile, "device": device, "drop_last": True}
     method = SVI(objective, dtype=torch.float32, **options)
-    return method.fit(model, {key: torch.from_numpy(value) for key, value in arrays.items()}, callbacks=callbacks)
+    return method.fit(
+        model, {key: torch.from_numpy(value[:rows]) for key, value in arrays.items()}, callbacks=callbacks
+    )
 
 
 def time_steps(name: str, folder: Path, device: str, seconds: float, *, compile: str, **_: object) -> dict[str, float]:
@@ -138,6 +140,12 @@ def finish(folder: Path, device: str, steps: int) -> list[float]:
     """Fit the small logistic regression to the end and return the posterior mean of the weights."""
     fit = _fit("blr", folder, device, "auto", steps=steps)
     return fit.posterior(1_000)["w"].mean(0).tolist()
+
+
+def result(name: str, folder: Path, device: str, steps: int, *, rows: int, start: str) -> dict[str, Any]:
+    """Make a fit of the first `rows` data with `compile="auto"`, as a newcomer does."""
+    fit = _fit(name, folder, device, "auto", rows=rows, steps=steps, start=start)
+    return {"compile": fit.info["compile"], "bound": float(fit.history.bound_per_datum.iloc[-1])}
 
 
 def memory(folder: Path, device: str, compile: str, marks: tuple[int, int]) -> dict[str, float]:

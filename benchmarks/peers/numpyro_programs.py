@@ -21,7 +21,7 @@ from numpyro.distributions import constraints
 from numpyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO, init_to_feasible
 from numpyro.infer.autoguide import AutoNormal
 
-__all__ = ["finish", "time_steps"]
+__all__ = ["finish", "result", "time_steps"]
 
 Batch = dict[str, jax.Array]
 _ACTIVATIONS = {"softplus": jax.nn.softplus, "tanh": jnp.tanh}
@@ -156,3 +156,27 @@ def finish(folder: Path, device: str, steps: int) -> list[float]:
     svi, data, _ = _build("blr", folder)
     result = svi.run(random.key(0), steps, progress_bar=False, **data)
     return [float(w) for w in svi.guide.median(result.params)["w"]]
+
+
+def result(name: str, folder: Path, device: str, steps: int, *, rows: int, start: str) -> dict[str, float]:
+    """Make a fit of the first `rows` data: `svi.run`, or `lax.scan` over all steps where they take mini-batches."""
+    svi, data, size = _build(name, folder)
+    data, spec = {key: value[:rows] for key, value in data.items()}, PROGRAMS[name]
+    if spec.batch_size is None:
+        losses = svi.run(random.key(0), steps, progress_bar=False, **data).losses
+        return {"bound": -float(losses[-1]) / size}
+    batch_size = spec.batch_size
+
+    @jax.jit
+    def scan(carry: tuple[Any, jax.Array], data: Batch) -> tuple[tuple[Any, jax.Array], jax.Array]:
+        def step(carry: tuple[Any, jax.Array], _: None) -> tuple[tuple[Any, jax.Array], jax.Array]:
+            state, key = carry
+            key, batch_key = random.split(key)
+            state, loss = svi.update(state, **_draw(batch_key, data, batch_size))
+            return (state, key), loss
+
+        return lax.scan(step, carry, None, length=steps)
+
+    carry = (svi.init(random.key(0), **_draw(random.key(2), data, batch_size)), random.key(1))
+    _, losses = jax.block_until_ready(scan(carry, data))
+    return {"bound": -float(losses[-100:].mean()) / size}

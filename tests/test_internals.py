@@ -22,8 +22,8 @@ NAMES = {
     "pyro.poutine.subsample_messenger:_Subsample": "plates' index sites are told from others by it",
     "torch._C.DisableTorchFunction": "draws are recorded below torch's function modes",
     "torch._C._functorch": "advice about vmap's fallbacks is switched off",
-    "torch._guards:TracingContext": "a step is traced and compiled under it",
-    "torch._guards:tracing": "a step is traced and compiled under it",
+    "torch._guards:TracingContext": "a step is compiled under it",
+    "torch._guards:tracing": "a step is compiled under it",
     "torch._inductor.codecache:CppCodeCache": "the loop over a step's kernels is compiled",
     "torch._inductor.codecache:PyCodeCache": "compiled code is read again to keep its buffers",
     "torch._inductor.exc:InductorError": "a step that cannot be compiled is interpreted",
@@ -31,8 +31,8 @@ NAMES = {
     "torch._inductor:compile": "steps are compiled",
     "torch._ops.OpOverload": "the operations of a traced step are told apart",
     "torch._standard_gamma": "gamma draws by a generator of their own",
-    "torch._subclasses:FakeTensorMode": "a step is compiled without its data, and traced with one for all its nodes",
-    "torch.utils._python_dispatch:TorchDispatchMode": "operations are counted",
+    "torch._subclasses:FakeTensorMode": "a step is compiled without its data",
+    "torch.utils._python_dispatch:TorchDispatchMode": "operations are counted, and steps recorded",
     "torch.utils._pytree:tree_leaves": "tensors in nested values",
     "torch.utils._pytree:tree_map": "tensors in nested values",
 }
@@ -96,6 +96,7 @@ def test_attributes_of_objects_that_are_read():
     assert set(layer._parameters) == {"weight", "bias"} and "running_mean" in layer._buffers
     assert callable(torch._C._functorch._set_vmap_fallback_warning_enabled)
     assert torch.ops.aten.add.Tensor._schema.name == "aten::add"
+    assert torch.ops.aten.add_.Tensor._overloadname == "Tensor"
     assert isinstance(torch.zeros(3).untyped_storage()._cdata, int)
     assert torch.zeros(3)[1:]._base is not None
     assert hasattr(AutoNormal, "_setup_prototype")

@@ -129,11 +129,7 @@ class Engine(EagerSteps):
         self.compile_seconds = time.perf_counter() - start
 
     def _run_in_c(self, graph: StepGraph, step: int, cost: Cost, single: bool) -> bool:
-        """Run the steps as a C function, where there can be one; whether there can.
-
-        Raises:
-            ConfigurationError: if there cannot, and it was asked for.
-        """
+        """Run the steps as a C function, where there can be one; whether there can (an error, if it was asked for)."""
         runner = None
         if self.device.type == "cpu" and self.shard is None and not self.opaque:
             runner = compile_with_c(graph.module, graph.example, len(self.state.tensors), len(graph.rows))

@@ -20,7 +20,7 @@ from .c_lowering import Lowered, lower
 from .c_operations import Unsupported
 
 _FLAGS = (
-    *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fopenmp-simd"),
+    *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"),
     *("-fPIC", "-shared", "-w", "-x", "c"),
 )
 _VECTORS = "".join(  # glibc has them for several numbers at once

@@ -18,7 +18,7 @@ static inline T larger_T(T a, T b) { return a > b || a != a ? a : b; }
 static inline T smaller_T(T a, T b) { return a < b || a != a ? a : b; }
 """
 _FLOATING = """
-static inline T log1p_T(T x) { T u = 1 + x; return u == 1 ? x : isinf(u) ? u : logF(u) * (x / (u - 1)); }
+static inline T log1p_T(T x) { T u = 1 + x; return u == 1 ? x : isinf(u) && u > 0 ? u : logF(u) * (x / (u - 1)); }
 static inline T square_T(T x) { return x * x; }
 static inline T sign_T(T x) { return (T)((x > 0) - (x < 0)); }
 static inline T sigmoid_T(T x) { return 1 / (1 + expF(-x)); }
@@ -166,10 +166,8 @@ def elementwise(
         return f"({cast(0, common)} {_COMPARISONS[name]} {cast(1, common)})"
     if name in ("logical_and", "logical_or", "logical_not"):
         return _PLAIN[name](t, *(cast(i, torch.bool) for i in range(len(kinds))))
-    if name in _BITS and dtype == torch.bool:
-        return f"({cast(0)} {_BITS[name]} {cast(1)})"
-    if name == "bitwise_not" and dtype == torch.bool:
-        return f"(!{cast(0)})"
+    if dtype == torch.bool and name in (*_BITS, "bitwise_not"):
+        return f"(!{cast(0)})" if name == "bitwise_not" else f"({cast(0)} {_BITS[name]} {cast(1)})"
     if name in ("add", "sub", "rsub"):
         alpha = options.get("alpha", arguments[2] if len(arguments) > 2 else 1)
         first, second = (cast(1), cast(0)) if name == "rsub" else (cast(0), cast(1))

@@ -10,18 +10,18 @@ import torch
 
 from .cost import Cost
 
-_SECONDS_PER_NODE = 1.6e-6  # one ATen call from the interpreter, on a current core
+_SECONDS_PER_NODE = 5e-6  # one ATen call from the interpreter: 1.6 to 7 us
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_ELEMENT = 1e-10  # written by a fused kernel
 _TINY_SECONDS = 1e-4
-_C_SECONDS = 0.05  # by the estimate above, which is a tenth of what some machines take; the compiler takes 0.3
-_COMPILE_SECONDS = 12.0  # importing Inductor and building its first kernels
+_C_SECONDS = 0.2  # of the C compiler
+_COMPILE_SECONDS = 18.0  # importing Inductor and building its first kernels
 _COMPILE_SECONDS_PER_NODE = 0.02
 _BLOCK, _BLOCK_BYTES = 100, 2**21  # steps of one call, and what their batches and noise may take: they stay in cache
 
 
 def choose_c(cost: Cost, steps: int, device: torch.device) -> bool:
-    """Whether `steps` of a small step repay the half second that writing and compiling it in C takes."""
+    """Whether `steps` of a small step repay what writing and compiling it in C takes."""
     return device.type == "cpu" and is_tiny(cost) and steps * cost.operations * _SECONDS_PER_NODE > _C_SECONDS
 
 

@@ -139,6 +139,8 @@ class _Recorder(TorchDispatchMode):
             self._sharing[_memory(tensor)] = [weakref.ref(other) for other in (*living, tensor)]
         if moving:
             self._moving.add(_memory(tensor))
+        elif not living:  # memory that was freed and is another tensor's now
+            self._moving.discard(_memory(tensor))
 
 
 def _memory(tensor: Tensor) -> int:

@@ -1,0 +1,208 @@
+"""Steps as a C function: every operation against torch's own, blocks against single steps, fits against eager ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jensen.inference import SVI, ConfigurationError, Trace_ELBO
+from jensen.inference.step.compile.c_library import CSteps, compile_with_c
+from jensen.inference.step.compile.graph import trace
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler")
+
+UNARY = [torch.exp, torch.expm1, torch.log, torch.log1p, torch.sqrt, torch.rsqrt, torch.reciprocal, torch.abs]
+UNARY += [torch.tanh, torch.sigmoid, torch.relu, torch.sign, torch.square, torch.lgamma, torch.erf, F.logsigmoid]
+UNARY += [F.softplus, torch.neg, torch.isnan, torch.floor, torch.sin, torch.cos]
+
+
+def _steps(function: Callable[..., Any], inputs: list[Tensor], state: int = 0, rows: int = 0) -> CSteps:
+    found = compile_with_c(trace(function, inputs), inputs, state, rows)
+    assert found is not None
+    return found
+
+
+def _check(function: Callable[..., Tensor], inputs: list[Tensor], dtype: torch.dtype) -> None:
+    inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
+    found, expected = _steps(lambda *given: (function(*given),), inputs)(inputs, 1)[0], function(*inputs)
+    exact = dtype == torch.float64
+    torch.testing.assert_close(
+        found, expected, rtol=1e-12 if exact else 1e-5, atol=1e-12 if exact else 1e-5, equal_nan=True
+    )
+
+
+def _numbers() -> Tensor:
+    return torch.cat([torch.linspace(-30.0, 30.0, 41), torch.tensor([0.0, 1e-4, torch.inf, -torch.inf, torch.nan])])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_functions_of_one_number(dtype: torch.dtype) -> None:
+    def every(x: Tensor) -> Tensor:
+        return torch.stack([function(x).to(x.dtype) for function in UNARY])
+
+    _check(every, [_numbers()], dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_functions_of_several_numbers(dtype: torch.dtype) -> None:
+    def every(x: Tensor, y: Tensor) -> Tensor:
+        several = [x + y, x - 2.0 * y, torch.sub(x, y, alpha=3), 1.5 - x, x * y, x / y, x**2, x**3, y.abs() ** 0.5]
+        several += [2.0**y, x.maximum(y), x.minimum(y), x.clamp(-1.0, 2.0), x.clamp(min=0.5), torch.lerp(x, y, 0.3)]
+        several += [
+            torch.where(x > y, x, 0.0),
+            x.masked_fill(y < 0, 7.0),
+            torch.logaddexp(x, y),
+            torch.xlogy(y.abs(), 3 + 0 * x),
+        ]
+        several += [torch.addcmul(x, y, y, value=0.5), torch.addcdiv(x, y, 2.0 + y.abs(), value=0.5)]
+        several += [((x > 0) & (y > 0)).to(x.dtype), (x.isnan() | (y == 1.0)).logical_not().to(x.dtype)]
+        return torch.stack(several)
+
+    x = _numbers()
+    _check(every, [x, x.roll(7).nan_to_num(0.3, 2.0, -2.0)], dtype)
+
+
+def _reductions(x: Tensor) -> Tensor:
+    parts = [x.sum(0), x.sum((0, 1)), x.mean(-1), x.amax(1), x.amin((0, 2)), x.logsumexp(1), x.softmax(-1)]
+    parts += [x.log_softmax(0), x.sum(), x.transpose(0, 2).sum(1, keepdim=True), x.exp().sum(2)]
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _views(x: Tensor) -> Tensor:
+    y = x.exp() + 1.0  # computed where it is used
+    parts = [y.permute(2, 0, 1)[1:, :, ::2], y[0].t(), y.unsqueeze(1).expand(-1, 2, -1, -1), y.reshape(-1, 2).t()]
+    parts += [
+        y.select(1, 2),
+        *y.split([1, 3], 2),
+        torch.tril(y[:, :, :3], -1),
+        x.diagonal(0, 1, 2),
+        y[:, 1:2].squeeze(1),
+    ]
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _products(x: Tensor) -> Tensor:
+    a, b = x[0], x[1]  # (4, 4)
+    parts = [a @ b, a.mT @ b, a @ b.mT, a.mT @ b.mT, a[:, :1] @ b[:1], a @ b[0], a.mT @ b[:, 1], (a[0] * b[1]).sum()]
+    parts += [torch.addmm(a[0], a, b.exp()), torch.mv(x[2][:, 1:], b[0, 1:])]
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _gradients(x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        parts = [leaf.log_softmax(1)[:, 0].sum(), (leaf.softmax(-1) * leaf[0]).sum(), F.softplus(leaf[1]).sum()]
+        parts += [
+            F.logsigmoid(leaf).sum(),
+            leaf[:, 1:].tanh().square().sum(),
+            leaf.sigmoid().mean(),
+            (leaf[0] @ leaf[1]).sum(),
+        ]
+        return torch.autograd.grad(sum(parts), leaf)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("function", [_reductions, _views, _products, _gradients])
+def test_what_reads_other_places(function: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+    _check(function, [torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))], dtype)
+
+
+def _step(w: Tensor, mean: Tensor, x: Tensor, noise: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    gradient = x.mT @ torch.tanh(x @ w - 1.0) + noise[0]
+    new = 0.9 * mean + gradient
+    return w - rate * mean, new + 0.0 * w, torch.stack([gradient.square().sum(), w.sum()])
+
+
+def test_a_block_is_its_steps_however_it_is_cut() -> None:
+    generator = torch.Generator().manual_seed(0)
+    w, mean, x, noise = (torch.randn(shape, generator=generator) for shape in ((5,), (5,), (20, 5), (7, 1, 5)))
+    rates = torch.linspace(1e-3, 1e-2, 7)
+    steps = _steps(_step, [w, mean, x, noise[0], rates[0]], state=2, rows=2)
+    whole, parts = [w.clone(), mean.clone()], [w.clone(), mean.clone()]
+    bounds = steps([*whole, x, noise, rates], 7)
+    cut = [steps([*parts, x, noise[i:j], rates[i:j]], j - i) for i, j in ((0, 2), (2, 3), (3, 7))]
+    assert torch.equal(bounds, torch.cat(cut)) and all(map(torch.equal, whole, parts))
+    for i in range(7):
+        w, mean, bound = _step(w, mean, x, noise[i], rates[i])
+        torch.testing.assert_close(bounds[i], bound, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole, [w, mean], rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_beyond_it_is_left_to_others() -> None:
+    square = torch.eye(3)
+    large = torch.ones(300, 300)
+    for function, x in ((torch.linalg.cholesky, square), (lambda x: x @ x, large), (torch.randn_like, square)):
+        graph = trace(lambda x, function=function: (function(x),), [x])
+        assert compile_with_c(graph, [x], 0, 0) is None
+
+
+def model(x: Tensor, y: Tensor) -> None:
+    """A logistic regression."""
+    w = pyro.sample("w", dist.Normal(torch.zeros(x.shape[1]), 1.0).to_event(1))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+
+@pytest.fixture
+def data(float64: torch.dtype) -> dict[str, Tensor]:
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
+    return {"x": x, "y": (x.sum(1) > 0).to(float64)}
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 16, "clip_norm": 1.0, "average": 0.9}])
+def test_fits_equal_eager_ones(data: dict[str, Tensor], options: dict[str, Any]) -> None:
+    fits = [
+        SVI(Trace_ELBO(), guide="normal", steps=60, lr=0.03, log_every=20, compile=mode, device="cpu", **options).fit(
+            model, data
+        )
+        for mode in (False, "c")
+    ]
+    assert fits[1].info["compile"] == "c"
+    for eager, compiled in zip(fits[0].guide.parameters(), fits[1].guide.parameters(), strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10)
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_bits(data: dict[str, Tensor], tmp_path: Path) -> None:
+    method = SVI(Trace_ELBO(), guide="normal", steps=1_000, log_every=50, device="cpu")
+
+    def stop(progress: Any) -> None:
+        if progress.step == 350:
+            raise KeyboardInterrupt
+
+    assert method.fit(model, data, checkpoint=tmp_path, callbacks=[stop]).status == "interrupted"
+    resumed, whole = method.fit(model, data, checkpoint=tmp_path), method.fit(model, data)
+    assert resumed.info["compile"] == whole.info["compile"] == "c"
+    assert all(map(torch.equal, resumed.guide.parameters(), whole.guide.parameters()))
+
+
+def test_asking_for_what_cannot_be_says_so(data: dict[str, Tensor]) -> None:
+    def heavy(x: Tensor, y: Tensor) -> None:
+        scale = torch.linalg.cholesky(torch.eye(4) * (1.0 + pyro.sample("s", dist.Normal(0.0, 1.0)) ** 2))
+        pyro.factor("f", -scale.sum())
+
+    with pytest.raises(ConfigurationError, match="cannot be written in C"):
+        SVI(Trace_ELBO(), guide="normal", steps=5, compile="c", device="cpu").fit(heavy, data)
+
+
+@pytest.mark.slow
+def test_a_ragged_first_batch_leaves_the_full_size_compiled(data: dict[str, Tensor]) -> None:
+    """24 data in batches of 16: step 0 is full, step 1, at which steps are compiled, is ragged."""
+    few = {name: value[:24] for name, value in data.items()}
+    fits = [
+        SVI(Trace_ELBO(), guide="normal", steps=21, batch_size=16, log_every=7, compile=mode, device="cpu").fit(
+            model, few
+        )
+        for mode in (False, "c", "inductor")
+    ]
+    for fit in fits[1:]:
+        for eager, compiled in zip(fits[0].guide.parameters(), fit.guide.parameters(), strict=True):
+            torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10)

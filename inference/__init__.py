@@ -27,6 +27,7 @@ __all__ = [
     "ModelError",
     "MutationEffects",
     "NonFiniteError",
+    "NUTS",
     "Pathfinder",
     "Progress",
     "Renyi",
@@ -78,6 +79,7 @@ from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.laplace.laplace import Laplace
 from .methods.loss_minimization import LossMinimization
+from .methods.mcmc.nuts import NUTS
 from .methods.pathfinder.pathfinder import Pathfinder
 from .methods.svi.svi import SVI
 from .objectives import (

@@ -16,6 +16,7 @@ from jensen.inference import (
     CAVI,
     EM,
     IWAE,
+    NUTS,
     STL,
     SVI,
     Fit,
@@ -43,6 +44,7 @@ METHODS: dict[str, Any] = {
     "LossMinimization": LossMinimization(steps=40, log_every=10),
     "Pathfinder": Pathfinder(steps=2),
     "Laplace": Laplace(steps=2),
+    "NUTS": NUTS(steps=10, num_warmup=20, num_chains=2, max_depth=4, compile=False),
 }
 
 
@@ -50,7 +52,7 @@ def suits(method: Any, model: LatentVariableModel, data: Batch) -> bool:
     """Whether the model has what the method needs; where it has not, the method must say so."""
     if getattr(model, "scored_by_loss", False) != isinstance(method, LossMinimization):
         return False
-    if isinstance(method, (Pathfinder, Laplace)):
+    if isinstance(method, (Pathfinder, Laplace, NUTS)):
         return not unsuited(examine_latents(model, data), data)
     needed = {EM: EMModel, CAVI: CAVIModel}.get(type(method), object)
     return isinstance(model, needed) and not (isinstance(method, CAVI) and getattr(model, "hierarchical", False))
@@ -103,14 +105,15 @@ def fit(pair: tuple[str, str]) -> Iterator[Fit]:
 def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[str, str], fit: Fit) -> None:
     method, (model, data) = METHODS[pair[1]], build(pair[0])
     assert fit.status in ("converged", "not converged", "unknown")
-    scored = fit.history.loss if getattr(model, "scored_by_loss", False) else fit.history.bound
+    scored = fit.history.bound if "bound" in fit.history else fit.history.loss
     assert torch.isfinite(torch.tensor(scored.to_numpy())).all()
     again = method.fit(model, data, seed=3)
     assert same(values(again.program), values(fit.program))
+    assert same(dict(again.draws or {}), dict(fit.draws or {}))
     if pair[1] in ("Trace_ELBO", "LossMinimization"):  # no objective knows of the seed
         other = method.fit(model, data, seed=4)
         assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
-    elif not isinstance(method, SVI):
+    elif not isinstance(method, (SVI, NUTS)):
         assert (fit.history.bound.diff().dropna() > -1e-9).all()
 
 
@@ -127,6 +130,10 @@ def test_a_method_says_what_the_model_lacks(name: str, method: str, float64: Non
 def test_the_evidence_is_at_least_the_bound(fit: Fit) -> None:
     if getattr(fit.model, "scored_by_loss", False):
         pytest.skip("it has no evidence")
+    if fit.draws is not None:
+        with pytest.raises(ValueError, match="stored draws"):
+            log_evidence(fit)
+        return
     evidence = log_evidence(fit, num_particles=400, seed=1)
     bound = elbo_terms(fit, seed=2)
     slack = 5 * (evidence.stderr**2 + bound.stderr**2) ** 0.5 + 1e-6 * abs(evidence.value)

@@ -63,10 +63,16 @@ def to_arviz(fit: FitRecord, num: int, seed: int, data: Any, log_likelihood: boo
     groups: dict[str, dict[str, Labelled]] = {
         "posterior": {name: _by_chain(value, chains) for name, value in drawn.posterior.items()},
         "log_likelihood": {name: _by_chain(value, chains) for name, value in drawn.pointwise.items()},
+        "sample_stats": {name: _by_chain((value, []), chains) for name, value in _stats(fit, num).items()},
         "observed_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n in seen},
         "constant_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n not in seen},
     }
     return arviz.InferenceData(attrs=attributes(fit, seed), **as_datasets(groups))
+
+
+def _stats(fit: FitRecord, num: int) -> Mapping[str, Tensor]:
+    """What a method that samples says of its draws, where they are all asked for."""
+    return fit.sample_stats or {} if fit.draws is not None and num == _length(fit.draws) else {}
 
 
 def _held(fit: FitRecord, data: Any) -> tuple[dict[str, Tensor] | None, bool]:

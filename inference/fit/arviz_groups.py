@@ -12,7 +12,7 @@ from torch import Tensor
 Labelled = tuple[Tensor, list[str | None]]
 """A value and the names of its axes, after the chain's and the draw's if it has those; None for one without a name."""
 
-_DRAWN = ("posterior", "log_likelihood")
+_DRAWN = ("posterior", "log_likelihood", "sample_stats")
 
 
 def as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Fit(FitRecord):
         info: seconds, steps, steps_per_second, compile, device, dtype, versions, as far as they apply.
         draws: posterior draws ``(S, …)`` by latent, for methods that sample; chains follow one another, and their
             number is ``info["chains"]`` (1 if absent).
+        sample_stats: of each of `draws`, ``(S,)``, under ArviZ's names: acceptance, energy, divergences, …
         prototype: the first datum (or a few), as a batch: enough to set a guide up. Taken from `data` if not given.
         program: the bound pair; made from `model` and `guide` if not given.
     """

@@ -87,8 +87,11 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
     check_rows("prototype", prototype)
     if data is not None:
         check_rows("data", data, body["data_size"])
+    stats = parts.get("sample_stats.safetensors")
     if draws is not None:
         check_rows("draws", draws)
+        if stats is not None:
+            check_rows("sample_stats", stats, len(next(iter(draws.values()))))
     if model is not None:
         rebuilt = own_copy(model)
         check_given(rebuilt, body["model"])
@@ -114,6 +117,7 @@ def _load(manifest: Path, model: Any, guide: Any, trust: bool, device: torch.dev
         status=body["status"],
         info=body["info"],
         draws=None if draws is None else _to(draws, device),
+        sample_stats=stats,
         prototype=_to(prototype, device),
         program=program,
     )

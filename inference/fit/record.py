@@ -41,6 +41,7 @@ class _Copied:
 def points_program(model: Any, batch: Mapping[str, Tensor]) -> Program:
     """The model with a guide of points, which stored draws are put into."""
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the points stand for nothing, and are the same when a fit is read back
         return Program(model, build_guide(AutoDelta, model, batch))
 
 
@@ -59,6 +60,7 @@ class FitRecord:
     status: str = "finished"
     info: Mapping[str, Any] = field(default_factory=dict)
     draws: Mapping[str, Tensor] | None = None
+    sample_stats: Mapping[str, Tensor] | None = None
     prototype: Mapping[str, Tensor] = field(default_factory=dict)
     program: Program = None  # type: ignore[assignment]
 

@@ -39,6 +39,8 @@ def save_fit(fit: FitRecord, folder: str | Path, data: bool | None) -> Path:
     }
     if fit.draws is not None:
         files["draws.safetensors"] = dump_tensors(fit.draws)
+    if fit.sample_stats is not None:
+        files["sample_stats.safetensors"] = dump_tensors(fit.sample_stats)
     if fit.data is not None:
         size = sum(value.numel() * value.element_size() for value in fit.data.values())
         if data or (data is None and size <= _DATA_BYTES):

@@ -233,6 +233,7 @@ class Method(MethodOptions, abc.ABC):
             seed=seed,
             data_size=train.size,
             draws=parts.draws,
+            sample_stats=parts.sample_stats,
             status=status,
             info=info,
             program=parts.program.eval(),

@@ -35,6 +35,7 @@ class FitParts:
         guide: the fitted guide, or None.
         bound: by which independent starts are compared, in nats; None where there is none.
         draws: of the latents, by site, where the method makes draws.
+        sample_stats: of each draw, where the method makes draws.
         verdict: whether the fit has come to rest; None leaves that to its history.
         info: what :attr:`jensen.inference.Fit.info` should say beside steps and seconds.
     """
@@ -43,6 +44,7 @@ class FitParts:
     guide: Any = None
     bound: float | None = None
     draws: dict[str, Tensor] | None = None
+    sample_stats: dict[str, Tensor] | None = None
     verdict: Verdict | None = None
     info: dict[str, Any] = field(default_factory=dict)
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ..devices import run_on, threads
 from ..pair.density import LatentDensity
-from .compile.choice import is_tiny
+from .compile.c_library import compile_with_c
+from .compile.choice import choose_backend, choose_c, is_tiny
 from .compile.cost import estimate_cost
 from .compile.graph import trace
+from .compile.inductor import compile_with_inductor
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -104,3 +106,36 @@ class DensityGraph:
         )
         self.traced &= same
         return forward if same else self._evaluate
+
+    def compile(self, u: Tensor, calls: int | None = None) -> bool:
+        """Compile the evaluation of as many rows as `u` has; whether that was done.
+
+        The rule is of the graph and of `calls` only, so that a run that goes on chooses as it did before.
+
+        Args:
+            u: ``(K, D)``.
+            calls: how many evaluations there will be, which must repay it; None compiles in any case.
+        """
+        try:
+            module = trace(lambda rows: (_together(*self._evaluate(rows)),), [u])
+            cost = estimate_cost(module)
+            if calls is None or choose_c(cost, calls, u.device):
+                in_c = compile_with_c(module, [u], 0, 1)
+                if in_c is not None:
+                    self._graphs[len(u)] = lambda rows: _apart(in_c([rows.unsqueeze(0)], 1)[0])
+                    return True
+            if calls is not None and choose_backend(cost, calls, u.device) != "inductor":
+                return False
+            step = compile_with_inductor(module, [u], 0)
+        except Exception:  # a program that cannot be traced, or no compiler
+            return False
+        self._graphs[len(u)] = lambda rows: _apart(step(rows)[0].clone())
+        return True
+
+
+def _together(value: Tensor, gradient: Tensor) -> Tensor:
+    return torch.cat([value.unsqueeze(-1), gradient], -1)
+
+
+def _apart(found: Tensor) -> tuple[Tensor, Tensor]:
+    return found[:, 0], found[:, 1:]

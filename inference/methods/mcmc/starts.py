@@ -1,0 +1,65 @@
+"""Where chains begin: each at a draw from the normal of a path of its own."""
+
+from __future__ import annotations
+
+__all__ = ["PATH_DRAWS", "Starts", "chain_generator", "find_starts"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...errors import NonFiniteError
+from ...seeding import derive_seed
+from ..pathfinder.path import PathResult, follow_path
+from ..pathfinder.target import Target
+
+PATH_DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Positions, and how wide the posterior is there.
+
+    Attributes:
+        u: ``(C, D)``.
+        scale_tril: Cholesky factor of the covariance of the best path's normal, ``(D, D)``.
+    """
+
+    u: np.ndarray
+    scale_tril: np.ndarray
+
+
+def chain_generator(seed: int, purpose: str, chain: int, step: int) -> np.random.Generator:
+    """The random numbers of one chain at one step: a function of these alone."""
+    key = derive_seed(seed, purpose, chain)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, step]))
+
+
+def find_starts(target: Target, count: int, seed: int) -> Starts:
+    """Follow a path for each chain: the first from the centre of the prior, the others from draws of it.
+
+    Raises:
+        NonFiniteError: if the density has no value at any of these.
+    """
+    noise = target.noise(PATH_DRAWS, seed)
+    begins = [target.centre, *target.draws]
+    paths = [follow_path(target.log_density, begins[c % len(begins)], target.spread, noise) for c in range(count)]
+    found = [path for path in paths if path is not None]
+    if not found:
+        raise NonFiniteError(
+            "The log density has no value at the prior's centre, nor at draws from it: no chain can begin. Look at the "
+            "model with `jensen.inference.doctor`."
+        )
+    best = max(found, key=lambda path: path.bound)
+    u = np.stack([_draw(target, path or best, seed, chain) for chain, path in enumerate(paths)])
+    return Starts(u, best.normal.scale_tril.cpu().numpy())
+
+
+def _draw(target: Target, path: PathResult, seed: int, chain: int) -> np.ndarray:
+    loc, scale = path.normal.loc, path.normal.scale_tril
+    noise = torch.from_numpy(chain_generator(seed, "start", chain, 0).standard_normal(len(loc)))
+    drawn = loc + scale @ noise.to(loc.device)
+    value, _ = target.log_density(drawn.unsqueeze(0))
+    found: np.ndarray = (drawn if bool(torch.isfinite(value).all()) else loc).cpu().numpy()
+    return found

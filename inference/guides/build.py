@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.infer.autoguide import AutoGuide
+from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor, nn
 
 from jensen.inference.errors import ConfigurationError, nearest
 from jensen.models import LatentVariableModel
 from jensen.models.common.parameter_scope import local_parameters, make_local
 
-from ..pair.latents import examine_latents
+from ..pair.latents import Latents, examine_latents
 from .auto import prepare_autoguide, visible_program
 from .flow import AutoFlow
 from .iaf import AutoIAF
@@ -96,19 +97,25 @@ def _build_named(name: str, model: Callable[..., Any], batch: Mapping[str, Tenso
         raise ConfigurationError(f"`guide` must be one of {list(GUIDES)}, got {name!r}.{nearest(name, GUIDES)}")
     if name == "normal":
         return NormalGuide(examine_latents(_program(model), batch))
-    return _build_autoguide(_AUTOGUIDES[name], model, batch)
+    return _build_autoguide(_AUTOGUIDES[name], model, batch, centred=True)
 
 
 def _build_autoguide(
-    cls: Callable[[Callable[..., Any]], AutoGuide], model: Callable[..., Any], batch: Mapping[str, Tensor]
+    cls: Callable[..., AutoGuide], model: Callable[..., Any], batch: Mapping[str, Tensor], centred: bool = False
 ) -> nn.Module:
+    """With `centred`, the guide starts at the centres of the priors, not where its class would: at draws' medians."""
     program = _program(model)
     latents = examine_latents(program, batch)
     if not latents.continuous:
         return NormalGuide(latents)
     with local_parameters():
-        guide = cls(visible_program(program, latents))
+        options = {"init_loc_fn": _centre(latents)} if centred and cls is not AutoIAF else {}  # that has no location
+        guide = cls(visible_program(program, latents), **options)
     return prepare_autoguide(guide, program, batch, latents)
+
+
+def _centre(latents: Latents) -> Callable[..., Any]:
+    return init_to_value(values={site.name: site.start for site in latents.continuous})  # type: ignore[no-any-return]
 
 
 def _finish(guide: Callable[..., Any], model: Callable[..., Any], batch: Mapping[str, Tensor]) -> Callable[..., Any]:

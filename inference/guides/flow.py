@@ -10,28 +10,32 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.infer.autoguide.guides import AutoContinuous
+from pyro.infer.autoguide.initialization import init_to_median
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .units import InUnits
+from .coordinates import InCoordinates, deviations
 
 
 class FlowDistribution(TorchDistribution):
-    r"""The density of :math:`u = \mu + \sigma \odot f(\epsilon)`, :math:`\epsilon \sim \mathcal N(0, I_D)`.
+    r"""The density of :math:`u = c + L (\mu + \sigma \odot f(\epsilon))`, :math:`\epsilon \sim \mathcal N(0, I_D)`.
 
-    .. math:: \log q(u) = \log \mathcal N(\epsilon; 0, I) - \log |\det f'(\epsilon)| - \sum_i \log \sigma_i
+    .. math:: \log q(u) = \log \mathcal N(\epsilon; 0, I) - \log |\det f'(\epsilon)| - \sum_i \log (\sigma_i L_{ii})
 
     Args:
         transform: the bijection f, a zuko transform (it can give its value and log determinant in one pass).
         loc, scale: :math:`\mu, \sigma`, ``(D,)``.
+        coordinates: c ``(D,)`` and L ``(D, D)``, lower triangular; None for zero and one.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # torch's own interface
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, transform: Any, loc: Tensor, scale: Tensor) -> None:
-        self.transform, self.loc, self.scale = transform, loc, scale
+    def __init__(
+        self, transform: Any, loc: Tensor, scale: Tensor, coordinates: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        self.transform, self.loc, self.scale, self.coordinates = transform, loc, scale, coordinates
         self._drawn: tuple[Tensor, Tensor] | None = None
         super().__init__(torch.Size(), loc.shape, validate_args=False)
 
@@ -40,6 +44,9 @@ class FlowDistribution(TorchDistribution):
         noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
         moved, log_det = self.transform.call_and_ladj(noise)
         value = self.loc + self.scale * moved
+        if self.coordinates is not None:
+            centre, root = self.coordinates
+            value = centre + value @ root.mT
         self._drawn = value, self._log_density(noise, log_det)
         return value
 
@@ -47,15 +54,21 @@ class FlowDistribution(TorchDistribution):
         """Log density of ``(..., D)``; a value that was not drawn here is first mapped back to its noise."""
         if self._drawn is not None and value is self._drawn[0]:
             return self._drawn[1]
+        if self.coordinates is not None:
+            centre, root = self.coordinates
+            off = (value - centre).unsqueeze(-1)
+            value = torch.linalg.solve_triangular(root.expand(*off.shape[:-2], *root.shape), off, upper=False)
+            value = value.squeeze(-1)
         noise = self.transform.inv((value - self.loc) / self.scale)
         return self._log_density(noise, self.transform.call_and_ladj(noise)[1])
 
     def _log_density(self, noise: Tensor, log_det: Tensor) -> Tensor:
         normal = torch.distributions.Normal(torch.zeros_like(noise), 1.0, validate_args=False)
-        return normal.log_prob(noise).sum(-1) - log_det - self.scale.log().sum(-1)
+        stretch = self.scale if self.coordinates is None else self.scale * self.coordinates[1].diagonal()
+        return normal.log_prob(noise).sum(-1) - log_det - stretch.log().sum(-1)
 
 
-class AutoFlow(InUnits, AutoContinuous):
+class AutoFlow(InCoordinates, AutoContinuous):
     r"""Neural spline flow posterior over the flattened, unconstrained latents.
 
     Drawn as one auxiliary site and handed to the latents by `Delta` sites, like Pyro's own continuous autoguides.
@@ -67,6 +80,7 @@ class AutoFlow(InUnits, AutoContinuous):
         transforms: number of coupling layers.
         hidden: widths of the hidden layers of each.
         bins: knots of each spline.
+        init_loc_fn: where its location starts, one of Pyro's functions of a site.
 
     Reference: C. Durkan et al., *Neural Spline Flows*, 2019, https://arxiv.org/abs/1906.04032
     """
@@ -78,8 +92,9 @@ class AutoFlow(InUnits, AutoContinuous):
         transforms: int = 3,
         hidden: tuple[int, ...] = (64, 64),
         bins: int = 8,
+        init_loc_fn: Callable[..., Any] = init_to_median,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, init_loc_fn=init_loc_fn)
         self.init_scale, self.transforms, self.hidden, self.bins = init_scale, transforms, hidden, bins
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
@@ -95,24 +110,30 @@ class AutoFlow(InUnits, AutoContinuous):
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowDistribution:
         """The distribution of the flattened, unconstrained latents."""
-        return FlowDistribution(self.flow.transform(), *self._loc_scale())
+        return FlowDistribution(self.flow.transform(), self.loc, self.log_scale.exp(), self._coordinates())
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Centre and scale before the flow bends them: what `median` and `quantiles` report."""
-        return self._mapped(self.loc, self.log_scale.exp())
+        loc, scale = self.loc, self.log_scale.exp()
+        if (coordinates := self._coordinates()) is None:
+            return loc, scale
+        centre, root = coordinates
+        return centre + root @ loc, deviations(root * scale)
 
     @torch.no_grad()
     def whiten(self, loc: Tensor, scale_tril: Tensor) -> None:
-        """Start at the centre ``(D,)`` and the standard deviations of a normal, in units of these."""
-        deviations = scale_tril.square().sum(-1).sqrt().to(self.loc)
-        self._set_units(loc.to(self.loc), deviations)
+        """Start at a normal over the unconstrained latents, ``(D,)`` and ``(D, D)``, in its coordinates."""
+        self._set_coordinates(loc.to(self.loc), scale_tril.to(self.loc))
         self.loc.zero_()
         self.log_scale.zero_()
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Put the units into the parameters: from now on they are those of the unconstrained latents."""
-        loc, scale = self._loc_scale()
-        self._drop_units()
-        self.loc.copy_(loc)
-        self.log_scale.copy_(scale.log())
+        """Keep the coordinates for good, where there are any: `loc` is zero in them, and L has a diagonal of ones."""
+        if (coordinates := self._coordinates()) is not None:
+            centre, root = coordinates
+            scaled = root * self.log_scale.exp()
+            scale = scaled.diagonal()
+            self._set_coordinates(centre + root @ self.loc, scaled / scale, persistent=True)
+            self.loc.zero_()
+            self.log_scale.copy_(scale.log())

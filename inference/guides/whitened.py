@@ -2,7 +2,8 @@ r"""Guides over all latents at once, in coordinates in which a known normal is t
 
 With :math:`u = \mu_0 + L_0 v`, a guide learns the distribution of v. Where :math:`\mathcal N(\mu_0, L_0 L_0^\top)` is
 near the posterior, a step of an optimiser is then as large in every direction as the posterior is wide there, whatever
-the units and correlations of the latents are. After the fit the map is folded into the guide's own parameters.
+the units and correlations of the latents are. After the fit the map is folded into the guide's own parameters, or
+kept in its buffers where it is a flow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pyro.infer import autoguide
 from torch import Tensor, nn
 
 from .flow import AutoFlow
+from .iaf import AutoIAF
 from .normal import NormalGuide
 from .units import InUnits
 
@@ -100,7 +102,7 @@ class AutoLowRankMultivariateNormal(InUnits, autoguide.AutoLowRankMultivariateNo
         self.scale = scale
 
 
-_KINDS = (NormalGuide, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoFlow)
+_KINDS = (NormalGuide, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoFlow, AutoIAF)
 
 
 def is_whitenable(guide: Any) -> bool:

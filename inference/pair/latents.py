@@ -137,7 +137,10 @@ def examine_latents(program: Callable[..., Any], batch: Mapping[str, Tensor]) ->
 
 @torch.no_grad()
 def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], latents: Latents, count: int) -> Tensor:
-    """``(count, D)`` draws from the prior of the continuous latents, unconstrained, one after the other."""
+    """``(count, D)`` draws from the prior of the continuous latents, unconstrained, one after the other.
+
+    What the model makes of them is not checked: under a wide prior, a rate may well overflow.
+    """
     parameters = program.parameters() if isinstance(program, nn.Module) else ()
     rows = []
     for _ in range(count):
@@ -146,6 +149,7 @@ def draw_latents(program: Callable[..., Any], batch: Mapping[str, Tensor], laten
             default_device_and_dtype(batch, parameters),
             poutine.block(),
             pyro.get_param_store().scope(),
+            pyro.validation_enabled(False),
             FeasibleValue(),
         ):
             nodes = poutine.trace(program).get_trace(**batch).nodes

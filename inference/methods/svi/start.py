@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from jensen.models import LatentVariableModel
@@ -25,6 +24,7 @@ from .given_start import GivenStart
 _DRAWS = 16  # of each normal on a path, to estimate its bound
 _MOST_PATHS = 5
 _MOST_CLIMBS = 3
+_AGREEMENT = 3.0  # nats
 
 
 def is_whitened(start: Mapping[str, Any]) -> bool:
@@ -59,14 +59,15 @@ def start_guide(
             target = posterior_target(model, batch, seed, _DRAWS)
             return (_by_laplace if start == "laplace" else _by_pathfinder)(guide, target, seed)
     except Exception as error:  # whatever a user's program raises in float64, on all the data or under vmap
-        return {"kind": "prior", "reason": f"the density could not be followed ({type(error).__name__}: {error})"}
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return {"kind": "prior", "reason": f"the density could not be followed ({what:.300})"}
 
 
 def _by_pathfinder(guide: Any, target: Target, seed: int) -> dict[str, Any]:
     results = _paths(target, seed)
     if not results:
         return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
-    best = max(results, key=lambda result: result.bound)
+    best = max(results, key=_assured)
     whiten(guide, best.normal.loc, best.normal.scale_tril)
     return {
         "kind": "pathfinder",
@@ -86,9 +87,9 @@ def _paths(target: Target, seed: int) -> list[PathResult]:
         found = follow_path(target.log_density, start, target.spread, noise)
         if found is not None and target.has_value(found.normal.loc):
             results.append(found)
-            first, second, *_ = [*sorted((result.bound for result in results), reverse=True), -torch.inf]
-            if first - second < 1.0 + 2.0 * found.stderr:
-                break
+            best, *others = sorted(results, key=_assured, reverse=True)
+            if others and abs(best.bound - others[0].bound) + best.stderr + others[0].stderr < _AGREEMENT:
+                break  # bounds that draws of few scales cannot tell apart, as in a funnel, are no agreement
     return results
 
 
@@ -107,3 +108,8 @@ def _by_laplace(guide: Any, target: Target, seed: int) -> dict[str, Any]:
         if mode is not None:
             reason = explained(mode, target)
     return {"kind": "prior", "reason": reason}
+
+
+def _assured(result: PathResult) -> float:
+    """What the bound is at least, give or take."""
+    return result.bound - result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TARGETS", "Library", "jax_library", "torch_library"]
+__all__ = ["TARGETS", "Data", "Library", "jax_library", "rows", "torch_library"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ Data = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Library:
-    """What a program is written with: a library's `sample`, `plate`, distributions, and arrays."""
+    """What a program is written with: a library's `sample`, `factor`, `plate`, distributions, and arrays."""
 
     name: str
     sample: Callable[..., Any]
+    factor: Callable[..., Any]
     plate: Callable[..., Any]
     dist: Any
     xp: Any
@@ -29,7 +30,7 @@ def torch_library() -> Library:
     import pyro.distributions as dist
     import torch
 
-    return Library("pyro", pyro.sample, pyro.plate, dist, torch)
+    return Library("pyro", pyro.sample, pyro.factor, pyro.plate, dist, torch)
 
 
 def jax_library() -> Library:
@@ -37,7 +38,7 @@ def jax_library() -> Library:
     import numpyro
     import numpyro.distributions as dist
 
-    return Library("numpyro", numpyro.sample, numpyro.plate, dist, jnp)
+    return Library("numpyro", numpyro.sample, numpyro.factor, numpyro.plate, dist, jnp)
 
 
 def _linear(coefficients: float, intercept: float, noise: float) -> Callable[..., Any]:
@@ -185,7 +186,7 @@ def _years() -> Data:
     return {"x": years[:, None], "y": np.array([80.1, 83.0, 84.9, 88.2, 89.5, 93.1, 94.8])}
 
 
-def _rows(seed: int, make: Callable[[np.random.Generator], Data]) -> Callable[[], Data]:
+def rows(seed: int, make: Callable[[np.random.Generator], Data]) -> Callable[[], Data]:
     return lambda: make(np.random.default_rng(seed))
 
 
@@ -227,18 +228,18 @@ TARGETS: dict[str, tuple[Callable[..., Any], Callable[[], Data]]] = {
     "cancer, 30 standardised": (_logistic(1.0), lambda: _cancer(30, True)),
     "wine, raw columns": (_linear(10.0, 100.0, 10.0), _wine),
     "trend over 7 years": (_linear(100.0, 1e5, 10.0), _years),
-    "Poisson, mean 55": (_poisson, _rows(1, _events)),
-    "group means near 50": (_groups, _rows(2, _schools_of_pupils)),
+    "Poisson, mean 55": (_poisson, rows(1, _events)),
+    "group means near 50": (_groups, rows(2, _schools_of_pupils)),
     "eight schools, centred": (_schools, lambda: dict(_EIGHT)),
     "eight schools, non-centred": (_schools_apart, lambda: dict(_EIGHT)),
     "coin, 5 throws": (_coin, lambda: {"y": np.array([1.0, 1, 1, 0, 1])}),
-    "waiting times in seconds": (_waiting, _rows(3, lambda r: {"y": r.gamma(2.0, 5_000.0, 60)})),
-    "proportions of 4 kinds": (_simplex, _rows(4, lambda r: {"y": r.choice(4, 40, p=[0.5, 0.3, 0.15, 0.05])})),
+    "waiting times in seconds": (_waiting, rows(3, lambda r: {"y": r.gamma(2.0, 5_000.0, 60)})),
+    "proportions of 4 kinds": (_simplex, rows(4, lambda r: {"y": r.choice(4, 40, p=[0.5, 0.3, 0.15, 0.05])})),
     "zero-inflated counts": (
         _zeros,
-        _rows(5, lambda r: {"y": (r.poisson(30.0, 100) * (r.random(100) > 0.3)).astype(float)}),
+        rows(5, lambda r: {"y": (r.poisson(30.0, 100) * (r.random(100) > 0.3)).astype(float)}),
     ),
-    "incomes with outliers": (_robust, _rows(6, _income)),
-    "over-dispersed counts": (_counts, _rows(7, _bursts)),
+    "incomes with outliers": (_robust, rows(6, _income)),
+    "over-dispersed counts": (_counts, rows(7, _bursts)),
     "iris covariance, in mm": (_covariance, _iris),
 }

@@ -10,17 +10,19 @@ import warnings
 from typing import Any
 
 import numpy as np
+from first_fit_hard import HARD
 from first_fit_targets import TARGETS, jax_library, torch_library
 
-__all__ = ["main"]
+__all__ = ["ALL", "main"]
 
 _DRAWS = 4_000
+ALL = TARGETS | HARD
 
 
 def _jensen(target: str, options: dict[str, Any]) -> dict[str, Any]:
     from jensen.inference import SVI, pareto_k
 
-    program, data = TARGETS[target]
+    program, data = ALL[target]
     lib, values = torch_library(), data()
 
     names = list(values)
@@ -29,6 +31,8 @@ def _jensen(target: str, options: dict[str, Any]) -> dict[str, Any]:
     fit = SVI(guide="multivariate_normal", progress=False, device="cpu", **options).fit(namespace["model"], values)
     draws = {name: value.double().numpy() for name, value in fit.posterior(_DRAWS).items()}
     status = {"status": fit.status, "start": fit.info["start"]} | fit.info.get("convergence", {})
+    check = fit.info.get("reliability", {"reliable": True, "reason": "not checked"})
+    status |= {"reliable": check["reliable"], "said": ("" if check["reliable"] else "unreliable: ") + check["reason"]}
     return _moments(draws) | status | {"k_hat": float(pareto_k(fit).value), "steps": fit.info["steps"]}
 
 
@@ -38,7 +42,7 @@ def _numpyro(target: str, options: dict[str, Any]) -> dict[str, Any]:
     from numpyro.infer.autoguide import AutoMultivariateNormal
     from numpyro.optim import Adam
 
-    program, data = TARGETS[target]
+    program, data = ALL[target]
     model = functools.partial(program, jax_library())
     values = data()
     guide = AutoMultivariateNormal(model)
@@ -56,7 +60,7 @@ def _reference(target: str, options: dict[str, Any]) -> dict[str, Any]:
     from numpyro.diagnostics import summary
     from numpyro.infer import MCMC, NUTS
 
-    program, data = TARGETS[target]
+    program, data = ALL[target]
     model = functools.partial(program, jax_library())
     kernel = NUTS(model, dense_mass=True, target_accept_prob=0.95, init_strategy=numpyro.infer.init_to_median)
     run = MCMC(kernel, num_warmup=3_000, num_samples=5_000, num_chains=4, chain_method="sequential", progress_bar=False)

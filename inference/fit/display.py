@@ -42,6 +42,8 @@ def summary(fit: FitRecord) -> dict[str, str]:
         rows["test"] = test["reason"]
     if test.get("advice"):
         rows["advice"] = test["advice"]
+    if check := fit.info.get("reliability"):
+        rows["reliable" if check["reliable"] else "unreliable"] = check["reason"]
     bound = _last(history, "bound_per_datum")
     if bound is not None:
         total = _last(history, "bound")

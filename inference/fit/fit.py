@@ -39,7 +39,9 @@ class Fit(FitRecord):
         data_size: `N`.
         status: ``"converged"``, ``"not converged"`` or ``"unknown"`` (``info["convergence"]`` has the test, its number
             and what to do); ``"stopped early"`` by a callback or for want of patience; or ``"interrupted"``.
-        info: seconds, steps, steps_per_second, compile, device, dtype, versions, as far as they apply.
+        info: seconds, steps, steps_per_second, compile, device, dtype, versions, as far as they apply; for a default
+            guide over global latents also ``"reliability"``: what importance weights of its draws say of its means and
+            standard deviations (:class:`jensen.inference.diagnostics.reliability.Reliability`, as a dict).
         draws: posterior draws ``(S, …)`` by latent, for methods that sample; chains follow one another, and their
             number is ``info["chains"]`` (1 if absent).
         sample_stats: of each of `draws`, ``(S,)``, under ArviZ's names: acceptance, energy, divergences, …

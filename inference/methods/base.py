@@ -36,6 +36,7 @@ from ..storage.folders import as_path, no_empty_folder
 from ..tensors import Tensors
 from ..warn import warn_user
 from .options import MethodOptions
+from .reliability import reliability_of
 
 
 class Method(MethodOptions, abc.ABC):
@@ -224,7 +225,7 @@ class Method(MethodOptions, abc.ABC):
         if len(bounds) > 1:
             info["restart_bounds"] = [None if _comparable(bound) == -math.inf else bound for bound in bounds]
         kept: Mapping[str, Any] = self._kept(parts.program.model_owner, train, seed)
-        return Fit(
+        fit = Fit(
             method=type(self).__name__,
             config=self.configuration(),
             model=parts.program.model_owner,
@@ -239,6 +240,11 @@ class Method(MethodOptions, abc.ABC):
             program=parts.program.eval(),
             **kept,
         )
+        if status != "interrupted" and type(loop.peers) is Peers:
+            rows = min(train.size, getattr(self, "batch_size", None) or train.size)
+            if (reliability := reliability_of(fit, loop.step * rows)) is not None:
+                info["reliability"] = reliability
+        return fit
 
 
 def _comparable(bound: float | None) -> float:

@@ -90,7 +90,10 @@ def run_fit(request: FitRequest, progress: bool | None = None) -> Path:
     rest = f"new rows: jensen predict {out} --data FILE; in Python: jensen.inference.load({str(out)!r})"
     print(printable(f"saved in {out}; {rest}"))
     test = fitted.info.get("convergence", {})
-    print(printable(f"{fitted.status}: {test['reason']}. {test['advice']}".rstrip() if test else fitted.status))
+    check = fitted.info.get("reliability") or {"reliable": True}
+    doubt = "" if check["reliable"] else f" Unreliable: {check['reason']}."
+    said = f"{fitted.status}: {test['reason']}. {test['advice']}".rstrip() if test else fitted.status
+    print(printable(said + doubt))
     return out
 
 

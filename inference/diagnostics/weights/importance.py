@@ -14,6 +14,7 @@ from torch import Tensor
 from ...options import check_count
 from ...pair.terms import evaluate
 from .chunking import Chunks, chunk_seed, most_bytes, return_free_memory
+from .kept_draws import KeptDraws
 from .log_mean import log_mean_error, smoothed_size
 from .pareto import LargestWeights
 from .pieces import DependsOnData, pieces, plan
@@ -112,11 +113,15 @@ def importance_weights(
     num_particles: int,
     num_local_particles: int | None,
     max_bytes: int | None,
+    kept: KeptDraws | None = None,
 ) -> tuple[Importance, int]:
     """Weights ``p(x, z) / q(z)``, per datum if all latents are local and the data independent, else jointly; and ``N``.
 
     The draws are a pure function of (seed, position of the piece, size of the pieces): a repeated call gives the same
     bits, another `max_bytes` other draws from the same distribution.
+
+    Args:
+        kept: is given the draws of the global latents with their joint weights, where the weights are joint.
 
     Raises:
         ModelError: if the guide of a latent is a point mass, which `metric` cannot score.
@@ -129,11 +134,16 @@ def importance_weights(
     with scored(fit, data, draw_discrete=True) as pair:
         refuse_point_masses(pair.structure, metric)
         memory = most_bytes(max_bytes, pair.device)
-        return _weights(pair, seed, num_particles, num_local_particles, memory), pair.size
+        return _weights(pair, seed, num_particles, num_local_particles, memory, kept), pair.size
 
 
 def _weights(
-    scored: Scored, seed: int, num_particles: int, num_local_particles: int | None, max_bytes: int
+    scored: Scored,
+    seed: int,
+    num_particles: int,
+    num_local_particles: int | None,
+    max_bytes: int,
+    kept: KeptDraws | None = None,
 ) -> Importance:
     structure = scored.structure
     random = [structure.sites[name] for name in random_sites(structure)]
@@ -147,9 +157,10 @@ def _weights(
     slices = scored.sliceable and not summed_globals
     joint = _Joint(max(num_particles // inner, 1), inner, exact=not random, slices=slices)
     try:
-        return _joint(scored, seed, max_bytes, joint)
+        return _joint(scored, seed, max_bytes, joint, kept)
     except DependsOnData:
-        return _joint(scored, seed, max_bytes, replace(joint, num_particles=num_particles, inner=1, slices=False))
+        joint = replace(joint, num_particles=num_particles, inner=1, slices=False)
+        return _joint(scored, seed, max_bytes, joint, kept)
 
 
 @dataclass(frozen=True)
@@ -182,9 +193,11 @@ def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact:
     return Importance(**joined, num_particles=num_particles, exact=exact, constant=constant, chunks=chunks)
 
 
-def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint) -> Importance:
+def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint, kept: KeptDraws | None = None) -> Importance:
     """Joint weights: the local terms are summed over pieces of the data for the same draws of the global latents."""
     chunks = plan(scored, joint.num_particles, max_bytes, slices=joint.slices, inner=joint.inner)
+    if kept is not None:
+        kept.clear()
     summary = WeightSummary(joint.num_particles)
     for piece in pieces(scored, chunks, seed=seed, inner=joint.inner):
         if piece.first:
@@ -197,4 +210,6 @@ def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint) -> Importan
             total += per_datum.sum(1)
         if piece.last:
             summary.update(total)
+            if kept is not None:
+                kept.add(total, piece.terms, joint.inner)
     return replace(summary.finish(joint.exact), num_local_particles=joint.inner, chunks=chunks)

@@ -134,7 +134,8 @@ class StochasticAscent(Algorithm):
         due = step == self.svi.steps or self.logged // self.validate_every != step // self.validate_every
         if self.validation is not None and due:
             row |= self._validate(step)
-        if self.auto.row(values, step, row.get("validation_bound")) and self.best is not None:
+        held_out = row.get("validation_bound") if step >= self.stopping.warm_up else None
+        if self.auto.row(values, step, held_out) and self.best is not None:
             self.engine.load(self.best, self.engine.optimizer_keys)
         self.before, self.logged = self.logged, step
         return row

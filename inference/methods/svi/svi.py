@@ -38,9 +38,16 @@ class SVI(SVIOptions, Method):
         objective: an objective, or its name (then with its defaults).
         steps: number of parameter updates; or ``"auto"``: a default guide that started at a known normal takes
             them until it has come to rest (no location or log scale moves by 0.3 posterior standard deviations over the
-            last half of the run, tested every ten rows), at most 30,000; everything else takes 5,000. Of a guide that
-            is not on its way any more, the mean over the last half of the run is returned.
-        lr: learning rate.
+            last half of the run, tested every ten rows), and of one that is not on its way any more the mean over that
+            half is returned. Everything else takes them until its bound is at rest, then at rates that fall by half a
+            decade, until lower ones would bring less than a tolerance, at least 2,500 (:mod:`.run.plateau`); with
+            validation data it goes on from their highest bound each time, and returns it. Both take at most 30,000.
+            Networks with more parameters than data and no validation data leave the first rate after 4,000 steps or
+            20 epochs. An interval that ends in numbers that are not finite, or a bound that fell beyond its noise, is
+            undone and made again at half the rate, at most five times (``fit.info["step_backs"]``). Schedules of the
+            rate or of the objective take 5,000. A number means that number, without any of this.
+        lr: learning rate; None is 0.01, and with ``steps="auto"`` 0.001 where networks (layers of `torch.nn`) are
+            fitted by a guide that is no default one.
         batch_size: data per step, drawn without replacement within each epoch; None for all data. Ignored for a
             `DataLoader`, which brings its own.
         guide: None (the model's own `guide`, else ``"normal"``), a name (``"normal"``, ``"multivariate_normal"``,

@@ -11,8 +11,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from jensen.inference import SVI, Progress
+from jensen.inference import EM, SVI, Progress, Trace_ELBO
 from jensen.inference.methods.svi import auto
+from jensen.inference.run.early_stopping import bound_on
+from jensen.models import VAE, GaussianMixture
 
 X = np.random.default_rng(0).normal(size=(60, 2))
 Y = X @ [3.0, -1.0] + np.random.default_rng(1).normal(size=60)
@@ -81,3 +83,46 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     third: Any = method.fit(regression, DATA, checkpoint=tmp_path)  # finished: returned at once
     assert all(map(torch.equal, third.guide.parameters(), whole.guide.parameters()))
     assert third.status == whole.status
+
+
+def test_a_mixture_stops_at_its_plateau_and_a_killed_one_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """The models that start themselves have only their bound to watch."""
+
+    def stop(progress: Progress) -> None:
+        if progress.step >= 2_300:
+            raise RuntimeError("killed")
+
+    data = {"x": torch.cat([torch.randn(30, 1, generator=torch.Generator().manual_seed(k)) + 6.0 * k for k in (0, 1)])}
+    method = SVI(checkpoint_every=700, progress=False)
+    whole = method.fit(GaussianMixture(2, 1), data)
+    assert whole.status == "converged" and whole.info["steps"] <= 3_000
+    assert whole.history["lr"].iloc[0] == 1e-2 > whole.history["lr"].iloc[-1]
+    best = EM(progress=False).fit(GaussianMixture(2, 1), data).history["bound"].iloc[-1]
+    assert whole.history["bound"].iloc[-1] == pytest.approx(best, abs=0.5)
+    with pytest.raises(RuntimeError, match="killed"):
+        method.fit(GaussianMixture(2, 1), data, checkpoint=tmp_path, callbacks=[stop])
+    again = method.fit(GaussianMixture(2, 1), data, checkpoint=tmp_path)
+    assert (again.info["steps"], again.status) == (whole.info["steps"], whole.status)
+    assert list(again.history["lr"]) == list(whole.history["lr"])
+    assert all(map(torch.equal, again.model.parameters(), whole.model.parameters()))
+
+
+def test_the_default_rate_is_smaller_for_networks_of_automatic_length_alone() -> None:
+    x = {"x": torch.bernoulli(torch.full((20, 4), 0.4), generator=torch.Generator().manual_seed(0))}
+    end = [lambda progress: True]
+    rates = [
+        method.fit(VAE(4, 1, hidden=(3,)), x, callbacks=end).history["lr"].iloc[0]
+        for method in (SVI(progress=False), SVI(lr=1e-2, progress=False), SVI(steps=100, progress=False))
+    ]
+    assert rates == [1e-3, 1e-2, 1e-2]
+    assert SVI(steps=100) == SVI(steps=100, lr=1e-2)  # one identity, as before
+
+
+def test_validation_data_choose_the_parameters_that_are_returned() -> None:
+    x = torch.bernoulli(torch.full((40, 6), 0.4), generator=torch.Generator().manual_seed(1))
+    svi = SVI(lr=5e-2, validate_every=20, log_every=20, progress=False)  # so few data that it soon overfits
+    fit = svi.fit(VAE(6, 2, hidden=(8,)), {"x": x[:10]}, validation={"x": x[10:]})
+    assert fit.status == "converged" and "the validation bound was highest" in fit.info["convergence"]["reason"]
+    best = fit.history["validation_bound"].iloc[24:].max()  # after the warm-up
+    found = bound_on(fit.program, Trace_ELBO(), {"x": x[10:]}, seed=0)[0]
+    assert found == pytest.approx(best, rel=1e-5)

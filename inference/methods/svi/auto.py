@@ -98,7 +98,12 @@ def _plateau(size: int, rows: int, epoch: int, networks: bool) -> Plateau:
 
 def _has_networks(program: Program) -> bool:
     """Whether layers of `torch.nn` that have weights are part of the pair."""
-    kinds = {kind for module in program.modules() if module._parameters for kind in type(module).__mro__[:-1]}
+    kinds = {
+        kind
+        for module in program.modules()
+        if list(module.parameters(recurse=False))
+        for kind in type(module).__mro__[:-1]
+    }
     return any(kind.__module__.startswith("torch.nn.modules.") and kind is not torch.nn.Module for kind in kinds)
 
 

@@ -31,7 +31,8 @@ def run(quick: bool) -> list[dict[str, Any]]:
         warned = ours["status"] != "converged" or not ours["k_hat"] < _K_HAT or not ours["reliable"]
         ratio = ours["cpu_seconds"] / theirs["cpu_seconds"]
         outcomes.append((close or warned, distance["mean"] <= max(_MEAN, other["mean"]), ratio))
-        said = f"{ours['status']}, {ours['steps']:,} steps, k-hat {ours['k_hat']:.2f}, {ours['said']}, start: {ours['start']['kind']}"
+        found = f"{ours['status']}, {ours['steps']:,} steps, k-hat {ours['k_hat']:.2f}"
+        said = f"{found}, {ours['said']}, start: {ours['start']['kind']}"
         rows.append(
             {
                 "check": f"{target} (NUTS: R-hat {reference['r_hat']:.3f}, n_eff {reference['n_eff']:.0f})",

@@ -172,6 +172,7 @@ class StochasticAscent(Algorithm):
 
     def check(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
         check_snapshot(snapshot, self.engine, self.stopping)
+        self.auto.check(snapshot.values.get("auto", {}))
 
     def load(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
         self._good = found = read_snapshot(snapshot, self.engine.state, self.stopping, self.device)

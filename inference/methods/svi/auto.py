@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["STEPS", "AutoSteps", "auto_steps", "expected_steps", "resolved", "validate_every"]
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import CheckpointError
 from ...objectives.base import Objective
 from ...pair.program import Program
 from ...run.convergence import CONVERGED, NOT_CONVERGED, Verdict
@@ -21,6 +23,7 @@ from ...run.plateau import RATE as LOWERED
 from ...step.engine import Engine
 from ...warn import warn_user
 from ..options import AUTO
+from .networks import has_networks
 from .options import RATE, SVIOptions
 from .rest import Rest
 from .start import is_whitened
@@ -43,7 +46,7 @@ def resolved(svi: SVIOptions, program: Program) -> SVIOptions:
     assert isinstance(svi.objective, Objective)
     fixed = svi.objective.is_scheduled or svi.lr_schedule is not None  # functions of the fraction of training
     steps = svi.steps if svi.steps != AUTO else STEPS if fixed else _MOST_STEPS
-    amortised = not isinstance(svi.guide, str) and _has_networks(program)
+    amortised = not isinstance(svi.guide, str) and has_networks(program)
     return replace(svi, steps=steps, lr=svi.lr or (NETWORK_RATE if amortised else RATE))
 
 
@@ -79,7 +82,7 @@ def auto_steps(svi: SVIOptions, engine: Engine, start: Mapping[str, Any], rows: 
         if held_out is not None:
             watch = HeldOut(tolerance_of(held_out, size))
         else:
-            watch = _plateau(size, rows, _steps_per_epoch(svi, rows), _has_networks(function.program))
+            watch = _plateau(size, rows, _steps_per_epoch(svi, rows), has_networks(function.program))
     return AutoSteps(engine, rest, watch, ends, Jumps() if auto and not scheduled else None, auto)
 
 
@@ -94,17 +97,6 @@ def _plateau(size: int, rows: int, epoch: int, networks: bool) -> Plateau:
     return Plateau(
         tolerance_of(rows, size), block=block, enough=STEPS // block, patience=_PATIENCE // block, limit=limit
     )
-
-
-def _has_networks(program: Program) -> bool:
-    """Whether layers of `torch.nn` that have weights are part of the pair."""
-    kinds = {
-        kind
-        for module in program.modules()
-        if list(module.parameters(recurse=False))
-        for kind in type(module).__mro__[:-1]
-    }
-    return any(kind.__module__.startswith("torch.nn.modules.") and kind is not torch.nn.Module for kind in kinds)
 
 
 class AutoSteps:
@@ -171,13 +163,8 @@ class AutoSteps:
             )
 
     def row(self, values: Tensor, step: int, held_out: float | None) -> bool:
-        """Take in a row; whether the fit is to go on from its best state with a lower rate.
-
-        Args:
-            values: objectives and bounds ``(count, 2)`` of its steps.
-            step: steps made.
-            held_out: the validation bound, where it was computed.
-        """
+        """Take in the objectives and bounds ``(count, 2)`` of a row's steps, and the validation bound where there is
+        one; whether the fit is to go on from its best state with a lower rate."""
         self._tries = 0
         numbers = values[:, 0].tolist()
         if self.jumps is not None:
@@ -217,8 +204,22 @@ class AutoSteps:
             return None
         return self.rest.average()
 
+    def check(self, stored: Mapping[str, Any]) -> None:
+        """Raise whatever fits unless :meth:`read` can go on from this; nothing is changed."""
+        other, rates = copy.copy(self), self.engine.schedule.rates
+        other.rest, other.watch, other.jumps = None, copy.deepcopy(self.watch), copy.deepcopy(self.jumps)
+        before = rates.lowered
+        try:
+            other.read(stored, self.rows)
+            if any(not 0.0 < factor <= 1.0 for _, factor in rates.lowered):
+                raise CheckpointError("the factors of its learning rate are none")
+        finally:
+            rates.lowered = before
+
     def stored(self) -> dict[str, Any]:
-        """The state, but for the rows of a guide, as plain values."""
+        """The state, but for the rows of a guide, as plain values; none of a given number of steps."""
+        if not self.retries:
+            return {}
         return {
             "lowered": [list(pair) for pair in self.engine.schedule.rates.lowered],
             "backs": self.backs,
@@ -234,7 +235,7 @@ class AutoSteps:
         """Go on from what :meth:`stored` returned, and these `rows`; without a state as of an earlier version's run."""
         if self.rest is not None:
             self.rest.rows = rows
-        if not stored:
+        if not stored or not self.retries:
             return
         self.engine.schedule.rates.lowered = [(int(step), float(factor)) for step, factor in stored["lowered"]]
         self.backs, self._tries = int(stored["backs"]), int(stored["tries"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..diagnostics.reliability import examine_reliability
 from ..fit.fit import Fit
+from ..pair.plain_state import PlainState, kept
 from ..seeding import derive_seed
 
 _MOST_DRAWS, _FEWEST_DRAWS = 4_000, 1_000
@@ -32,7 +33,7 @@ def reliability_of(fit: Fit, work: float) -> dict[str, Any] | None:
     if getattr(fit.guide, "local_latents", None) != () or fit.data is None:
         return None
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), kept(PlainState(fit.program.roots).places.values()):
             warnings.simplefilter("ignore")
             draws = _draws(fit, work)
             if not draws:

@@ -56,7 +56,6 @@ def chains_verdict(draws: Mapping[str, np.ndarray], divergences: int) -> Verdict
 def _worst(draws: Mapping[str, np.ndarray], kind: str) -> tuple[float, str]:
     """The worst value over all numbers of all latents, and the name of that number."""
     import arviz
-    import xarray
 
     found: list[tuple[float, str]] = []
     for name, value in draws.items():
@@ -65,7 +64,7 @@ def _worst(draws: Mapping[str, np.ndarray], kind: str) -> tuple[float, str]:
         moving = [i for i in range(flat.shape[-1]) if np.ptp(flat[..., i]) > 0]  # one entry of a Cholesky factor is 1
         if not moving:
             continue
-        data = xarray.Dataset({"x": (("chain", "draw", "number"), flat[..., moving])})
+        data = arviz.dict_to_dataset({"x": flat[..., moving]})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "rhat":

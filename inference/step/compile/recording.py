@@ -98,7 +98,7 @@ class _Recorder(TorchDispatchMode):
         moving = random or any(_memory(tensor) in self._moving for tensor in tensors)
         if torch.Tag.data_dependent_output in func.tags:
             if moving:
-                raise RuntimeError(f"Python reads the value of a tensor ({func.name()})")
+                raise RuntimeError(f"Python reads a tensor's value ({func.name()})")
             return func(*args, **kwargs)
         named = tree_map(self.node_of, (args, kwargs))
         pure = None if random else self._without_writing(func, args, kwargs)

@@ -72,7 +72,7 @@ def test_one_tensor_twice_is_two_inputs() -> None:
     [lambda x: x * x.sum().item(), lambda x: x if x.max() > 0 else -x, lambda x: x * float(torch.randn(()))],
 )
 def test_looking_at_a_value_is_refused(function: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(RuntimeError, match="Python reads the value of a tensor"):
+    with pytest.raises(RuntimeError, match="Python reads a tensor's value"):
         record(function, [torch.ones(3)])
 
 

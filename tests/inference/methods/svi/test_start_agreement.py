@@ -23,6 +23,9 @@ class _Target:
     def noise(self, count: int, seed: int) -> Tensor:
         return torch.zeros(count, 1)
 
+    def has_value(self, u: Tensor) -> bool:
+        return True
+
 
 def _result(bound: float, stderr: float) -> PathResult:
     return PathResult(Normal(torch.zeros(1), torch.eye(1)), bound, stderr, 1, True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..diagnostics.reliability import examine_reliability
 from ..fit.fit import Fit
+from ..pair.eager_run import kept_buffers
 from ..pair.plain_state import PlainState, kept
 from ..seeding import derive_seed
 
@@ -33,7 +34,8 @@ def reliability_of(fit: Fit, work: float) -> dict[str, Any] | None:
     if getattr(fit.guide, "local_latents", None) != () or fit.data is None:
         return None
     try:
-        with warnings.catch_warnings(), kept(PlainState(fit.program.roots).places.values()):
+        state = PlainState(fit.program.roots).places.values()
+        with warnings.catch_warnings(), kept_buffers(fit.program), kept(state):
             warnings.simplefilter("ignore")
             draws = _draws(fit, work)
             if not draws:

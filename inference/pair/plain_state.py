@@ -45,6 +45,13 @@ class Place:
             return self.owner.cell_contents
         return self.owner[self.key] if self.kind == "item" else getattr(self.owner, self.key)
 
+    def holds(self, value: Any) -> bool:
+        """Whether this very value still lies there."""
+        try:
+            return self.get() is value
+        except (AttributeError, LookupError, ValueError):
+            return False
+
     def set(self, value: Any) -> None:
         if self.kind == "cell":
             self.owner.cell_contents = value
@@ -69,12 +76,12 @@ def restore(values: Iterable[tuple[Place, Any]]) -> None:
 
 @contextmanager
 def kept(places: Iterable[Place]) -> Iterator[None]:
-    """The values at these places are afterwards what they were."""
+    """The values at these places are afterwards what they were; what never changed (it may be frozen) is not set."""
     values = [(place, place.get()) for place in places]
     try:
         yield
     finally:
-        restore(values)
+        restore((place, value) for place, value in values if not place.holds(value))
 
 
 class PlainState:

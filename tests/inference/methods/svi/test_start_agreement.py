@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -57,3 +59,22 @@ def test_a_rate_that_overflows_under_the_prior(start: str) -> None:
     assert fit.info["start"]["kind"] == start
     if start == "pathfinder":
         assert abs(float(fit.posterior(500)["b"].mean()) - 0.02) < 0.01
+
+
+@dataclass(frozen=True)
+class _Settings:
+    name: str
+    width: float
+
+
+_SETTINGS = _Settings("wide", 100.0)
+
+
+def test_frozen_settings_that_a_program_reads_are_left_alone() -> None:
+    def model(x: Tensor) -> None:
+        m = pyro.sample("m", dist.Normal(0.0, _SETTINGS.width))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    fit = SVI(steps=5, progress=False, device="cpu").fit(model, {"x": torch.ones(5)})
+    assert fit.info["start"]["kind"] == "pathfinder"

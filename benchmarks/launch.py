@@ -25,24 +25,28 @@ class Launcher:
 
     ``others`` collects, a run, the share of those cores' time that processes other than the run's own took: timings
     on a machine that is not quiet are worth little (two OpenMP threads that wait for a lost core slow down tenfold).
+    With ``jax_cache``, JAX keeps what it compiles in ``caches`` too; else each of its processes compiles for itself.
     """
 
     device: str
     cores: int
     caches: Path
+    jax_cache: bool = False
     others: list[float] = field(default_factory=list)
 
     def environment(self, cache: str) -> dict[str, str]:
         """The environment of a job: threads as many as cores, JAX on the device asked for, caches of our own."""
         threads = str(self.cores)
-        return os.environ | {
+        kept = {
+            "JAX_COMPILATION_CACHE_DIR": str(self.caches / cache / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        return os.environ | (kept if self.jax_cache else {}) | {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "JAX_PLATFORMS": self.device,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TORCHINDUCTOR_CACHE_DIR": str(self.caches / cache / "inductor"),
-            "JAX_COMPILATION_CACHE_DIR": str(self.caches / cache / "jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "TRITON_CACHE_DIR": str(self.caches / cache / "triton"),
         }
 

@@ -94,7 +94,7 @@ def main() -> None:
     """Run every cell, print the tables, and write them if asked."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="time_to_result_") as scratch:
-        launcher = Launcher("cpu", arguments.cores, Path(scratch) / "caches")
+        launcher = Launcher("cpu", arguments.cores, Path(scratch) / "caches", jax_cache=True)
         folders = {name: Path(scratch) / name for name in arguments.only}
         cells = []
         for name, folder in folders.items():

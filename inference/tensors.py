@@ -1,10 +1,11 @@
-"""What collections of tensors are called, and how many data one holds."""
+"""What collections of tensors and the numbers of one are called, and how many data one holds."""
 
 from __future__ import annotations
 
-__all__ = ["Batch", "TensorList", "Tensors", "num_rows"]
+__all__ = ["Batch", "TensorList", "Tensors", "num_rows", "number_names"]
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -21,3 +22,13 @@ TensorList = list[torch.Tensor]
 def num_rows(batch: Batch) -> int:
     """How many data a batch holds: the length of its first tensor."""
     return len(next(iter(batch.values())))
+
+
+def number_names(name: str, shape: Iterable[int]) -> list[str]:
+    """A name for each number of a tensor, in order.
+
+    >>> number_names("w", (2, 2)), number_names("b", ())
+    (['w[0, 0]', 'w[0, 1]', 'w[1, 0]', 'w[1, 1]'], ['b'])
+    """
+    places = itertools.product(*map(range, shape))
+    return [f"{name}[{', '.join(map(str, place))}]" if place else name for place in places]

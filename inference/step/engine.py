@@ -97,7 +97,7 @@ class Engine(EagerSteps):
         if self._choose_threads and is_tiny(cost):
             torch.set_num_threads(1)
         backend = str(self.compile)
-        if backend == "c" or (backend == "auto" and choose_c(cost, self.steps, self.device)):
+        if backend == "c" or (backend == "auto" and choose_c(cost, self.expected_steps, self.device)):
             if self._run_in_c(graph, step, cost, single):
                 self.compile_seconds = time.perf_counter() - start
                 return

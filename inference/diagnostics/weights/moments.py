@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...tensors import number_names
 from .pareto import psis_k
 from .smoothed import smoothed_weights
 
@@ -58,7 +59,7 @@ def weighted_moments(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Moment
     """
     count = len(log_weights)
     log_weights = log_weights.double()
-    names = [name for site, value in draws.items() for name in _names(site, value.shape[1:])]
+    names = [name for site, value in draws.items() for name in number_names(site, value.shape[1:])]
     x = torch.cat([value.double().reshape(count, -1) for value in draws.values()], -1)
     spread = x.std(0)
     varies = spread > 1e-12 * x.abs().amax(0).clamp(min=torch.finfo(x.dtype).tiny)
@@ -84,9 +85,3 @@ def weighted_moments(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Moment
         0.5 * bend.std(0) / math.sqrt(count),
     )
 
-
-def _names(site: str, shape: torch.Size) -> list[str]:
-    if not shape:
-        return [site]
-    places = torch.cartesian_prod(*map(torch.arange, shape)).reshape(math.prod(shape), len(shape)).tolist()
-    return [f"{site}[{', '.join(map(str, place))}]" for place in places]

@@ -128,7 +128,7 @@ class LargestWeights:
         # exp(x) - exp(cutoff), in units of the largest weight; expm1 keeps the digits of near ties
         tail = torch.where(in_tail, torch.exp(cutoff) * torch.expm1(shifted - cutoff), 0.0)
         length = in_tail.sum(-1)
-        k, grid = _fit_shape(tail, length)
+        k, law, grid = _fit_shape(tail, length)
         if self.num_particles > 1:
             k = torch.where(constant, -math.inf, k)
         k = torch.where(valid, k, math.nan)
@@ -139,6 +139,7 @@ class LargestWeights:
             torch.exp(cutoff).reshape(shape),
             tail.reshape(cells),
             length.reshape(shape),
+            *(part.reshape(shape) for part in law),
             *(part.reshape(cells) for part in grid),
         )
 
@@ -153,6 +154,7 @@ class Tail:
         cutoff: ``(...)``, the weight :math:`u` above which the tail begins.
         excess: ``(..., M)``, :math:`w - u` of the weights above it, in descending order, then zeros.
         length: ``(...)``, how many lie above it.
+        shape, scale: ``(...)``, of the one law that stands for all of the grid, without the prior that k-hat has.
         shapes, scales: ``(..., J)``, a grid of :math:`k_j` and :math:`\sigma_j`.
         heights: ``(..., J)``, their profile log likelihoods.
     """
@@ -162,20 +164,23 @@ class Tail:
     cutoff: Tensor
     excess: Tensor
     length: Tensor
+    shape: Tensor
+    scale: Tensor
     shapes: Tensor
     scales: Tensor
     heights: Tensor
 
 
-def _fit_shape(tail: Tensor, length: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Posterior mean of k by the empirical Bayes fit of Zhang and Stephens, and the grid it was averaged over.
+def _fit_shape(tail: Tensor, length: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Posterior mean of k by the empirical Bayes fit of Zhang and Stephens, its law, and the grid it was averaged over.
 
     Args:
         tail: ``(N, M)``, exceedances in descending order, zeros after the first `length` of each row.
         length: ``(N,)``; with fewer than five there is no fit, and k is ``+inf``.
 
     Returns:
-        k, ``(N,)``; and shapes, scales and profile log likelihoods of the grid, ``(N, J)`` each.
+        k, ``(N,)``; shape and scale of the law before k's prior, ``(N,)`` each; and shapes, scales and profile log
+        likelihoods of the grid, ``(N, J)`` each.
     """
     fitted = length >= 5
     count = length.clamp(min=1).to(tail.dtype)
@@ -199,5 +204,6 @@ def _fit_shape(tail: Tensor, length: Tensor) -> tuple[Tensor, tuple[Tensor, Tens
     weights = torch.softmax(height_grid, -1)
     weights = torch.where(weights >= 10.0 * torch.finfo(torch.float64).eps, weights, 0.0)
     b = (b_grid * weights).sum(-1) / weights.sum(-1)
-    k = (count * mean_log(b) + _PRIOR_COUNT * _PRIOR_K) / (count + _PRIOR_COUNT)
-    return torch.where(fitted, k, math.inf), (k_grid, -k_grid / b_grid, height_grid)
+    shape = mean_log(b)
+    k = (count * shape + _PRIOR_COUNT * _PRIOR_K) / (count + _PRIOR_COUNT)
+    return torch.where(fitted, k, math.inf), (shape, -shape / b), (k_grid, -k_grid / b_grid, height_grid)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...pair.density import LatentDensity
+from ...tensors import number_names
 
 _TERMS = 4
 _SHARE = 0.1  # of the largest loading, which a loading must have to be named
@@ -18,11 +19,9 @@ _SHARE = 0.1  # of the largest loading, which a loading must have to be named
 
 def latent_names(density: LatentDensity) -> list[str]:
     """A name for each unconstrained number, such as ``w[0, 2]``."""
-    names = []
+    names: list[str] = []
     for site, shape in zip(density.sites, density.shapes, strict=True):
-        held = [size for size in shape if size > 1]
-        for index in itertools.product(*map(range, held)):
-            names.append(f"{site.name}[{', '.join(map(str, index))}]" if index else site.name)
+        names += number_names(site.name, [size for size in shape if size > 1])
     return names
 
 

@@ -17,16 +17,14 @@ from ...errors import ConfigurationError, ModelError, NonFiniteError, nearest
 from ...guides import build_guide
 from ...guides.whitened import fold, whiten
 from ...options import check_whole
-from ...pair.capabilities import unsupported_method
 from ...pair.function_program import own_copy
-from ...pair.latents import examine_latents
 from ...pair.program import Program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
 from ...run.checkpoint_check import check_tensors
 from ...run.convergence import CONVERGED, Verdict
 from ..base import Method
 from ..pathfinder.normal import Normal
-from ..pathfinder.target import posterior_target, unsuited
+from ..pathfinder.target import check_suited, posterior_target
 from .curvature import STRUCTURES, Curvature, structured
 from .faults import explained
 from .mode import AT_REST, Mode, find_mode
@@ -140,21 +138,18 @@ class _Climbs(Algorithm):
     def __init__(self, method: Laplace, model: Any, train: MemoryData, seed: int) -> None:
         batch = train.batch()
         self.data_size, self.structure = train.size, method.hessian
-        latents = examine_latents(model, batch)
-        if reason := unsuited(latents, batch):
-            raise unsupported_method("Laplace", model, f"global latents alone, to climb their density ({reason})")
+        check_suited("Laplace", model, batch)
         with pyro.get_param_store().scope():  # whatever happens while the guide looks at the model
             self.guide: Any = build_guide(method.guide, model, batch)
         self.program = Program(model, self.guide)
         self.program.structure(batch)
         self.target = posterior_target(model, batch, seed, method.num_draws)
-        self.noise = self.target.noise(method.num_draws, seed)
         dim = self.target.log_density.dim
         centre = self.target.centre
         self.found = _Found(centre, torch.eye(dim).to(centre), centre.new_empty(0, dim))
 
     def advance(self, step: int, most: int) -> int:
-        starts = [self.target.centre, *self.target.draws]
+        starts = self.target.starts
         mode = find_mode(self.target.log_density, starts[step % len(starts)], self.target.spread)
         if mode is not None:
             self.found.climb_steps += mode.steps
@@ -170,7 +165,7 @@ class _Climbs(Algorithm):
         density = self.target.log_density.density
         hessian = structured(mode.hessian, [math.prod(shape) for shape in density.shapes], self.structure)
         curvature = Curvature(hessian, self.target.spread)
-        draws, log_q = Normal(mode.u, curvature.scale_tril).draw(self.noise)
+        draws, log_q = Normal(mode.u, curvature.scale_tril).draw(self.target.noise)
         bound = float((self.target.log_density(draws)[0] - log_q).mean())
         bound = bound if math.isfinite(bound) else -math.inf
         evidence = mode.value + 0.5 * len(mode.u) * math.log(2 * math.pi) - 0.5 * curvature.log_det

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...run.convergence import CONVERGED, NOT_CONVERGED, UNKNOWN, Verdict
+from ...tensors import number_names
 
 _R_HAT, _ESS = 1.01, 400.0
 _FEWEST = 8  # draws of a chain
@@ -74,9 +75,7 @@ def _worst(draws: Mapping[str, np.ndarray], kind: str) -> tuple[float, str]:
         values = np.asarray(result["x"].values, dtype=float)
         values = np.where(np.isnan(values), math.inf if kind == "rhat" else 0.0, values)
         at = int(values.argmax() if kind == "rhat" else values.argmin())
-        place = np.unravel_index(moving[at], value.shape[2:]) if value.ndim > 2 else ()
-        index = f"[{', '.join(map(str, map(int, place)))}]" if place else ""
-        found.append((float(values[at]), f"{name}{index}"))
+        found.append((float(values[at]), number_names(name, value.shape[2:])[moving[at]]))
     if not found:
         return (1.0 if kind == "rhat" else math.inf), "none"
     return (max if kind == "rhat" else min)(found, key=lambda pair: pair[0])

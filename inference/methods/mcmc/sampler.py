@@ -13,18 +13,16 @@ import torch
 
 from ...data.base import MemoryData
 from ...fit.record import points_program
-from ...pair.capabilities import unsupported_method
-from ...pair.latents import examine_latents
 from ...run.algorithm import Algorithm, FitParts, Snapshot
 from ...run.checkpoint_check import check_tensors
 from ...step.density_graph import DensityGraph
-from ..pathfinder.target import posterior_target, unsuited
+from ..pathfinder.target import check_suited, posterior_target
 from .adaptation import StepSize, windows
 from .chains import run_together
 from .convergence import chains_verdict
 from .metric import Metric
 from .options import ChainOptions
-from .starts import PATH_DRAWS, chain_generator, find_starts
+from .starts import chain_generator, find_starts
 from .tree import Ask, Place, Transition, reasonable_step
 
 _LEAPFROGS = 8  # of a transition, about
@@ -54,13 +52,11 @@ class Sampler(Algorithm):
 
     def __init__(self, options: ChainOptions, model: Any, train: MemoryData, seed: int, kernel: Kernel) -> None:
         batch = train.batch()
-        latents = examine_latents(model, batch)
-        if reason := unsuited(latents, batch):
-            raise unsupported_method(type(options).__name__, model, f"global latents alone, to move in ({reason})")
+        check_suited(type(options).__name__, model, batch)
         self.options, self.seed, self.kernel = options, seed, kernel
         self.most_steps = options.num_warmup + options.steps
         self.program = points_program(model, batch)
-        self.target = posterior_target(model, batch, seed, PATH_DRAWS)
+        self.target = posterior_target(model, batch, seed)
         self.dim = self.target.log_density.dim
         self.windows = windows(options.num_warmup)
         count = options.num_chains

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PATH_DRAWS", "Starts", "chain_generator", "find_starts"]
+__all__ = ["Starts", "chain_generator", "find_starts"]
 
 from dataclasses import dataclass
 
@@ -11,10 +11,8 @@ import torch
 
 from ...errors import NonFiniteError
 from ...seeding import derive_seed
-from ..pathfinder.path import PathResult, follow_path
+from ..pathfinder.path import PathResult
 from ..pathfinder.target import Target
-
-PATH_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,8 @@ def find_starts(target: Target, count: int, seed: int) -> Starts:
     Raises:
         NonFiniteError: if the density has no value at any of these.
     """
-    noise = target.noise(PATH_DRAWS, seed)
-    begins = [target.centre, *target.draws]
-    paths = [follow_path(target.log_density, begins[c % len(begins)], target.spread, noise) for c in range(count)]
+    begins = target.starts
+    paths = [target.follow(begins[chain % len(begins)]) for chain in range(count)]
     found = [path for path in paths if path is not None]
     if not found:
         raise NonFiniteError(

@@ -25,13 +25,13 @@ class Normal:
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draws ``(M, D)`` of standard noise ``(M, D)``, and their log densities ``(M,)``."""
-        dim = noise.shape[-1]
-        log_det = self.scale_tril.diagonal().log().sum()
-        log_q = -0.5 * noise.square().sum(-1) - log_det - 0.5 * dim * math.log(2 * math.pi)
-        return self.loc + noise @ self.scale_tril.mT, log_q
+        return self.loc + noise @ self.scale_tril.mT, self._log_density(noise)
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Log density ``(M,)`` of ``u (M, D)``."""
-        noise = torch.linalg.solve_triangular(self.scale_tril, (u - self.loc).mT, upper=False)
+        return self._log_density(torch.linalg.solve_triangular(self.scale_tril, (u - self.loc).mT, upper=False).mT)
+
+    def _log_density(self, noise: Tensor) -> Tensor:
+        """Of what the noise ``(M, D)`` is mapped to, ``(M,)``."""
         log_det = self.scale_tril.diagonal().log().sum()
-        return -0.5 * noise.square().sum(0) - log_det - 0.5 * len(self.loc) * math.log(2 * math.pi)
+        return -0.5 * noise.square().sum(-1) - log_det - 0.5 * noise.shape[-1] * math.log(2 * math.pi)

@@ -15,9 +15,7 @@ from ...errors import NonFiniteError
 from ...guides import build_guide
 from ...guides.whitened import AutoMultivariateNormal
 from ...options import check_whole
-from ...pair.capabilities import unsupported_method
 from ...pair.function_program import own_copy
-from ...pair.latents import examine_latents
 from ...pair.program import Program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
 from ...run.checkpoint_check import check_tensors
@@ -25,9 +23,8 @@ from ...run.convergence import CONVERGED, UNKNOWN, Verdict
 from ...seeding import derive_seed
 from ..base import Method
 from .normal import Normal
-from .path import follow_path
 from .resampling import Resampled, resampled
-from .target import posterior_target, unsuited
+from .target import check_suited, posterior_target
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,7 @@ class _Paths(Algorithm):
         batch = train.batch()
         self.data_size, self.bound, self.steps, self.at_mode = train.size, -torch.inf, 0, False
         self.best: Normal | None = None
-        latents = examine_latents(model, batch)
-        if reason := unsuited(latents, batch):
-            raise unsupported_method("Pathfinder", model, f"global latents alone, to climb their density ({reason})")
+        check_suited("Pathfinder", model, batch)
         with pyro.get_param_store().scope():  # whatever happens while the guide looks at the model
             guide = build_guide("multivariate_normal", model, batch)
         assert isinstance(guide, AutoMultivariateNormal)
@@ -112,15 +107,12 @@ class _Paths(Algorithm):
         self.program = Program(model, self.guide)
         self.program.structure(batch)
         self.target = posterior_target(model, batch, seed, method.num_draws)
-        self.noise = self.target.noise(method.num_draws, seed)
         self.draws, self.seed = method.draws, seed
         self.normals: list[Normal] = []  # of every path, for the draws
 
     def advance(self, step: int, most: int) -> int:
-        starts = [self.target.centre, *self.target.draws]
-        found = follow_path(self.target.log_density, starts[step % len(starts)], self.target.spread, self.noise)
-        if found is not None and not self.target.has_value(found.normal.loc):
-            found = None
+        starts = self.target.starts
+        found = self.target.follow(starts[step % len(starts)])
         self.latest = float("nan") if found is None else found.bound
         if found is not None:
             self.steps += found.steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Target", "posterior_target", "unsuited"]
+__all__ = ["Target", "check_suited", "posterior_target", "unsuited"]
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from ...devices import exact_dtype, run_on
+from ...pair.capabilities import unsupported_method
 from ...pair.density import LatentDensity
 from ...pair.function_program import own_copy
 from ...pair.latents import Latents, LatentSite, draw_latents, examine_latents
 from ...seeding import derive_seed
 from ...step.density_graph import DensityGraph
 from ...tensors import Tensors
+from .path import PathResult, follow_path
 
 _MOST_LATENTS = 500
 _MOST_NUMBERS = 2e7  # of data: above, one evaluation of the density takes longer than many steps of a fit
 _PRIOR_DRAWS = 16
+_PATH_DRAWS = 16  # of each normal on a path, to estimate its bound
 _FEW_NUMBERS = 100_000  # of data: below, a trace for another number of rows costs more than rows that nobody asked for
 
 
@@ -36,6 +39,7 @@ class Target:
         centre: of the prior, ``(D,)``.
         spread: of the prior, ``(D,)``, roughly.
         draws: from the prior, ``(16, D)``.
+        noise: standard noise ``(M, D)``, by which the normals of all paths are compared.
     """
 
     log_density: DensityGraph
@@ -43,18 +47,23 @@ class Target:
     centre: Tensor
     spread: Tensor
     draws: Tensor
+    noise: Tensor
 
-    def has_value(self, u: Tensor) -> bool:
+    @property
+    def starts(self) -> list[Tensor]:
+        """Where to begin: the centre of the prior, then the draws."""
+        return [self.centre, *self.draws]
+
+    def follow(self, start: Tensor) -> PathResult | None:
+        """The path from a start ``(D,)``; None where the density has no value there, or the path goes beyond any."""
+        found = follow_path(self.log_density, start, self.spread, self.noise)
+        return found if found is not None and self._has_value(found.normal.loc) else None
+
+    def _has_value(self, u: Tensor) -> bool:
         """Whether the latents at ``u (D,)`` are finite: where a density rises without end, paths go beyond that."""
         with torch.no_grad():
             values, _ = self.log_density.density.latents(u.unsqueeze(0))
         return all(bool(torch.isfinite(value).all()) for value in values.values())
-
-    def noise(self, count: int, seed: int) -> Tensor:
-        """Standard noise ``(count, D)``, by which the normals of all paths are compared."""
-        like = self.centre
-        generator = torch.Generator(like.device).manual_seed(derive_seed(seed, "path noise"))
-        return torch.randn((count, len(like)), generator=generator, dtype=like.dtype, device=like.device)
 
 
 def unsuited(latents: Latents, batch: Mapping[str, Tensor]) -> str:
@@ -71,14 +80,20 @@ def unsuited(latents: Latents, batch: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int, rows: int) -> Target:
+def check_suited(method: str, model: Any, batch: Mapping[str, Tensor]) -> None:
+    """Raise a `ModelError` that names the method, for a model that :func:`unsuited` has an objection to."""
+    if reason := unsuited(examine_latents(model, batch), batch):
+        raise unsupported_method(method, model, f"global latents alone, to climb their density ({reason})")
+
+
+def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int, num_draws: int = _PATH_DRAWS) -> Target:
     """The target of a model that :func:`unsuited` has no objection to. Its parameters stay as they are.
 
     Args:
         model: a program; a copy in float64 is evaluated.
         batch: all the data.
-        seed: of the draws from the prior.
-        rows: how many rows are evaluated at once where the data are few; else one.
+        seed: of the draws from the prior, and of the noise.
+        num_draws: how much noise; so many rows are evaluated at once where the data are few, else one.
     """
     device = next(iter(batch.values())).device
     dtype = exact_dtype(device)
@@ -92,8 +107,10 @@ def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int, rows: i
         density = LatentDensity(own, data, latents)
         draws = draw_latents(own, data, latents, _PRIOR_DRAWS)
     few = sum(value.numel() for value in batch.values()) <= _FEW_NUMBERS
-    graph = DensityGraph(density, rows if few else 1)
-    return Target(graph, latents, density.start, _spread(draws, density), draws)
+    graph = DensityGraph(density, num_draws if few else 1)
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "path noise"))
+    noise = torch.randn((num_draws, density.dim), generator=generator, dtype=dtype, device=device)
+    return Target(graph, latents, density.start, _spread(draws, density), draws, noise)
 
 
 def _spread(draws: Tensor, density: LatentDensity) -> Tensor:

@@ -16,11 +16,8 @@ from ...errors import ConfigurationError, nearest_or_all
 from ...guides import NormalGuide
 from ...guides.whitened import whiten
 from ...pair.latents import Latents, LatentSite
-from ..pathfinder.path import follow_path
 from ..pathfinder.target import posterior_target
 from .given_start import GivenStart
-
-_DRAWS = 16  # of each normal on a path, to estimate its bound
 
 
 @torch.no_grad()
@@ -124,8 +121,8 @@ def _scales_from(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            target = posterior_target(model, batch, seed, _DRAWS)
-            found = follow_path(target.log_density, loc.to(target.spread), target.spread, target.noise(_DRAWS, seed))
+            target = posterior_target(model, batch, seed)
+            found = target.follow(loc.to(target.spread))
     except Exception as error:  # whatever a user's program raises in float64, on all the data or under vmap
         return None, f"the density could not be followed ({type(error).__name__}: {error})"
     return (None, "the density has no value there") if found is None else (found.normal.scale_tril, "")

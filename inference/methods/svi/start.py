@@ -16,12 +16,11 @@ from ...guides.whitened import whiten
 from ...pair.latents import examine_latents
 from ..laplace.faults import explained
 from ..laplace.mode import find_mode
-from ..pathfinder.path import PathResult, follow_path
+from ..pathfinder.path import PathResult
 from ..pathfinder.target import Target, posterior_target, unsuited
 from .given_place import place_at
 from .given_start import GivenStart
 
-_DRAWS = 16  # of each normal on a path, to estimate its bound
 _MOST_PATHS = 5
 _MOST_CLIMBS = 3
 _AGREEMENT = 3.0  # nats
@@ -56,15 +55,15 @@ def start_guide(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            target = posterior_target(model, batch, seed, _DRAWS)
-            return (_by_laplace if start == "laplace" else _by_pathfinder)(guide, target, seed)
+            target = posterior_target(model, batch, seed)
+            return (_by_laplace if start == "laplace" else _by_pathfinder)(guide, target)
     except Exception as error:  # whatever a user's program raises in float64, on all the data or under vmap
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return {"kind": "prior", "reason": f"the density could not be followed ({what:.300})"}
 
 
-def _by_pathfinder(guide: Any, target: Target, seed: int) -> dict[str, Any]:
-    results = _paths(target, seed)
+def _by_pathfinder(guide: Any, target: Target) -> dict[str, Any]:
+    results = _paths(target)
     if not results:
         return {"kind": "prior", "reason": "the density has no value at the prior's centre, nor at draws from it"}
     best = max(results, key=_assured)
@@ -79,13 +78,12 @@ def _by_pathfinder(guide: Any, target: Target, seed: int) -> dict[str, Any]:
     }
 
 
-def _paths(target: Target, seed: int) -> list[PathResult]:
+def _paths(target: Target) -> list[PathResult]:
     """A path from the centre of the prior, and others from draws until the best two agree."""
-    noise = target.noise(_DRAWS, seed)
     results: list[PathResult] = []
-    for start in (target.centre, *target.draws[: _MOST_PATHS - 1]):
-        found = follow_path(target.log_density, start, target.spread, noise)
-        if found is not None and target.has_value(found.normal.loc):
+    for start in target.starts[:_MOST_PATHS]:
+        found = target.follow(start)
+        if found is not None:
             results.append(found)
             best, *others = sorted(results, key=_assured, reverse=True)
             if others and abs(best.bound - others[0].bound) + best.stderr + others[0].stderr < _AGREEMENT:
@@ -93,9 +91,9 @@ def _paths(target: Target, seed: int) -> list[PathResult]:
     return results
 
 
-def _by_laplace(guide: Any, target: Target, seed: int) -> dict[str, Any]:
+def _by_laplace(guide: Any, target: Target) -> dict[str, Any]:
     reason = "the density has no value at the prior's centre, nor at draws from it"
-    for start in (target.centre, *target.draws[: _MOST_CLIMBS - 1]):
+    for start in target.starts[:_MOST_CLIMBS]:
         mode = find_mode(target.log_density, start, target.spread)
         if mode is not None and not mode.fault:
             whiten(guide, mode.u, mode.curvature.scale_tril)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .flow import AutoFlow
 from .iaf import AutoIAF
 from .normal import NormalGuide
+from .own_draws import MultivariateNormal
 from .units import InUnits
 
 
@@ -41,9 +42,9 @@ class AutoMultivariateNormal(autoguide.AutoMultivariateNormal):
             return self.centre + self.root @ loc, self.root @ scale_tril
         return loc, scale_tril
 
-    def get_posterior(self, *args: Any, **kwargs: Any) -> dist.MultivariateNormal:
+    def get_posterior(self, *args: Any, **kwargs: Any) -> MultivariateNormal:
         loc, scale_tril = self._normal()
-        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+        return MultivariateNormal(loc, scale_tril=scale_tril)
 
     def get_transform(self, *args: Any, **kwargs: Any) -> Any:
         loc, scale_tril = self._normal()

@@ -1,4 +1,4 @@
-"""Joins, parts and products of tensors in C."""
+"""Joins and parts of tensors in C."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .c_operations import CTYPES, Unsupported
-from .c_reductions import combined, reduced
-from .c_values import Code, Value
-from .c_views import blank, shaped, viewed
-
-_MOST_PRODUCTS = 4_000_000  # multiplications of a product: above, a library is faster
+from .c_code import Code
+from .c_operations import Unsupported, constant
+from .c_values import Value
+from .c_views import blank, view, viewed
 
 
 def _join(code: Code, shape: Any, dtype: torch.dtype, parts: Sequence[Value], dim: int, stacked: bool) -> Value:
@@ -67,56 +65,53 @@ def _tril(code: Code, shape: Any, dtype: torch.dtype, x: Value, diagonal: int = 
     )
 
 
-def _mm(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value:
-    n, m, k = a.shape[0], b.shape[1], a.shape[1]
-    if n * m * k > _MOST_PRODUCTS or not dtype.is_floating_point:
-        raise Unsupported("a product of large matrices, or of integers")
-    a, b, out, c = code.kept(a), code.kept(b), code.allocate((n, m), dtype), CTYPES[dtype]
-    if (b.strides[0] <= b.strides[1] and a.strides[1] <= a.strides[0]) or (m == 1 and a.strides[1] == 1):
+def _triu(code: Code, shape: Any, dtype: torch.dtype, x: Value, diagonal: int = 0) -> Value:
+    return Value(
+        x.shape, dtype, lambda index: f"({index[-1]} >= {index[-2]} + ({diagonal}) ? {x.load(index)} : 0)", x.work + 1
+    )
 
-        def dot(index: list[str]) -> list[str]:
-            t, place = code.name("t"), code.name("i")
-            return [
-                f"{c} {t} = 0;",
-                f"#pragma omp simd reduction(+: {t})",
-                f"for (long {place} = 0; {place} < {k}; ++{place})",
-                f"{t} += {a.load([index[0], place])} * {b.load([place, index[1]])};",
-                f"{out.load(index)} = {t};",
-            ]
 
-        code.loops((n, m), dot, simd="GCC unroll 1")
-        return out
-    code.loops((n, m), lambda index: [f"{out.load(index)} = 0;"])
-    order = (1, 2, 0) if m == 1 else (0, 1, 2)  # of n, k, m, the last innermost
+def _diag_embed(
+    code: Code, shape: Any, dtype: torch.dtype, x: Value, offset: int = 0, dim1: int = -2, dim2: int = -1
+) -> Value:
+    return _inside(code, shape, dtype, x, lambda whole: whole.diagonal(offset, dim1, dim2))
 
-    def add(places: list[str]) -> list[str]:
-        i, q, j = (places[order.index(dim)] for dim in range(3))
-        return [f"{out.load([i, j])} += {a.load([i, q])} * {b.load([q, j])};"]
 
-    code.loops([(n, k, m)[dim] for dim in order], add)
+def _diagonal_backward(
+    code: Code, shape: Any, dtype: torch.dtype, gradient: Value, sizes: Any, offset: int, dim1: int, dim2: int
+) -> Value:
+    return _inside(code, shape, dtype, gradient, lambda whole: whole.diagonal(offset, dim1, dim2))
+
+
+def _flip(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Sequence[int]) -> Value:
+    turned = {dim % len(x.shape) for dim in dims}
+
+    def load(index: Sequence[str]) -> str:
+        places = enumerate(zip(index, x.shape, strict=True))
+        return x.load([f"({n - 1} - {i})" if dim in turned and n > 1 else i for dim, (i, n) in places])
+
+    return Value(x.shape, dtype, load, x.work + 1)
+
+
+def _pad(code: Code, shape: Any, dtype: torch.dtype, x: Value, widths: Sequence[int], number: float = 0) -> Value:
+    out, whole = code.allocate(shape, dtype), x
+    for count, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True)):  # negative ones take away
+        dim, size = len(x.shape) - 1 - count, x.shape[len(x.shape) - 1 - count]
+        start, length = max(-before, 0), size - max(-before, 0) - max(-after, 0)
+        whole = view(code, whole, lambda t, place=(dim, start, length): t.narrow(*place))  # type: ignore[misc]
+    layout = blank(out)
+    for count, before in enumerate(widths[::2]):
+        dim = len(x.shape) - 1 - count
+        layout = layout.narrow(dim, max(before, 0), whole.shape[dim])
+    text = constant(number or 0, dtype)
+    code.loops(out.shape, lambda index: [f"{out.load(index)} = {text};"])
+    code.store(whole, viewed(out, layout))
     return out
 
 
-def _column(value: Value) -> Value:
-    assert value.pointer is not None
-    return Value.memory(value.pointer, (*value.shape, 1), value.dtype, (*value.strides, 1), value.offset)
-
-
-def _mv(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value:
-    return shaped(_mm(code, None, dtype, a, _column(code.kept(b))), shape)
-
-
-def _dot(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value:
-    return shaped(reduced(code, combined(dtype, "({0} * {1})", a, b), [0], "+", dtype), shape)
-
-
-def _addmm(
-    code: Code, shape: Any, dtype: torch.dtype, c: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1
-) -> Value:
-    if beta != 1 or alpha != 1:
-        raise Unsupported("a product with factors")
-    c = code.kept(c)
-    return combined(dtype, "({0} + {1})", _mm(code, None, dtype, a, b), c)
+def _eye(code: Code, shape: Any, dtype: torch.dtype, *_: Any, **__: Any) -> Value:
+    one, zero = constant(1, dtype), constant(0, dtype)
+    return Value(tuple(shape), dtype, lambda index: f"({index[-2]} == {index[-1]} ? {one} : {zero})", 1)
 
 
 # (code, shape and type of the result, arguments) -> result
@@ -126,8 +121,10 @@ JOINS: dict[str, Callable[..., Value]] = {
     "select_backward": _select_backward,
     "slice_backward": _slice_backward,
     "tril": _tril,
-    "mm": _mm,
-    "mv": _mv,
-    "dot": _dot,
-    "addmm": _addmm,
+    "triu": _triu,
+    "diag_embed": _diag_embed,
+    "diagonal_backward": _diagonal_backward,
+    "flip": _flip,
+    "constant_pad_nd": _pad,
+    "eye": _eye,
 }

@@ -20,9 +20,10 @@ from .c_lowering import Lowered, lower
 from .c_operations import Unsupported
 
 _FLAGS = (
-    *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"),
+    *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math"),
     *("-fPIC", "-shared", "-w", "-x", "c"),
 )
+_BLAS = {"gemm_float": "sgemm_", "gemm_double": "dgemm_"}
 _VECTORS = "".join(  # glibc has them for several numbers at once
     f'__attribute__((simd("notinbranch"))) {kind} {name}{suffix}({kind});\n'
     for name in ("exp", "log", "sin", "cos")
@@ -37,28 +38,45 @@ class CSteps:
         lowered: the code.
         run: its function, compiled.
         constants: the graph's own tensors.
-        rows: how many inputs, the last ones, are each step's own.
+        layouts: strides of the first inputs; the others are each step's own.
     """
 
-    def __init__(self, lowered: Lowered, run: Any, constants: TensorList, rows: int) -> None:
-        self._lowered, self._run, self._constants, self._rows = lowered, run, constants, rows
+    def __init__(self, lowered: Lowered, run: Any, constants: TensorList, layouts: list[tuple[int, ...]]) -> None:
+        self._lowered, self._run, self._constants, self._layouts = lowered, run, constants, layouts
         self._space = torch.empty(lowered.space + 64, dtype=torch.uint8, device="cpu")
         self._base = -(-self._space.data_ptr() // 64) * 64
 
     def __call__(self, inputs: TensorList, count: int) -> torch.Tensor:
         """The results ``(count, …)`` of `count` steps. Rows are ``(count, …)`` each."""
-        first = len(inputs) - self._rows
+        first = len(self._layouts)
+        given = [_laid_out(x, layout) for x, layout in zip(inputs, self._layouts, strict=False)]
         rows = [row if row[0].is_contiguous() else row.contiguous() for row in inputs[first:]]
         shape, dtype = self._lowered.result
         results = torch.empty(count, *shape, dtype=dtype, device="cpu")
         moving = {id(row) for row in (*rows, results)}
-        tensors = [*inputs[:first], *rows, *self._constants, results]
+        tensors = [*given, *rows, *self._constants, results]
         pointers = (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
         strides = (ctypes.c_long * len(tensors))(
             *[t.stride(0) * t.element_size() if id(t) in moving else 0 for t in tensors]
         )
-        self._run(ctypes.c_long(count), pointers, strides, ctypes.c_void_p(self._base))
+        threads = ctypes.c_int(torch.get_num_threads())
+        self._run(ctypes.c_long(count), pointers, strides, ctypes.c_void_p(self._base), threads)
+        for own, tensor in zip(inputs, given, strict=False):
+            if own is not tensor:
+                own.copy_(tensor)
         return results
+
+
+def _laid_out(tensor: torch.Tensor, layout: tuple[int, ...]) -> torch.Tensor:
+    """The tensor, or a copy where its strides are others than the code was written for."""
+    if tensor.stride() == layout:
+        return tensor
+    return torch.empty_strided(tensor.shape, layout, dtype=tensor.dtype).copy_(tensor)
+
+
+def _has_own_places(tensor: torch.Tensor) -> bool:
+    """Whether no two numbers of it share a place, so that each can be written."""
+    return tensor.is_contiguous() or tensor.clone().stride() == tensor.stride()
 
 
 def compile_with_c(module: fx.GraphModule, inputs: TensorList, state: int, rows: int) -> CSteps | None:
@@ -70,18 +88,22 @@ def compile_with_c(module: fx.GraphModule, inputs: TensorList, state: int, rows:
         state: how many inputs are updated in place.
         rows: how many inputs, the last ones, are each step's own.
     """
-    shared = range(state, len(inputs) - rows)
-    if any(not tensor.is_contiguous() for number, tensor in enumerate(inputs) if number not in shared):
+    first_row = len(inputs) - rows
+    if not all(map(_has_own_places, inputs[:state])) or not all(row.is_contiguous() for row in inputs[first_row:]):
         return None
     try:
         lowered = lower(module, state)
     except Unsupported:
         return None
-    run = _compiled(lowered.source)
+    functions = {name: _function_of_torch(_BLAS[name]) for name in lowered.uses}
+    if None in functions.values():
+        return None
+    run = _compiled(lowered.source, functions)
     if run is None:
         return None
     nodes = [node for node in module.graph.nodes if node.op == "get_attr"]
-    steps = CSteps(lowered, run, [getattr(module, str(node.target)) for node in nodes], rows)
+    layouts = [tensor.stride() for tensor in inputs[:first_row]]
+    steps = CSteps(lowered, run, [getattr(module, str(node.target)) for node in nodes], layouts)
     return steps if _faithful(steps, module, inputs, state, rows) else None
 
 
@@ -106,22 +128,36 @@ def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1e-30), equal_nan=True)
 
 
-def _compiled(source: str) -> Any:
-    """The function ``run`` of the source; None if no compiler makes it."""
+def _function_of_torch(name: str) -> int | None:
+    """The address of a BLAS function in the libraries that torch has loaded; None if they do not show it."""
+    folder = Path(torch.__file__).parent / "lib"
+    for library in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        try:
+            return ctypes.cast(getattr(ctypes.CDLL(str(folder / library)), name), ctypes.c_void_p).value
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+def _compiled(source: str, functions: dict[str, int | None]) -> Any:
+    """The function ``run`` of the source, which calls these functions; None if no compiler makes it."""
     names = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     compiler = next((path for name in names if name and (path := shutil.which(name))), None)
     if compiler is None:
         return None
     with tempfile.TemporaryDirectory(prefix="jensen_") as folder:
-        for vectors, native in ((True, ("-march=native",)), (False, ())):
-            text, library = Path(folder) / "step.c", Path(folder) / f"step{int(vectors)}.so"
+        tries = ((True, ("-march=native", "-fopenmp")), (True, ("-march=native", "-fopenmp-simd")), (False, ()))
+        for number, (vectors, options) in enumerate(tries):
+            text, library = Path(folder) / "step.c", Path(folder) / f"step{number}.so"
             text.write_text(source.replace("<math.h>\n", f"<math.h>\n{_VECTORS}") if vectors else source)
-            command = [compiler, *_FLAGS, *native, str(text), "-o", str(library), "-lm"]
+            command = [compiler, *_FLAGS, *options, str(text), "-o", str(library), "-lm"]
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
-                run = ctypes.CDLL(str(library)).run
+                loaded = ctypes.CDLL(str(library))
             except (OSError, subprocess.SubprocessError):
                 continue
-            run.restype = None
-            return run
+            for name, address in functions.items():
+                ctypes.c_void_p.in_dll(loaded, name).value = address
+            loaded.run.restype = None
+            return loaded.run
     return None

@@ -12,21 +12,30 @@ from typing import Any
 import torch
 from torch import fx
 
+from .c_code import Code
+from .c_indexing import INDEXING
 from .c_joins import JOINS
-from .c_operations import CTYPES, PRELUDE, Unsupported, constant, elementwise
-from .c_reductions import REDUCTIONS
-from .c_values import Code, Value, contiguous
+from .c_linalg import LINALG, cholesky
+from .c_operations import CTYPES, LIBRARIES, PRELUDE, Unsupported, constant, elementwise
+from .c_products import PRODUCTS
+from .c_reductions import REDUCTIONS, extreme
+from .c_values import Value, contiguous
 from .c_views import blank, view, viewed
 from .recording import spec_of
 
 _FILLS = {"ones_like": 1, "zeros_like": 0, "zeros": 0, "ones": 1, "new_zeros": 0, "new_ones": 1}
 _FILLS |= {"empty": 0, "empty_like": 0, "new_empty": 0, "empty_strided": 0, "new_empty_strided": 0}
+_FILLED_AT = {"full": 1, "full_like": 1, "new_full": 2, "scalar_tensor": 0}  # the argument that fills
 _VIEWS = frozenset(
     {"view", "_unsafe_view", "reshape", "expand", "unsqueeze", "squeeze", "permute", "transpose", "t"}
     | {"select", "slice", "diagonal", "unfold", "as_strided"}
 )
+_SPECIAL = REDUCTIONS | JOINS | PRODUCTS | LINALG | INDEXING
+_OF_TENSORS = frozenset({"dtype", "layout", "device", "pin_memory"})  # what the result's own specification says
 _PARTS = frozenset({"split", "split_with_sizes", "unbind", "chunk"})
-_COSTLY = frozenset({"exp", "log", "log1p", "pow", "tanh", "lgamma", "erf", "sigmoid", "log_sigmoid_forward"})
+_COSTLY = frozenset(
+    {"exp", "log", "log1p", "pow", "tanh", "lgamma", "erf", "sigmoid", "digamma", "log_sigmoid_forward"}
+)
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,17 @@ class Lowered:
     """A graph in C.
 
     Attributes:
-        source: the code of ``void run(long n, char* const* p, const long* s, char* space)``: `n` steps, on tensors at
-            `p`, which move on by `s` bytes a step.
+        source: the code of ``void run(long n, char* const* p, const long* s, char* space, int threads)``: `n` steps, on
+            tensors at `p`, which move on by `s` bytes a step.
         space: bytes of memory that it needs beside them.
         result: shape and type of what each step returns, at the last pointer.
+        uses: names of the variables that must point to functions of libraries.
     """
 
     source: str
     space: int
     result: tuple[tuple[int, ...], torch.dtype]
+    uses: frozenset[str]
 
 
 def lower(module: fx.GraphModule, state: int) -> Lowered:
@@ -59,7 +70,7 @@ class _Lowering:
         self.module, self.state, self.code = module, state, Code()
         self.values: dict[fx.Node, Any] = {}
         self.pointers: list[str] = []  # declarations, inputs first and constants after them
-        self.held: list[torch.Tensor] = []
+        self.changing = _changing(module.graph)
 
     def code_of_steps(self) -> Lowered:
         constants, inputs = [], []
@@ -74,17 +85,20 @@ class _Lowering:
             if node.op == "call_function":
                 value = self._call(node)
                 if isinstance(value, Value) and value.pointer is None:
-                    if value.work > 1 and len(node.users) > 1:
+                    changes = node in self.changing or not self.changing.isdisjoint(node.all_input_nodes)
+                    if changes or (value.work > 1 and len(node.users) > 1):
                         value = self.code.store(value)
                 self.values[node] = value
             elif node.op == "output":
                 shape, dtype = self._finish(node, inputs, len(inputs) + len(constants))
-        body = "\n".join([*self.pointers, *self.code.lines])
+        lines, space = self.code.render()
+        body = "\n".join([*self.pointers, lines])
+        libraries = "".join(LIBRARIES[name] for name in sorted(self.code.uses))
         source = (
-            f"{PRELUDE}\nvoid run(long n, char* const* p, const long* s, char* space) {{\n"
+            f"{PRELUDE}{libraries}\nvoid run(long n, char* const* p, const long* s, char* space, int threads) {{\n"
             f"for (long step = 0; step < n; ++step) {{\n{body}\n}}\n}}\n"
         )
-        return Lowered(source, self.code.space, (shape, dtype))
+        return Lowered(source, space, (shape, dtype), frozenset(self.code.uses))
 
     def _given(self, node: fx.Node, number: int) -> Value:
         if node.op == "get_attr":
@@ -137,6 +151,8 @@ class _Lowering:
         if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace != "aten":
             raise Unsupported(str(node.target))
         name, spec = node.target._schema.name.removeprefix("aten::"), spec_of(node)
+        if node.target._schema.is_mutable:
+            return self._write(node, name.removesuffix("_"))
         if name in _PARTS:
             return self._parts(node)
         if name == "log_sigmoid_forward":
@@ -144,20 +160,35 @@ class _Lowering:
             own = spec_of(x)
             assert own is not None
             return [self._elementwise(node, name, tuple(own.shape), own.dtype), None]
+        if name == "linalg_cholesky_ex":
+            return cholesky(self.code, self.operand(node.args[0], 0), bool(node.kwargs.get("upper", False)))
+        if name in ("max", "min") and spec is None:
+            parts = [found for user in node.users if (found := spec_of(user)) is not None]
+            return extreme(self.code, tuple(parts[0].shape), self.operand(node.args[0], 0), node.args[1], name)
         if spec is None:
             raise Unsupported(name)
         shape, dtype = tuple(spec.shape), spec.dtype
-        if name in _FILLS or name in ("full", "full_like", "scalar_tensor"):
-            number = _FILLS[name] if name in _FILLS else node.args[0 if name == "scalar_tensor" else 1]
+        if name in _FILLS or name in _FILLED_AT:
+            number = _FILLS[name] if name in _FILLS else node.args[_FILLED_AT[name]]
             text = constant(number, dtype)
             return Value(shape, dtype, lambda index: text)
         if name in _VIEWS:
             return self._view(node, shape)
-        special = REDUCTIONS.get(name) or JOINS.get(name)
+        special = _SPECIAL.get(name)
         if special is not None:
             arguments = _mapped(node.args, lambda item: self.operand(item, 0))
-            return special(self.code, shape, dtype, *arguments, **node.kwargs)
+            options = {key: value for key, value in node.kwargs.items() if key not in _OF_TENSORS}
+            return special(self.code, shape, dtype, *arguments, **options)
         return self._elementwise(node, name, shape, dtype)
+
+    def _write(self, node: fx.Node, name: str) -> Value:
+        """Change a part of a tensor that the graph has made."""
+        target = self.values[node.args[0]]  # type: ignore[index]
+        if target.pointer is None or target.pointer.startswith("a"):
+            raise Unsupported(f"{node.target}, which changes what is given")
+        found = self.code.store(self._elementwise(node, name, target.shape, target.dtype))
+        self.code.overwrite(found, target)
+        return target  # type: ignore[no-any-return]
 
     def _elementwise(self, node: fx.Node, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Value:
         count = torch.Size(shape).numel()
@@ -188,6 +219,25 @@ class _Lowering:
         value, function = self.code.kept(self.operand(node.args[0], 0)), node.target
         layout = blank(value)
         return [viewed(value, part) for part in function(layout, *node.args[1:], **node.kwargs)]  # type: ignore
+
+
+def _changing(graph: fx.Graph) -> set[fx.Node]:
+    """The tensors that are written to after they were made, and all views of them."""
+    found: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            found.add(node.args[0])  # type: ignore[arg-type]
+        if node in found and _is_view(node):
+            found.add(node.args[0])  # type: ignore[arg-type]
+    for node in graph.nodes:
+        if _is_view(node) and node.args[0] in found:
+            found.add(node)
+    return found
+
+
+def _is_view(node: fx.Node) -> bool:
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and target._schema.name.removeprefix("aten::") in _VIEWS
 
 
 def _mapped(value: Any, function: Callable[[fx.Node], Any]) -> Any:

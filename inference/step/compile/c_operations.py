@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CTYPES", "PRELUDE", "Unsupported", "constant", "elementwise"]
+__all__ = ["CTYPES", "LIBRARIES", "PRELUDE", "Unsupported", "constant", "elementwise"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-CTYPES = {torch.float32: "float", torch.float64: "double", torch.int64: "long", torch.bool: "unsigned char"}
+CTYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.int64: "long",
+    torch.int32: "int",
+    torch.uint8: "unsigned char",
+    torch.bool: "unsigned char",
+}
 
 
 _FUNCTIONS = """
@@ -30,19 +37,50 @@ static inline T softplus_T(T x, T most) { T y = log1p_T(expF(x)); return x > mos
 static inline T softplus_slope_T(T g, T x, T most) { T y = g * sigmoid_T(x); return x > most ? g : y; }
 static inline T lerp_T(T a, T b, T w) { return w < (T)0.5 ? a + w * (b - a) : b - (b - a) * (1 - w); }
 static inline T xlogy_T(T a, T b) { return b != b ? b : a == 0 ? 0 : a * logF(b); }
+static inline T digamma_T(T x) {
+    double t = x, sum = 0;
+    if (t == 0) return copysign(HUGE_VAL, -x);
+    if (t < 0) {
+        if (t == floor(t)) return NAN;
+        sum = -3.14159265358979323846 / tan(3.14159265358979323846 * (t - floor(t)));
+        t = 1 - t;
+    }
+    while (t < 10) { sum -= 1 / t; t += 1; }
+    double r = 1 / (t * t);
+    double tail = r * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * (691.0 / 32760
+        - r / 12))))));
+    return sum + log(t) - 0.5 / t - tail;
+}
+static inline T finite_T(T x, T none, T above, T below) { return x != x ? none : isinf(x) ? x > 0 ? above : below : x; }
 static inline T logaddexp_T(T a, T b) {
     T m = larger_T(a, b);
     return a == b && isinf(a) ? a : m + log1p_T(expF(-fabsF(a - b)));
 }
 """
-PRELUDE = "#include <math.h>\n" + "".join(
+_PLACES = """
+static inline int inside(long i, long size) { return i >= -size && i < size; }
+static inline long wrapped(long i, long size) { return i < 0 ? i + size : i; }
+"""
+PRELUDE = f"#include <math.h>\n{_PLACES}" + "".join(
     text.replace("T", kind).replace("F(", suffix)
     for kind, suffix, text in (
         ("long", "", _FUNCTIONS),
+        ("int", "", _FUNCTIONS),
         ("float", "f(", _FUNCTIONS + _FLOATING),
         ("double", "(", _FUNCTIONS + _FLOATING),
     )
 )
+
+_GEMM = """
+void (*gemm_KIND)(const char*, const char*, const long*, const long*, const long*, const KIND*, const KIND*,
+                  const long*, const KIND*, const long*, const KIND*, KIND*, const long*);
+static void product_KIND(long n, long m, long k, const KIND* a, long la, int ta, const KIND* b, long lb, int tb,
+                         KIND* c) {
+    const KIND one = 1, zero = 0;  /* the library goes by columns: c' = b' a' */
+    gemm_KIND(tb ? "T" : "N", ta ? "T" : "N", &m, &n, &k, &one, b, &lb, a, &la, &zero, c, &m);
+}
+"""
+LIBRARIES = {f"gemm_{kind}": _GEMM.replace("KIND", kind) for kind in ("float", "double")}  # by what they must point to
 
 
 class Unsupported(Exception):
@@ -54,7 +92,8 @@ def constant(number: Any, dtype: torch.dtype) -> str:
     if dtype not in CTYPES or isinstance(number, complex):
         raise Unsupported(f"a constant {number!r} of type {dtype}")
     if not dtype.is_floating_point:
-        return f"{int(number)}L" if dtype == torch.int64 else str(int(bool(number)))
+        whole = int(bool(number)) if dtype == torch.bool else int(number)
+        return f"{whole}L" if dtype == torch.int64 else str(whole)
     number = float(number)
     if math.isnan(number):
         return "NAN"
@@ -116,6 +155,7 @@ _PLAIN: dict[str, Callable[..., str]] = {
     "lerp": _own("lerp"),
     "logaddexp": _own("logaddexp"),
     "clone": lambda t, x: x,
+    "lift_fresh_copy": lambda t, x: x,
     "_to_copy": lambda t, x: x,
     "detach": lambda t, x: x,
     "alias": lambda t, x: x,
@@ -123,6 +163,7 @@ _PLAIN: dict[str, Callable[..., str]] = {
     "sigmoid_backward": _own("sigmoid_slope"),
     "tanh_backward": _own("tanh_slope"),
     "xlogy": _own("xlogy"),
+    "digamma": _own("digamma"),
     "logical_and": lambda t, a, b: f"(({a}) && ({b}))",
     "logical_or": lambda t, a, b: f"(({a}) || ({b}))",
     "logical_not": lambda t, x: f"(!({x}))",
@@ -191,6 +232,11 @@ def elementwise(
     if name in ("addcmul", "addcdiv"):
         scale = constant(options.get("value", 1), dtype)
         return f"({cast(0)} + {scale} * {cast(1)} {'*' if name == 'addcmul' else '/'} {cast(2)})"
+    if name == "nan_to_num":
+        none, above, below = [*arguments[1:], *(None,) * (4 - len(arguments))]
+        limits = torch.finfo(dtype)
+        given = (none or 0.0, limits.max if above is None else above, limits.min if below is None else below)
+        return f"finite_{t}({cast(0)}, {', '.join(constant(number, dtype) for number in given)})"
     if name == "log_sigmoid_backward":
         arguments = arguments[:2]
     if name in ("softplus", "softplus_backward"):
@@ -199,7 +245,7 @@ def elementwise(
         return f"({cast(1)} <= {cast(2)} ? 0 : {cast(0)})"
     if name not in _PLAIN:
         return None
-    if name in ("clone", "_to_copy", "detach", "alias"):
+    if name in ("clone", "_to_copy", "detach", "alias", "lift_fresh_copy"):
         return cast(0)
     return _PLAIN[name](t, *(cast(i) for i in range(2 if name == "copy" else len(arguments))))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REDUCTIONS", "combined", "reduced"]
+__all__ = ["REDUCTIONS", "combined", "extreme", "reduced"]
 
 import math
 from collections.abc import Callable
@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from .c_code import Code
 from .c_operations import CTYPES, Unsupported, constant
-from .c_values import Code, Value
+from .c_values import Value
 from .c_views import shaped
 
+_CHEAP, _LARGE, _FEW = 4, 20_000, 16  # operations of a number, numbers, results
 _LONG_SUM = 2048  # numbers that float32 adds up well
 
 
@@ -31,7 +33,9 @@ def reduced(code: Code, value: Value, dims: list[int], kind: str, dtype: torch.d
     out, c = code.allocate(shape, dtype), CTYPES[dtype]
     if dtype == torch.bool or (kind != "+" and 0 in value.shape):
         raise Unsupported("a reduction of such numbers")
-    first = "0" if kind == "+" else constant(-math.inf if kind == "larger" else math.inf, dtype)
+    if value.work > _CHEAP and value.count > _LARGE and math.prod(shape) < _FEW:
+        value = code.store(value)  # by several threads
+    first = "0" if kind == "+" else _extreme(dtype, kind == "larger")
     live = [dim for dim in dims if value.shape[dim] != 1]
     kept = [dim for dim, size in enumerate(shape) if size != 1]
     if live and kept and live[-1] < kept[-1]:  # along rows: the inner loop runs over results
@@ -72,8 +76,16 @@ def reduced(code: Code, value: Value, dims: list[int], kind: str, dtype: torch.d
             lines += [f"{now} = {kind}_{part}({now}, {number});", f"{sum_} = {kind}_{total}({sum_}, {now});"]
         return [*lines, *["}"] * len(live[:-1]), f"{out.load(index)} = {sum_};"]
 
-    code.loops(shape, fill, simd="GCC unroll 1")
+    each = (1 + value.work) * math.prod(value.shape[dim] for dim in live)
+    code.loops(shape, fill, simd="GCC unroll 1", independent=True, weight=each)
     return out
+
+
+def _extreme(dtype: torch.dtype, lowest: bool) -> str:
+    if dtype.is_floating_point:
+        return constant(-math.inf if lowest else math.inf, dtype)
+    limits = torch.iinfo(dtype)
+    return constant(limits.min + 1 if lowest else limits.max, dtype)
 
 
 def _sum(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None, *_: Any, **__: Any) -> Value:
@@ -90,6 +102,81 @@ def _amax(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None
     return shaped(reduced(code, x, _dims(x, dims), "larger", dtype), shape)
 
 
+def extreme(code: Code, shape: Any, x: Value, dim: int, kind: str) -> tuple[Value, Value]:
+    """The largest (``"max"``) or smallest numbers along a dimension, in tensors of `shape`, and their first places."""
+    x = code.kept(x)
+    dim, c = dim % max(len(x.shape), 1), CTYPES[x.dtype]
+    rest = [size for d, size in enumerate(x.shape) if d != dim]
+    out, places = code.allocate(rest, x.dtype), code.allocate(rest, torch.int64)
+    best, now, at, k = (code.name(prefix) for prefix in "ttti")
+    sign, count = ">" if kind == "max" else "<", x.shape[dim] if x.shape else 1
+
+    def find(index: list[str]) -> list[str]:
+        place = [*index[:dim], k if count > 1 else "0", *index[dim:]] if x.shape else []
+        return [
+            f"{c} {best} = 0;",
+            f"long {at} = 0;",
+            f"for (long {k} = 0; {k} < {count}; ++{k}) {{",
+            f"const {c} {now} = {x.load(place)};",
+            f"if ({k} == 0 || {now} {sign} {best} || ({now} != {now} && {best} == {best})) "
+            f"{{ {best} = {now}; {at} = {k}; }}",
+            "}",
+            f"{out.load(index)} = {best};",
+            f"{places.load(index)} = {at};",
+        ]
+
+    code.loops(rest, find, simd="GCC unroll 1", independent=True, weight=count)
+    return shaped(out, shape), shaped(places, shape)
+
+
+def _max(code: Code, shape: Any, dtype: torch.dtype, x: Value, other: Value | None = None) -> Value:
+    return _amax(code, shape, dtype, x) if other is None else combined(dtype, "larger_T({0}, {1})", x, other)
+
+
+def _min(code: Code, shape: Any, dtype: torch.dtype, x: Value, other: Value | None = None) -> Value:
+    return _amin(code, shape, dtype, x) if other is None else combined(dtype, "smaller_T({0}, {1})", x, other)
+
+
+def _all(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None, *_: Any) -> Value:
+    return _tested(code, shape, x, dims, "smaller")
+
+
+def _any(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None, *_: Any) -> Value:
+    return _tested(code, shape, x, dims, "larger")
+
+
+def _tested(code: Code, shape: Any, x: Value, dims: Any, kind: str) -> Value:
+    truth = Value(x.shape, torch.int32, lambda index: f"(({x.load(index)}) != 0)", x.work + 1)
+    found = shaped(reduced(code, truth, _dims(x, dims), kind, torch.int32), shape)
+    return Value(found.shape, torch.bool, lambda index: f"({found.load(index)} != 0)", 1)
+
+
+def _cumsum(code: Code, shape: Any, dtype: torch.dtype, x: Value, dim: int, **_: Any) -> Value:
+    return _running(code, shape, dtype, x, dim, "+")
+
+
+def _cumprod(code: Code, shape: Any, dtype: torch.dtype, x: Value, dim: int, **_: Any) -> Value:
+    return _running(code, shape, dtype, x, dim, "*")
+
+
+def _running(code: Code, shape: Any, dtype: torch.dtype, x: Value, dim: int, sign: str) -> Value:
+    x, out = code.kept(x), code.allocate(shape, dtype)
+    if not shape:
+        return code.store(x, out)
+    dim, t, place = dim % len(shape), code.name("t"), code.name("i")
+
+    def run(index: list[str]) -> list[str]:
+        at = [*index[:dim], place if shape[dim] > 1 else "0", *index[dim:]]
+        lines = [
+            f"{CTYPES[dtype]} {t} = {int(sign == '*')};",
+            f"for (long {place} = 0; {place} < {shape[dim]}; ++{place}) {{",
+        ]
+        return [*lines, f"{t} {sign}= {x.load(at)};", f"{out.load(at)} = {t};", "}"]
+
+    code.loops([*shape[:dim], *shape[dim + 1 :]], run, simd="GCC unroll 1", independent=True, weight=shape[dim])
+    return out
+
+
 def _amin(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None, *_: Any) -> Value:
     return shaped(reduced(code, x, _dims(x, dims), "smaller", dtype), shape)
 
@@ -97,7 +184,7 @@ def _amin(code: Code, shape: Any, dtype: torch.dtype, x: Value, dims: Any = None
 def combined(dtype: torch.dtype, text: str, *values: Value) -> Value:
     """An expression of values, in which ``{0}`` is the first, F the suffix of functions and T the type."""
     shape = tuple(torch.broadcast_tensors(*(torch.empty(v.shape, device="meta") for v in values))[0].shape)
-    text = text.replace("F(", "f(" if dtype == torch.float32 else "(").replace("T(", f"{CTYPES[dtype]}(")
+    text = text.replace("F(", "f(" if dtype == torch.float32 else "(").replace("_T(", f"_{CTYPES[dtype]}(")
     return Value(
         shape, dtype, lambda index: text.format(*(v.at(index) for v in values)), 4 + sum(v.work for v in values)
     )
@@ -150,6 +237,12 @@ REDUCTIONS: dict[str, Callable[..., Value]] = {
     "mean": _mean,
     "amax": _amax,
     "amin": _amin,
+    "max": _max,
+    "min": _min,
+    "all": _all,
+    "any": _any,
+    "cumsum": _cumsum,
+    "cumprod": _cumprod,
     "logsumexp": _logsumexp,
     "_softmax": _softmax,
     "_log_softmax": _log_softmax,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Code", "Value"]
+__all__ = ["Value", "contiguous"]
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-
-from .c_operations import CTYPES, Unsupported
 
 Index = Sequence[str]
 
@@ -67,47 +65,3 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(size, 1)
     return tuple(reversed(strides))
-
-
-@dataclass
-class Code:
-    """C statements, and the memory that they need."""
-
-    lines: list[str] = field(default_factory=list)
-    space: int = 0  # bytes
-    _number: int = 0
-
-    def name(self, prefix: str) -> str:
-        self._number += 1
-        return f"{prefix}{self._number}"
-
-    def allocate(self, shape: Sequence[int], dtype: torch.dtype) -> Value:
-        """New memory, which keeps its place."""
-        if dtype not in CTYPES:
-            raise Unsupported(f"numbers of type {dtype}")
-        pointer = self.name("b")
-        kind = CTYPES[dtype]
-        self.lines.append(f"{kind}* restrict {pointer} = ({kind}*)(space + {self.space});")
-        self.space += -(-max(math.prod(shape), 1) * dtype.itemsize // 64) * 64
-        return Value.memory(pointer, shape, dtype, contiguous(shape))
-
-    def loops(self, shape: Sequence[int], body: Callable[[list[str]], list[str]], simd: str = "GCC ivdep") -> None:
-        """Run `body`, of an index, over all places of `shape`."""
-        index = ["0" if size == 1 else self.name("i") for size in shape]
-        live = [(place, size) for place, size in zip(index, shape, strict=True) if size != 1]
-        for number, (place, size) in enumerate(live):
-            if number == len(live) - 1:
-                self.lines.append(f"#pragma {simd}")
-            self.lines.append(f"for (long {place} = 0; {place} < {size}; ++{place}) {{")
-        self.lines += body(index)
-        self.lines += ["}"] * len(live)
-
-    def store(self, value: Value, target: Value | None = None) -> Value:
-        """The value, computed into memory (new memory, if no target is given)."""
-        kept = target or self.allocate(value.shape, value.dtype)
-        self.loops(value.shape, lambda index: [f"{kept.load(index)} = {value.load(index)};"])
-        return kept
-
-    def kept(self, value: Value) -> Value:
-        """In memory, through whatever strides."""
-        return value if value.pointer is not None else self.store(value)

@@ -14,30 +14,32 @@ _SECONDS_PER_NODE = 5e-6  # one ATen call from the interpreter: 1.6 to 7 us
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_ELEMENT = 1e-10  # written by a fused kernel
 _TINY_SECONDS = 1e-4
-_C_SECONDS = 0.2  # of the C compiler
+_C_SECONDS, _C_SECONDS_PER_NODE = 0.1, 1.5e-3  # of the C compiler
 _COMPILE_SECONDS = 18.0  # importing Inductor and building its first kernels
 _COMPILE_SECONDS_PER_NODE = 0.02
 _BLOCK, _BLOCK_BYTES = 100, 2**21  # steps of one call, and what their batches and noise may take: they stay in cache
 
 
 def choose_c(cost: Cost, steps: int, device: torch.device) -> bool:
-    """Whether `steps` of a small step repay what writing and compiling it in C takes."""
-    return device.type == "cpu" and is_tiny(cost) and steps * cost.operations * _SECONDS_PER_NODE > _C_SECONDS
+    """Whether `steps` repay what writing and compiling a step in C takes."""
+    return device.type == "cpu" and steps * _saved(cost) > _C_SECONDS + _C_SECONDS_PER_NODE * cost.operations
 
 
 def choose_backend(cost: Cost, steps: int, device: torch.device) -> str:
     """Whether compiling pays within `steps`.
 
     The rule uses the graph and the number of steps only, never a clock, so that a resumed run chooses as the first did.
-    Compiling saves nearly all of the interpreter's time per node, most of the traffic of elementwise kernels, and about
-    a third of the time of the products (their epilogues, and the optimiser).
+    Compiling saves nearly all of the interpreter's time per node, and most of the traffic of elementwise kernels.
     """
     if device.type == "cuda":
         return "cudagraph"
-    saved = cost.operations * _SECONDS_PER_NODE + 0.3 * cost.flops * _SECONDS_PER_FLOP
-    saved += 4.0 * cost.elements * _SECONDS_PER_ELEMENT
     compiling = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_NODE * cost.operations
-    return "inductor" if steps * saved > 1.5 * compiling else "trace"
+    return "inductor" if steps * _saved(cost) > 1.5 * compiling else "trace"
+
+
+def _saved(cost: Cost) -> float:
+    """Seconds by which a compiled step is shorter than an interpreted one."""
+    return cost.operations * _SECONDS_PER_NODE + 4.0 * cost.elements * _SECONDS_PER_ELEMENT
 
 
 def is_tiny(cost: Cost) -> bool:

@@ -33,6 +33,7 @@ def trace(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> fx.Gr
         _drop_copies(module.graph)
         _share(module.graph)
         _fold(module)
+        _name_places(module)
     module.graph.eliminate_dead_code(is_impure_node=_is_kept)
     module.recompile()
     return module
@@ -179,6 +180,26 @@ def _fold(module: fx.GraphModule) -> None:
         with graph.inserting_before(node):
             replacement = graph.get_attr(name)
         node.replace_all_uses_with(replacement)
+
+
+def _name_places(module: fx.GraphModule) -> None:
+    """Index by the numbers of the places that a constant mask chooses."""
+    graph = module.graph
+    for node in list(graph.nodes):
+        if node.op != "call_function" or str(node.target) not in ("aten.index.Tensor", "aten.index_put.default"):
+            continue
+        indices: list[Any] = []
+        for item in node.args[1]:
+            mask = getattr(module, str(item.target)) if item is not None and item.op == "get_attr" else None
+            if mask is None or mask.dtype != torch.bool:
+                indices.append(item)
+                continue
+            for dim, places in enumerate(mask.nonzero().unbind(1)):
+                name = f"_places_{node.name}_{len(indices)}_{dim}"
+                module.register_buffer(name, places.contiguous(), persistent=False)
+                with graph.inserting_before(node):
+                    indices.append(graph.get_attr(name))
+        node.args = (node.args[0], indices, *node.args[2:])
 
 
 def interpreted(module: fx.GraphModule) -> Callable[..., Any]:

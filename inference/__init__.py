@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AIS",
     "CAVI",
     "EM",
     "IWAE",
@@ -75,6 +76,7 @@ from .diagnostics.label_alignment import align_labels
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
 from .fit.fit import Fit
 from .fit.load import load
+from .methods.ais import AIS
 from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.laplace.laplace import Laplace

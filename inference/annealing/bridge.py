@@ -153,7 +153,8 @@ def build_bridge(method: str, model: Any, batch: Mapping[str, Tensor], base: Nor
         latents = examine_latents(own, data)
         _check_latents(method, model, latents, base)
         density = LatentDensity(own, data, latents)
-        _check_prior(method, density, base)
+        if base is None:
+            _check_prior(method, density)
     names = tuple(site.name for site in density.sites)
     if base is not None and (base.names != names or len(base.loc) != density.dim):
         raise ModelError(
@@ -181,20 +182,15 @@ def _check_latents(method: str, model: Any, latents: Latents, base: NormalBase |
         raise unsupported_method(method, model, f"{needs} ({reason})")
 
 
-def _check_prior(method: str, density: LatentDensity, base: NormalBase | None) -> None:
-    """The prior's density must be that of its draws: each a site, unscaled, and none summed with a discrete one."""
+def _check_prior(method: str, density: LatentDensity) -> None:
+    """The prior's density must be that of its draws: no latent's may be summed together with a discrete one's."""
     with torch.no_grad():
         values, _ = density.latents(density.start.unsqueeze(0))
         terms = evaluate(density.program, density.batch, values=values)
     for site in density.sites:
         found = terms.sites.get(site.name)
-        if found is None and base is None:
+        if found is None or found.log_p is None:
             raise ModelError(
                 f"{method}: the prior of `{site.name}` depends on a discrete latent, which is summed out together with "
                 f"it, so that the path cannot begin at the prior. Begin at a fit: `base=Pathfinder().fit(model, data)`."
-            )
-        if found is not None and not (isinstance(found.weight, float) and found.weight == 1.0):
-            raise ModelError(
-                f"{method}: the prior of `{site.name}` is scaled by hand (`poutine.scale`), and does not integrate to "
-                f"one. Take the scale off."
             )

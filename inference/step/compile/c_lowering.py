@@ -141,9 +141,8 @@ class _Lowering:
             return self._parts(node)
         if name == "log_sigmoid_forward":
             (x,) = node.all_input_nodes
-            own = spec_of(x)
-            assert own is not None
-            return [self._elementwise(node, name, tuple(own.shape), own.dtype), None]
+            own = self.values[x]  # a constant that was folded has no spec
+            return [self._elementwise(node, name, own.shape, own.dtype), None]
         if spec is None:
             raise Unsupported(name)
         shape, dtype = tuple(spec.shape), spec.dtype

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ..devices import exact_dtype, run_on
@@ -25,12 +27,14 @@ from ..errors import ModelError
 from ..pair.capabilities import unsupported_method
 from ..pair.density import LatentDensity
 from ..pair.function_program import own_copy
-from ..pair.latents import Latents, draw_latents, examine_latents
+from ..pair.latents import Latents, examine_latents
+from ..pair.particles import map_particles
 from ..pair.terms import evaluate
 from ..seeding import derive_seed
 from ..storage.atomic import fingerprint
 from ..tensors import Tensors
 
+_NUMBERS_AT_ONCE = 2**22  # of data, times the draws that are made together
 _NEVER = -1e30  # the log of a density where there is none: what it is added to stays a number
 
 
@@ -67,8 +71,6 @@ class Bridge:
 
     Args:
         density: of the model's latents.
-        model: the program, on the device and in the number type of the density's batch.
-        latents: of the model.
         base: where the path begins; None for the prior.
 
     Attributes:
@@ -76,8 +78,8 @@ class Bridge:
         device, dtype: of the particles.
     """
 
-    def __init__(self, density: LatentDensity, model: Any, latents: Latents, base: NormalBase | None = None) -> None:
-        self.density, self.model, self.found, self.dim = density, model, latents, density.dim
+    def __init__(self, density: LatentDensity, base: NormalBase | None = None) -> None:
+        self.density, self.dim = density, density.dim
         self.device, self.dtype = density.start.device, density.start.dtype
         self.base = base
         if base is not None:
@@ -111,9 +113,20 @@ class Bridge:
             generator = torch.Generator(self.device).manual_seed(own)
             noise = torch.randn(count, self.dim, generator=generator, dtype=self.dtype, device=self.device)
             return self._loc + noise @ self._root.mT
-        with run_on(self.device, self.dtype):
+        program, batch = self.density.program, self.density.batch
+        names = [site.name for site in self.density.sites]
+
+        def one(_: Tensors) -> Tensors:
+            nodes = poutine.trace(program.model).get_trace(**batch).nodes
+            return {name: nodes[name]["value"] for name in names}
+
+        rows = []
+        most = max(1, _NUMBERS_AT_ONCE // sum(value.numel() for value in batch.values()))
+        with torch.no_grad(), run_on(self.device, self.dtype), program.environment(), pyro.validation_enabled(False):
             torch.manual_seed(own)
-            return draw_latents(self.model, self.density.batch, self.found, count)
+            for part in range(0, count, most):
+                rows.append(self.free(map_particles(program, one, min(most, count - part), None, {})))
+        return torch.cat(rows)
 
     def free(self, values: Mapping[str, Tensor]) -> Tensor:
         """Latents ``(K, *shape)`` by site, unconstrained, ``(K, D)``."""
@@ -161,7 +174,7 @@ def build_bridge(method: str, model: Any, batch: Mapping[str, Tensor], base: Nor
             f"{method}: `base` is a fit of {', '.join(base.names)} ({len(base.loc)} numbers), and the model's latents "
             f"are {', '.join(names)} ({density.dim} numbers). Fit the same model."
         )
-    return Bridge(density, own, latents, base)
+    return Bridge(density, base)
 
 
 def _check_latents(method: str, model: Any, latents: Latents, base: NormalBase | None) -> None:

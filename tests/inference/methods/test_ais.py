@@ -109,14 +109,16 @@ def test_from_a_fit_the_way_is_short(float64: None) -> None:
 
 
 def test_the_fit_says_what_its_evidence_is_worth(float64: None) -> None:
-    good, poor = (AIS(steps=s, progress=False, compile=False).fit(coin, {"y": Y.repeat(10)}) for s in (200, 1))
+    options = {"progress": False, "compile": False}
+    model, data = BayesianLinearRegression(2), regression()
+    good, poor = (AIS(steps=steps, **options).fit(model, data) for steps in (300, 1))
     assert "log evidence" in str(good) and good.status == "converged"
     assert poor.status == "not converged" and "`steps`" in poor.info["convergence"]["advice"]
     assert "unreliable" in str(log_evidence(poor))
     assert {"beta", "ess", "acceptance", "log_evidence"} <= set(good.history)
     assert good.history.beta.iloc[-1] == 1.0
     with pytest.raises(ValueError, match="stored draws"):
-        log_evidence(good, {"y": Y})
+        log_evidence(good, data)
 
 
 def test_an_interrupted_run_has_no_evidence(float64: None) -> None:

@@ -119,7 +119,7 @@ class Transition:
             steps: how many temperatures there will be.
             wanted: True compiles in any case, False never does.
         """
-        u = state[0]
+        u, self.how = state[0], "eager"
         rows = [torch.zeros_like(u), u.new_full((len(u),), -0.5), u.new_full((len(u), 1), 1e-3), u.new_full((3,), 0.5)]
         dim = self.bridge.dim
         factor = torch.eye(dim).to(u) if dim <= DENSE else torch.ones(dim).to(u)
@@ -143,7 +143,7 @@ class Transition:
             if self._in_c is not None:
                 self.how = "c"
                 return
-        if choose_backend(cost, steps, u.device) == "inductor":
+        if wanted or choose_backend(cost, steps, u.device) == "inductor":
             try:
                 self._run, self.how = compile_with_inductor(module, inputs, len(STATE)), "inductor"
             except Exception:  # no compiler

@@ -176,10 +176,8 @@ class _Annealing(Algorithm):
         self.rates = torch.zeros_like(self.rates)
         evidence = float(log_weights.logsumexp(0)) - math.log(len(log_weights))
         if not evidence > _NEVER:
-            raise NonFiniteError(
-                f"AIS: at step {step} no particle has a likelihood. Take more `num_particles`, or begin at a fit "
-                f"(`base=`)."
-            )
+            advice = "Take more `num_particles`, or begin at a fit (`base=`)."
+            raise NonFiniteError(f"AIS: at step {step} no particle has a likelihood. {advice}")
         effective = float((2.0 * log_weights.logsumexp(0) - (2.0 * log_weights).logsumexp(0)).exp())
         return {
             "loss": -evidence,
@@ -193,7 +191,7 @@ class _Annealing(Algorithm):
         if self.particles is None or self.knots is None:
             return Snapshot({"rates": self.rates}, {"begun": False})
         tensors = dict(zip(STATE, self.particles, strict=True)) | self.knots.tensors | {"rates": self.rates}
-        return Snapshot(tensors, {"begun": True})
+        return Snapshot(tensors, {"begun": True, "compile": self.transition.how})
 
     @property
     def shapes(self) -> dict[str, torch.Tensor]:
@@ -216,12 +214,13 @@ class _Annealing(Algorithm):
         if snapshot.values["begun"]:
             self.particles = tuple(found[name] for name in STATE)
             self.knots = Knots(found["betas"], found["factors"], found["sizes"])
+            self.transition.how = str(snapshot.values["compile"])  # until it is compiled again
             self._set_out()
 
     def finish(self, status: str) -> FitParts:
         if self.particles is None:
             self.start()
-        assert self.particles is not None
+        assert self.particles is not None and self.knots is not None
         u, log_weights = self.particles[0], self.particles[-1]
         generator = torch.Generator(self.bridge.device).manual_seed(derive_seed(self.seed, "annealing", "draws"))
         chosen = systematic(log_weights, generator)
@@ -229,12 +228,11 @@ class _Annealing(Algorithm):
         with torch.no_grad():
             values, _ = self.bridge.density.latents(u[chosen[order]])
         draws = {name: value.to(torch.get_default_dtype()) for name, value in values.items()}
-        betas = self.passage.plan.betas
         info: dict[str, Any] = {
-            "beta": float(betas[self.step]),
+            "beta": float(self.passage.plan.betas[self.step]),
             "leapfrogs": self.transition.leapfrogs,
-            "knots": len(self.knots.betas) if self.knots else 0,
-            "how": self.transition.how,
+            "knots": len(self.knots.betas),
+            "compile": self.transition.how,
         }
         if self.step < self.method.steps:  # the particles are of a tempered posterior
             return FitParts(self.program, draws=draws, info=info)
@@ -244,9 +242,8 @@ class _Annealing(Algorithm):
         reason = f"log evidence {found}, of {len(u)} particles with an effective number of {found.details['ess']:.0f}"
         if "k_hat" in found.details:
             reason += f"; the limit of k-hat is {k_threshold(len(u)):.2g}"
+        verdict = Verdict(CONVERGED, reason)
         if found.details["unreliable"]:
-            advice = (
-                "Take more `steps` (twice as many halve the variance of the log weights), or begin at a fit (`base=`)."
-            )
-            return FitParts(self.program, draws=draws, info=info, verdict=Verdict(NOT_CONVERGED, reason, advice))
-        return FitParts(self.program, draws=draws, info=info, verdict=Verdict(CONVERGED, reason))
+            advice = "Take more `steps` (twice as many halve the variance of log weights), or begin at a fit (`base=`)."
+            verdict = Verdict(NOT_CONVERGED, reason, advice)
+        return FitParts(self.program, draws=draws, info=info, verdict=verdict)

@@ -84,3 +84,4 @@ def weighted_moments(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Moment
         (spread / sd).log(),
         0.5 * bend.std(0) / math.sqrt(count),
     )
+

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AIS",
     "CAVI",
     "EM",
     "IWAE",
@@ -18,6 +19,7 @@ __all__ = [
     "DReG",
     "DataError",
     "Estimate",
+    "EvidenceSandwich",
     "Fit",
     "JensenError",
     "Laplace",
@@ -39,6 +41,7 @@ __all__ = [
     "bound_perplexity",
     "document_completion",
     "elbo_terms",
+    "evidence_sandwich",
     "fitted_topics",
     "fold_in",
     "iwae_schedule",
@@ -55,12 +58,14 @@ __all__ = [
 
 from .diagnostics import (
     Estimate,
+    EvidenceSandwich,
     Marginal,
     MutationEffects,
     active_units,
     bound_perplexity,
     document_completion,
     elbo_terms,
+    evidence_sandwich,
     fitted_topics,
     fold_in,
     log_evidence,
@@ -75,6 +80,7 @@ from .diagnostics.label_alignment import align_labels
 from .errors import CheckpointError, ConfigurationError, DataError, JensenError, ModelError, NonFiniteError
 from .fit.fit import Fit
 from .fit.load import load
+from .methods.ais import AIS
 from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.laplace.laplace import Laplace

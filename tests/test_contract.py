@@ -13,6 +13,7 @@ import torch
 from model_table import MODELS, Batch, build
 
 from jensen.inference import (
+    AIS,
     CAVI,
     EM,
     IWAE,
@@ -45,6 +46,7 @@ METHODS: dict[str, Any] = {
     "Pathfinder": Pathfinder(steps=2),
     "Laplace": Laplace(steps=2),
     "NUTS": NUTS(steps=10, num_warmup=20, num_chains=2, max_depth=4, compile=False),
+    "AIS": AIS(steps=20, num_particles=32, compile=False),
 }
 
 
@@ -52,7 +54,7 @@ def suits(method: Any, model: LatentVariableModel, data: Batch) -> bool:
     """Whether the model has what the method needs; where it has not, the method must say so."""
     if getattr(model, "scored_by_loss", False) != isinstance(method, LossMinimization):
         return False
-    if isinstance(method, (Pathfinder, Laplace, NUTS)):
+    if isinstance(method, (AIS, Pathfinder, Laplace, NUTS)):
         return not unsuited(examine_latents(model, data), data)
     needed = {EM: EMModel, CAVI: CAVIModel}.get(type(method), object)
     return isinstance(model, needed) and not (isinstance(method, CAVI) and getattr(model, "hierarchical", False))
@@ -113,7 +115,7 @@ def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[str, str], fit:
     if pair[1] in ("Trace_ELBO", "LossMinimization"):  # no objective knows of the seed
         other = method.fit(model, data, seed=4)
         assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
-    elif not isinstance(method, (SVI, NUTS)):
+    elif not isinstance(method, (SVI, NUTS, AIS)):
         assert (fit.history.bound.diff().dropna() > -1e-9).all()
 
 
@@ -130,6 +132,10 @@ def test_a_method_says_what_the_model_lacks(name: str, method: str, float64: Non
 def test_the_evidence_is_at_least_the_bound(fit: Fit) -> None:
     if getattr(fit.model, "scored_by_loss", False):
         pytest.skip("it has no evidence")
+    if fit.method == "AIS":
+        assert float(log_evidence(fit)) == fit.info["log_evidence"]
+        assert log_evidence(fit).value >= log_evidence(fit).details["bound"]
+        return
     if fit.draws is not None:
         with pytest.raises(ValueError, match="stored draws"):
             log_evidence(fit)

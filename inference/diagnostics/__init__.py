@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = [
     "Estimate",
+    "EvidenceSandwich",
     "Marginal",
     "MutationEffects",
     "active_units",
     "bound_perplexity",
     "document_completion",
     "elbo_terms",
+    "evidence_sandwich",
     "fitted_topics",
     "fold_in",
     "k_threshold",
@@ -26,6 +28,7 @@ __all__ = [
 from .active_units import active_units
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
+from .evidence_sandwich import EvidenceSandwich, evidence_sandwich
 from .log_evidence import log_evidence
 from .marginals import Marginal, marginals
 from .mutations import MutationEffects, mutation_effects, mutation_scan

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError, JensenError, nearest
+from ...fit.posterior_normal import posterior_normal
 from ...fit.record import FitRecord
 from ...storage.atomic import fingerprint
 from ...tensors import Tensors
-from .posterior_normal import posterior_normal
 
 START_KINDS = ("pathfinder", "prior", "laplace")
 

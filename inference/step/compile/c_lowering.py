@@ -157,14 +157,13 @@ class _Lowering:
             return self._parts(node)
         if name == "log_sigmoid_forward":
             (x,) = node.all_input_nodes
-            own = spec_of(x)
-            assert own is not None
-            return [self._elementwise(node, name, tuple(own.shape), own.dtype), None]
+            own = self.values[x]  # a constant that was folded has no spec
+            return [self._elementwise(node, name, own.shape, own.dtype), None]
         if name == "linalg_cholesky_ex":
             return cholesky(self.code, self.operand(node.args[0], 0), bool(node.kwargs.get("upper", False)))
         if name in ("max", "min") and spec is None:
             parts = [found for user in node.users if (found := spec_of(user)) is not None]
-            return extreme(self.code, tuple(parts[0].shape), self.operand(node.args[0], 0), node.args[1], name)
+            return extreme(self.code, tuple(parts[0].shape), self.operand(node.args[0], 0), node.args[1], name)  # type: ignore[arg-type]
         if spec is None:
             raise Unsupported(name)
         shape, dtype = tuple(spec.shape), spec.dtype

@@ -161,6 +161,10 @@ def test_what_reads_other_places(function: Callable[[Tensor], Tensor], dtype: to
     _check(function, [torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))], dtype)
 
 
+def test_a_function_of_folded_constants() -> None:
+    _check(lambda x: x + F.logsigmoid(torch.full((4,), 0.5, dtype=x.dtype).exp()), [torch.ones(4)], torch.float64)
+
+
 def _step(w: Tensor, mean: Tensor, x: Tensor, noise: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     gradient = x.mT @ torch.tanh(x @ w - 1.0) + noise[0]
     new = 0.9 * mean + gradient

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from ...fit.draws import posterior_draws
-from ...fit.record import FitRecord
-from ...guides import NormalGuide
-from ...guides.whitened import AutoLowRankMultivariateNormal, AutoMultivariateNormal
-from ...pair.latents import LatentSite, examine_latents
-from ...pair.supports.circle import wrapped
-from ...tensors import Tensors
+from ..guides import NormalGuide
+from ..guides.whitened import AutoLowRankMultivariateNormal, AutoMultivariateNormal
+from ..pair.latents import LatentSite, examine_latents
+from ..pair.supports.circle import wrapped
+from ..tensors import Tensors
+from .draws import posterior_draws
+from .record import FitRecord
 
 _DRAWS, _NUMBERS = 1_000, 2e7  # of a posterior that is no normal: so many, and so many numbers at most
 _MOST_LATENTS = 1_000  # of a covariance

@@ -19,6 +19,7 @@ __all__ = [
     "DataError",
     "Estimate",
     "Fit",
+    "InferenceGap",
     "JensenError",
     "Laplace",
     "Linear",
@@ -41,6 +42,7 @@ __all__ = [
     "elbo_terms",
     "fitted_topics",
     "fold_in",
+    "inference_gap",
     "iwae_schedule",
     "load",
     "log_evidence",
@@ -55,6 +57,7 @@ __all__ = [
 
 from .diagnostics import (
     Estimate,
+    InferenceGap,
     Marginal,
     MutationEffects,
     active_units,
@@ -63,6 +66,7 @@ from .diagnostics import (
     elbo_terms,
     fitted_topics,
     fold_in,
+    inference_gap,
     log_evidence,
     marginals,
     mutation_effects,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Estimate",
+    "InferenceGap",
     "Marginal",
     "MutationEffects",
     "active_units",
@@ -12,6 +13,7 @@ __all__ = [
     "elbo_terms",
     "fitted_topics",
     "fold_in",
+    "inference_gap",
     "k_threshold",
     "log_evidence",
     "marginals",
@@ -26,6 +28,8 @@ __all__ = [
 from .active_units import active_units
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
+from .gap_result import InferenceGap
+from .inference_gap import inference_gap
 from .log_evidence import log_evidence
 from .marginals import Marginal, marginals
 from .mutations import MutationEffects, mutation_effects, mutation_scan

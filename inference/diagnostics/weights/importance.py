@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Importance", "WeightSummary", "importance_weights"]
+__all__ = ["Importance", "WeightSummary", "has_own_weights", "importance_weights"]
 
 import math
 from dataclasses import dataclass, replace
@@ -137,6 +137,14 @@ def importance_weights(
         return _weights(pair, seed, num_particles, num_local_particles, memory, kept), pair.size
 
 
+def has_own_weights(scored: Scored) -> bool:
+    """Whether each datum has a weight of its own: all that is drawn is local, and the data independent."""
+    structure = scored.structure
+    summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
+    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
+    return independent and all(structure.sites[name].local for name in random_sites(structure))
+
+
 def _weights(
     scored: Scored,
     seed: int,
@@ -149,8 +157,7 @@ def _weights(
     random = [structure.sites[name] for name in random_sites(structure)]
     summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
     num_particles = num_particles if random else 1
-    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
-    if independent and all(site.local for site in random):
+    if has_own_weights(scored):
         return _local(scored, seed, num_particles, max_bytes, exact=not random)
     inner = num_local_particles or math.isqrt(num_particles)
     inner = inner if any(site.local for site in random) and not scored.coupled else 1

@@ -16,6 +16,7 @@ __all__ = [
     "inference_gap",
     "k_threshold",
     "log_evidence",
+    "loo",
     "marginals",
     "mutation_effects",
     "mutation_scan",
@@ -31,6 +32,7 @@ from .estimate import Estimate
 from .gap_result import InferenceGap
 from .inference_gap import inference_gap
 from .log_evidence import log_evidence
+from .loo import loo
 from .marginals import Marginal, marginals
 from .mutations import MutationEffects, mutation_effects, mutation_scan
 from .pareto_k import pareto_k

@@ -121,7 +121,8 @@ def importance_weights(
     bits, another `max_bytes` other draws from the same distribution.
 
     Args:
-        kept: is given the draws of the global latents with their joint weights, where the weights are joint.
+        kept: is given the draws of the global latents (or each datum's likelihoods) with their joint weights, where the
+            weights are joint.
 
     Raises:
         ModelError: if the guide of a latent is a point mass, which `metric` cannot score.
@@ -160,9 +161,10 @@ def _weights(
     if has_own_weights(scored):
         return _local(scored, seed, num_particles, max_bytes, exact=not random)
     inner = num_local_particles or math.isqrt(num_particles)
-    inner = inner if any(site.local for site in random) and not scored.coupled else 1
+    nested = any(site.local for site in random) and not scored.coupled
+    inner = inner if nested else 1
     slices = scored.sliceable and not summed_globals
-    joint = _Joint(max(num_particles // inner, 1), inner, exact=not random, slices=slices)
+    joint = _Joint(max(num_particles // inner, 1), inner, not random, slices, nested)
     try:
         return _joint(scored, seed, max_bytes, joint, kept)
     except DependsOnData:
@@ -178,6 +180,7 @@ class _Joint:
     inner: int
     exact: bool
     slices: bool
+    nested: bool
 
 
 def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact: bool) -> Importance:
@@ -215,6 +218,8 @@ def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint, kept: KeptD
         if local is not None:
             per_datum = local.double().reshape(piece.particles, joint.inner, -1).logsumexp(1) - math.log(joint.inner)
             total += per_datum.sum(1)
+            if kept is not None:  # where local latents are drawn, what their mean weight gives a datum
+                kept.add_rows(per_datum if joint.nested else piece.terms.log_likelihood)
         if piece.last:
             summary.update(total)
             if kept is not None:

@@ -179,6 +179,31 @@ def test_stored_draws_go_to_arviz() -> None:
     assert found["elpd_loo"] == pytest.approx(float(exact.sum()), abs=0.3)
 
 
+def test_stored_draws_of_two_observed_sites() -> None:
+    """A datum is all that is observed of it: two halves of its likelihood are the whole."""
+
+    class Pairs(LatentVariableModel):
+        def __init__(self, apart: bool) -> None:
+            super().__init__()
+            self.apart = apart
+
+        def model(self, x: Tensor, y: Tensor) -> None:  # type: ignore[override]
+            t = pyro.sample("t", dist.Normal(torch.tensor(0.0), 1.0))
+            with pyro.plate("data", len(x)):
+                if self.apart:
+                    pyro.sample("x", dist.Normal(t, 1.0), obs=x)
+                    pyro.sample("y", dist.Normal(t, 1.0), obs=y)
+                else:
+                    pyro.sample("xy", dist.Normal(t, 1.0).expand([2]).to_event(1), obs=torch.stack([x, y], -1))
+
+    data = {"x": torch.randn(6), "y": torch.randn(6)}
+    draws = {"t": torch.randn(400) * 0.28}
+    history = pd.DataFrame({"step": [0], "bound": [0.0]})
+    found = [loo(Fit("by hand", {}, Pairs(apart), None, history, data=data, draws=draws)) for apart in (True, False)]
+    assert found[0]["n_data_points"] == found[1]["n_data_points"] == 6
+    np.testing.assert_allclose(found[0]["loo_i"].values, found[1]["loo_i"].values, rtol=1e-10)
+
+
 def test_arviz_compares_fits() -> None:
     fit, _ = _regression()
     wrong = _fit(Regression(torch.full((2,), 0.2), torch.full((2,), 0.2)), x=fit.data["x"] ** 2, y=fit.data["y"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Estimate",
     "EvidenceSandwich",
+    "InferenceGap",
     "Marginal",
     "MutationEffects",
     "active_units",
@@ -14,8 +15,10 @@ __all__ = [
     "evidence_sandwich",
     "fitted_topics",
     "fold_in",
+    "inference_gap",
     "k_threshold",
     "log_evidence",
+    "loo",
     "marginals",
     "mutation_effects",
     "mutation_scan",
@@ -29,7 +32,10 @@ from .active_units import active_units
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 from .evidence_sandwich import EvidenceSandwich, evidence_sandwich
+from .gap_result import InferenceGap
+from .inference_gap import inference_gap
 from .log_evidence import log_evidence
+from .loo import loo
 from .marginals import Marginal, marginals
 from .mutations import MutationEffects, mutation_effects, mutation_scan
 from .pareto_k import pareto_k

@@ -8,11 +8,10 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .estimate import Estimate
 from .weights.importance import importance_weights
-from .weights.pareto import k_threshold
+from .weights.pareto import k_threshold, said_of_k_hats
 
 
 def log_evidence(
@@ -108,7 +107,7 @@ def log_evidence(
         "pareto_k": k_hats,
         "share_above": float(above.double().mean()),
         "ess": weights.ess.cpu(),
-        "unreliable": _unreliable(k_hats, above, k_threshold(weights.num_particles)),
+        "unreliable": said_of_k_hats(k_hats, k_threshold(weights.num_particles)) if not weights.exact else "",
         "chunks": {"particles": weights.chunks.particles, "data": weights.chunks.data} if weights.chunks else {},
     }
     if not weights.exact:
@@ -117,14 +116,3 @@ def log_evidence(
         details["per_datum"] = per_datum
         details["stderr_per_datum"] = torch.sqrt(variance)
     return Estimate(float(per_datum.sum()) + weights.constant, float(variance.sum().sqrt()), size, details)
-
-
-def _unreliable(k_hats: Tensor, above: Tensor, threshold: float) -> str:
-    """What is to be said against the estimate: a k-hat above its threshold, of the fit or of some data."""
-    if not bool(above.any()):
-        return ""
-    if not above.dim():
-        return f"k-hat {float(k_hats):.2g}"
-    count, size = int(above.sum()), len(above)
-    share = f"{count / size:.0%}" if count >= 0.01 * size else f"{count} of the {size:,}"
-    return f"k-hat above {threshold:.2g} for {share} {'of the data' if count >= 0.01 * size else 'data'}"

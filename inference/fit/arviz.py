@@ -19,7 +19,8 @@ from ..pair.eval_mode import evaluation_mode
 from ..pair.messengers.minibatch import DATA_PLATE
 from ..pair.signature import read_signature
 from ..seeding import derive_seed
-from .arviz_groups import Labelled, as_datasets
+from .arviz_groups import Labelled, as_inference_data
+from .draw_densities import draw_densities, has_densities
 from .draws import pick, pieces, posterior_draws, refuse_too_many, run_model
 from .latent_draws import LatentDraws
 from .model_outline import Outline
@@ -47,8 +48,6 @@ def versions() -> dict[str, str]:
 
 def to_arviz(fit: FitRecord, num: int, seed: int, data: Any, log_likelihood: bool | None) -> arviz.InferenceData:
     """See :meth:`Fit.to_arviz`."""
-    import arviz
-
     num = check_count("num", num)
     if fit.draws is None:
         refuse_too_many(num, lambda: posterior_draws(fit, 1, data, seed))
@@ -59,20 +58,21 @@ def to_arviz(fit: FitRecord, num: int, seed: int, data: Any, log_likelihood: boo
         log_likelihood = held is not None and num * _length(held) <= _NUMBERS_KEPT
     drawn = _draw(fit, held, own, num, seed, bool(log_likelihood))
     chains = int(fit.info.get("chains", 1)) if fit.draws is not None and num == _length(fit.draws) else 1
+    stats = _stats(fit, num) | drawn.densities
     seen = {*read_signature(fit.model).observed, *(site.name for site in fit.structure.select("observed"))}
     groups: dict[str, dict[str, Labelled]] = {
         "posterior": {name: _by_chain(value, chains) for name, value in drawn.posterior.items()},
         "log_likelihood": {name: _by_chain(value, chains) for name, value in drawn.pointwise.items()},
-        "sample_stats": {name: _by_chain((value, []), chains) for name, value in _stats(fit, num).items()},
+        "sample_stats": {name: _by_chain((value, []), chains) for name, value in stats.items()},
         "observed_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n in seen},
         "constant_data": {n: (v, [drawn.data_plate]) for n, v in (held or {}).items() if n not in seen},
     }
-    return arviz.InferenceData(attrs=attributes(fit, seed), **as_datasets(groups))
+    return as_inference_data(groups, attributes(fit, seed))  # type: ignore[no-any-return]
 
 
-def _stats(fit: FitRecord, num: int) -> Mapping[str, Tensor]:
+def _stats(fit: FitRecord, num: int) -> dict[str, Tensor]:
     """What a method that samples says of its draws, where they are all asked for."""
-    return fit.sample_stats or {} if fit.draws is not None and num == _length(fit.draws) else {}
+    return dict(fit.sample_stats or {}) if fit.draws is not None and num == _length(fit.draws) else {}
 
 
 def _held(fit: FitRecord, data: Any) -> tuple[dict[str, Tensor] | None, bool]:
@@ -100,10 +100,11 @@ def attributes(fit: FitRecord, seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What was drawn, each value with the names of its axes after the first, and the name of the data plate."""
+    """What was drawn, each value with the names of its axes after the first; densities of the draws; the data plate."""
 
     posterior: dict[str, Labelled]
     pointwise: dict[str, Labelled]
+    densities: dict[str, Tensor]
     data_plate: str
 
 
@@ -114,7 +115,8 @@ def _draw(
     program = fit.program
     stored = None if fit.draws is None else pick(fit.draws, num)
     with evaluation_mode(program, derive_seed(seed, "arviz")), program.environment():
-        latents = LatentDraws(fit, held, own, stored=stored)
+        weighed = log_likelihood and own and has_densities(fit)
+        latents = LatentDraws(fit, held, own, stored=stored, auxiliary=weighed)
         seen = latents.outline()
         kept = _kept(latents, seen, num)
         if not log_likelihood and not latents.alone and not any(seen.is_local(n) or n in seen.computed for n in kept):
@@ -122,8 +124,11 @@ def _draw(
         plate = DATA_PLATE if held is None else data_plate(program, latents.batch, seen)
         values: dict[str, list[Tensor]] = {}
         likelihood: dict[str, list[Tensor]] = {}
+        densities: list[tuple[Tensor, Tensor]] = []
         for start, count in pieces(num, latents.num_numbers()):
             part = latents.draw(start, count)
+            if weighed:
+                densities.append(draw_densities(program, latents.batch, part, count))
             part |= run_model(fit.program, latents.batch, part, count, [n for n in kept if n in seen.computed])
             for name in kept:
                 values.setdefault(name, []).append(part[name])
@@ -137,6 +142,7 @@ def _draw(
     return _Drawn(
         {name: _squeezed(torch.cat(parts), seen.axes(name)) for name, parts in values.items()},
         {name: (torch.cat(parts), plates[: parts[0].dim() - 1]) for name, parts in likelihood.items()},
+        {name: torch.cat(parts) for name, parts in zip(("log_p", "log_q"), zip(*densities, strict=True), strict=False)},
         plate or DATA_PLATE,
     )
 

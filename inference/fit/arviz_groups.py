@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Labelled", "as_datasets"]
+__all__ = ["Labelled", "as_inference_data"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,20 @@ Labelled = tuple[Tensor, list[str | None]]
 _DRAWN = ("posterior", "log_likelihood", "sample_stats")
 
 
-def as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]:
+def as_inference_data(groups: Mapping[str, Mapping[str, Labelled]], attributes: Mapping[str, Any]) -> Any:
+    """ArviZ's `InferenceData`, or from its release 1.0 the `xarray.DataTree` that has taken its place."""
+    import arviz
+
+    if hasattr(arviz, "InferenceData"):
+        return arviz.InferenceData(attrs=dict(attributes), **_as_datasets(groups))
+    import xarray
+
+    tree = xarray.DataTree.from_dict(_as_datasets(groups))
+    tree.attrs.update(attributes)
+    return tree
+
+
+def _as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]:
     """Each group that is not empty as an `xarray.Dataset`.
 
     An axis keeps its plate's name where it can: a dimension cannot bear the name of a variable, of a chain or a draw
@@ -23,6 +36,7 @@ def as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]:
     """
     import arviz
 
+    leading = "default_dims" if hasattr(arviz, "InferenceData") else "sample_dims"
     taken = {"chain", "draw"}.union(*(set(group) for group in groups.values()))
     found = {}
     for name, group in groups.items():
@@ -39,9 +53,9 @@ def as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]:
                 if axes
                 else []
             )
-        default = ["chain", "draw"] if name in _DRAWN else []
+        drawn = ["chain", "draw"] if name in _DRAWN else []
         arrays = {variable: value.detach().cpu().numpy() for variable, (value, _) in group.items()}
-        found[name] = arviz.dict_to_dataset(arrays, dims=dims, default_dims=default)
+        found[name] = arviz.dict_to_dataset(arrays, dims=dims, **{leading: drawn})
     return found
 
 

@@ -16,9 +16,11 @@ from .draws import posterior_draws
 from .predict import predictive_draws
 from .record import FitRecord
 from .save import save_fit
+from .summary import summary
 
 if TYPE_CHECKING:
     import arviz
+    import pandas
     from rich.console import RenderableType
 
 
@@ -111,12 +113,19 @@ class Fit(FitRecord):
     def to_arviz(
         self, num: int = 1_000, seed: int = 0, *, data: Any = None, log_likelihood: bool | None = None
     ) -> arviz.InferenceData:
-        """The fit as ArviZ's InferenceData (one chain), which writes to NetCDF.
+        r"""The fit as ArviZ's InferenceData, which writes to NetCDF; from ArviZ 1 on, the DataTree in its place.
 
         Groups: ``posterior`` (global latents; local ones and `pyro.deterministic` values too where small),
         ``log_likelihood`` (unscaled, per datum, of the same draws; latents that are summed out in the data plate are
-        summed out here), ``observed_data``, ``constant_data``. Attributes: method, objective, guide, model, seed,
+        summed out here), ``sample_stats`` (of a sampling method what it says of its draws; of a guide, beside a log
+        likelihood of the training data, ``log_p`` and ``log_q``: the log densities of each draw of all latents, with
+        the data, under the model, :math:`\log p(x, z)`, and under the guide, whose difference are log importance
+        weights), ``observed_data``, ``constant_data``. Attributes: method, objective, guide, model, seed,
         status, versions.
+
+        ``arviz.loo`` takes the draws for those of the posterior. For those of a guide, :func:`jensen.inference.loo`
+        weighs them, and in ArviZ 1 ``arviz.loo_approximate_posterior(tree, log_p, log_q)`` does. Each row counts once,
+        whatever weight the fit gave it.
 
         Every plate is a dimension of its own name; the log likelihood has that of the data plate, ``"data"`` or else
         the plate that has the data's size, wherever it is among the others. Without a data plate it is one number a
@@ -132,6 +141,27 @@ class Fit(FitRecord):
             DataError: if data are needed and not held.
         """
         return to_arviz(self, num, seed, data, log_likelihood)
+
+    def summary(self, num: int | None = None, seed: int = 0, *, data: Any = None, **options: Any) -> pandas.DataFrame:
+        """Means, standard deviations and intervals of the latents, a row per number: ``arviz.summary``.
+
+        Chains of a sampling method have R-hat and effective sample sizes too. Draws of a guide are independent, which
+        R-hat would call converged whatever they are: theirs is no column, and whether they can be relied on is what
+        :func:`jensen.inference.pareto_k` says.
+
+        Args:
+            num: number of draws; by default all stored ones, or 4,000 of the guide.
+            seed: of the draws.
+            data: the data whose local latents have rows too, as in :meth:`to_arviz`.
+            options: of ``arviz.summary``.
+
+        Raises:
+            ConfigurationError, DataError: as in :meth:`to_arviz`.
+
+        Example:
+            >>> fit.summary(var_names=["w"])  # doctest: +SKIP
+        """
+        return summary(self, num, seed, data, **options)
 
     def save(self, folder: str | Path, *, data: bool | None = None) -> Path:
         """Write the fit as ``fit.json``, ``parameters.safetensors``, ``history.csv`` (and draws, data); no pickles.

@@ -35,6 +35,7 @@ class LatentDraws:
         without: latents to leave out, which nothing observed depends on.
         summed: sites that are missing from `batch` alone, to be summed out and drawn there like discrete latents.
         stored: draws to use for the latents they hold, for methods that sample.
+        auxiliary: whether the guide's auxiliary draws come too, of which latents are the images.
 
     Raises:
         DataError: if the training data are needed and not held, or other rows are asked about where the guide has one
@@ -49,11 +50,13 @@ class LatentDraws:
         without: Collection[str] = (),
         summed: Collection[str] = (),
         stored: Mapping[str, Tensor] | None = None,
+        auxiliary: bool = False,
     ) -> None:
         self.fit, self.program, self.structure, self.stored = fit, fit.program, fit.structure, stored
         self.sites = [site for site in self.structure.select("latent") if site.name not in without]
         self.shared = [site for site in self.sites if not site.local]  # the global ones
         self.extra = frozenset(summed)
+        self.auxiliary = [site.name for site in self.structure.select("auxiliary")] if auxiliary else []
         self.alone = batch is None
         self.elsewhere: Tensors | None = None  # the rows that the global latents are drawn on, if not `batch`
         reading = self._reading()
@@ -197,16 +200,17 @@ class LatentDraws:
         sampled = [site.name for site in missing if site.enumerated != "model"]
 
         def one(values: Tensors) -> Tensors:
-            latents, nodes = dict(values), {}
+            latents, nodes, beside = dict(values), {}, {}
             if sampled and self.stored is None:
                 with Substitute(values):
                     trace = poutine.trace(self.program.guide).get_trace(**batch)
                 nodes = {name: trace.nodes[name] for name in sampled if name in trace.nodes}
                 latents.update({name: node["value"] for name, node in nodes.items()})
+                beside = {name: trace.nodes[name]["value"] for name in self.auxiliary if name in trace.nodes}
             if not discrete:
-                return result(latents, nodes, None)
+                return result(latents, nodes, None) | beside
             trace = enumerated_model(self.program, batch, latents, discrete, self.structure.max_plate_nesting)
-            return result(latents, nodes, Conditional(trace, discrete, frozenset(latents)))
+            return result(latents, nodes, Conditional(trace, discrete, frozenset(latents))) | beside
 
         return map_particles(self.program, one, count, None, given)
 

@@ -51,8 +51,11 @@ class Program(BoundPair):
 
     def sample_enumerated(self) -> Program:
         """The same pair, sharing all its parts, whose guide draws the sites that it would otherwise enumerate."""
+        return self.with_guide(poutine.infer_config(self.guide, config_fn=lambda site: {"enumerate": None}))
+
+    def with_guide(self, guide: Callable[..., Any]) -> Program:
+        """The same pair, sharing all its parts, with its own guide inside of `guide`, such as a handler around it."""
         other = copy.copy(self)
         other._structure = {}
-        guide = poutine.infer_config(self.guide, config_fn=lambda site: {"enumerate": None})
         other._guide = replace(self._guide, owner=None, name=None, callable=guide)
         return other

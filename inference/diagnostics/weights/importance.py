@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Importance", "WeightSummary", "importance_weights"]
+__all__ = ["Importance", "WeightSummary", "has_own_weights", "importance_weights"]
 
 import math
 from dataclasses import dataclass, replace
@@ -121,7 +121,8 @@ def importance_weights(
     bits, another `max_bytes` other draws from the same distribution.
 
     Args:
-        kept: is given the draws of the global latents with their joint weights, where the weights are joint.
+        kept: is given the draws of the global latents (or each datum's likelihoods) with their joint weights, where the
+            weights are joint.
 
     Raises:
         ModelError: if the guide of a latent is a point mass, which `metric` cannot score.
@@ -137,6 +138,14 @@ def importance_weights(
         return _weights(pair, seed, num_particles, num_local_particles, memory, kept), pair.size
 
 
+def has_own_weights(scored: Scored) -> bool:
+    """Whether each datum has a weight of its own: all that is drawn is local, and the data independent."""
+    structure = scored.structure
+    summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
+    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
+    return independent and all(structure.sites[name].local for name in random_sites(structure))
+
+
 def _weights(
     scored: Scored,
     seed: int,
@@ -149,13 +158,13 @@ def _weights(
     random = [structure.sites[name] for name in random_sites(structure)]
     summed_globals = any(site.enumerated and not site.local for site in structure.sites.values())
     num_particles = num_particles if random else 1
-    independent = structure.batch_size is not None and not summed_globals and not scored.coupled
-    if independent and all(site.local for site in random):
+    if has_own_weights(scored):
         return _local(scored, seed, num_particles, max_bytes, exact=not random)
     inner = num_local_particles or math.isqrt(num_particles)
-    inner = inner if any(site.local for site in random) and not scored.coupled else 1
+    nested = any(site.local for site in random) and not scored.coupled
+    inner = inner if nested else 1
     slices = scored.sliceable and not summed_globals
-    joint = _Joint(max(num_particles // inner, 1), inner, exact=not random, slices=slices)
+    joint = _Joint(max(num_particles // inner, 1), inner, not random, slices, nested)
     try:
         return _joint(scored, seed, max_bytes, joint, kept)
     except DependsOnData:
@@ -171,6 +180,7 @@ class _Joint:
     inner: int
     exact: bool
     slices: bool
+    nested: bool
 
 
 def _local(scored: Scored, seed: int, num_particles: int, max_bytes: int, exact: bool) -> Importance:
@@ -208,6 +218,8 @@ def _joint(scored: Scored, seed: int, max_bytes: int, joint: _Joint, kept: KeptD
         if local is not None:
             per_datum = local.double().reshape(piece.particles, joint.inner, -1).logsumexp(1) - math.log(joint.inner)
             total += per_datum.sum(1)
+            if kept is not None:  # where local latents are drawn, what their mean weight gives a datum
+                kept.add_rows(per_datum if joint.nested else piece.terms.log_likelihood)
         if piece.last:
             summary.update(total)
             if kept is not None:

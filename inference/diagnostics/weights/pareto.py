@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LargestWeights", "Tail", "k_threshold", "psis_k", "tail_length"]
+__all__ = ["LargestWeights", "Tail", "k_threshold", "psis_k", "said_of_k_hats", "tail_length"]
 
 import math
 from dataclasses import dataclass
@@ -30,6 +30,20 @@ def k_threshold(num_particles: int) -> float:
     if num_particles <= 10:
         return 0.0
     return min(1.0 - 1.0 / math.log10(num_particles), 0.7)
+
+
+def said_of_k_hats(k_hats: Tensor, threshold: float) -> str:
+    """What is to be said against an estimate: a k-hat above the threshold, of the fit ``()`` or of some data ``(N,)``;
+    else nothing.
+    """
+    above = ~(k_hats <= threshold)
+    if not bool(above.any()):
+        return ""
+    if not above.dim():
+        return f"k-hat {float(k_hats):.2g}"
+    count, size = int(above.sum()), len(above)
+    share = f"{count / size:.0%}" if count >= 0.01 * size else f"{count} of the {size:,}"
+    return f"k-hat above {threshold:.2g} for {share} {'of the data' if count >= 0.01 * size else 'data'}"
 
 
 def psis_k(log_weights: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ class Scored:
         self.coupled = bool(coupling.of_draws)
         self.sliceable = self.sliceable and not (self.coupled or coupling.context)
 
+    def take(self, rows: torch.Tensor) -> None:
+        """Score only these rows from now on; for a pair that is `sliceable`."""
+        self.data = {name: value[rows.to(value.device)] for name, value in self.data.items()}
+        self.size = len(rows)
+
     def rows(self, rows: slice | None = None) -> Tensors:
         """The batch of these rows (all by default), on the pair's device."""
         return {n: (v if rows is None else v[rows]).to(self.device) for n, v in self.data.items()}

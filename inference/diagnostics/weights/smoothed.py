@@ -1,4 +1,4 @@
-"""Pareto smoothed importance weights of one set of draws."""
+"""Pareto smoothed importance weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def smoothed_weights(log_weights: Tensor) -> Tensor:
     none above the largest that was drawn. Weights that hardly vary, or that leave no tail to fit, are only normalised.
 
     Args:
-        log_weights: ``(K,)``, finite or ``-inf``.
+        log_weights: ``(K, ...)``, finite or ``-inf``; each of ``(...)`` is a set of its own.
 
     Returns:
-        ``(K,)``, float64, with sum one.
+        ``(K, ...)``, float64, with sums one over the first dimension.
 
     Reference: A. Vehtari, D. Simpson, A. Gelman, Y. Yao, J. Gabry, "Pareto smoothed importance sampling", JMLR 25(72),
     2024, https://jmlr.org/papers/v25/19-556.html.
@@ -35,10 +35,15 @@ def smoothed_weights(log_weights: Tensor) -> Tensor:
     largest.update(log_weights)
     tail = largest.tail()
     weights = (log_weights.double() - tail.largest).exp()
-    if bool(tail.k.isfinite()):
-        count = int(tail.length)
-        rank = torch.arange(count, dtype=weights.dtype, device=weights.device) + 0.5  # of the largest first
-        rise, k = -(rank / count).log(), float(tail.shape)
-        rise = rise if abs(k) < 1e-9 else torch.expm1(k * rise) / k
-        weights[weights.topk(count).indices] = (tail.cutoff + tail.scale * rise).clamp(max=1.0)
-    return weights / weights.sum()
+    if not bool(tail.k.isfinite().any()):
+        return weights / weights.sum(0)
+    order = weights.argsort(0, descending=True)
+    rank = torch.arange(len(weights), dtype=weights.dtype, device=weights.device) + 0.5  # of the largest first
+    rank = rank.reshape(-1, *(1,) * (weights.dim() - 1))
+    inside = (rank < tail.length) & tail.k.isfinite()
+    rise = -(rank / tail.length.clamp(min=1)).clamp(max=1.0).log()
+    k = torch.where(tail.k.isfinite(), tail.shape, 0.0)
+    bent = torch.expm1(k * rise) / torch.where(k.abs() < 1e-9, 1.0, k)
+    smooth = tail.cutoff + tail.scale * torch.where(k.abs() < 1e-9, rise, bent)
+    weights = weights.scatter(0, order, torch.where(inside, smooth.clamp(max=1.0), weights.gather(0, order)))
+    return weights / weights.sum(0)

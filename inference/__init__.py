@@ -10,6 +10,7 @@ __all__ = [
     "SVI",
     "AuxiliaryELBO",
     "BetaELBO",
+    "Calibration",
     "CapacityELBO",
     "CheckpointError",
     "ConfigurationError",
@@ -50,10 +51,12 @@ __all__ = [
     "mutation_scan",
     "npmi_coherence",
     "pareto_k",
+    "simulation_based_calibration",
     "split_words",
 ]
 
 from .diagnostics import (
+    Calibration,
     Estimate,
     Marginal,
     MutationEffects,
@@ -69,6 +72,7 @@ from .diagnostics import (
     mutation_scan,
     npmi_coherence,
     pareto_k,
+    simulation_based_calibration,
     split_words,
 )
 from .diagnostics.label_alignment import align_labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["one_fit_records"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from ...fit.pointwise import data_plate, pointwise
 from ...pair.eval_mode import evaluation_mode
 from ...seeding import derive_seed
 from ...tensors import Tensors, num_rows, number_names
-from .generative import GenerativeModel
+from .generative import GenerativeModel, Simulated
 from .ranks import LOG_LIKELIHOOD, places_among
 from .simulation import Record
 
 _MOST_ROWS = 1_000  # encoded together
 
 
-def one_fit_records(fit: Any, num_simulations: int, num_draws: int, seed: int) -> list[Record]:
+def one_fit_records(fit: Any, num_simulations: int, num_draws: int, latents: Sequence[str], seed: int) -> list[Record]:
     r"""A record for each datum :math:`(z_i, x_i) \sim p_\theta`: where :math:`z_i` ranks in :math:`q(z \mid x_i)`.
 
     Raises:
@@ -37,7 +37,7 @@ def one_fit_records(fit: Any, num_simulations: int, num_draws: int, seed: int) -
         own = derive_seed(seed, "calibration", part)
         simulated = model.draw(derive_seed(own, "data"))
         draws = fit.posterior(num_draws, dict(simulated.data), derive_seed(own, "posterior"))
-        values = _by_row(model, simulated.latents, draws, simulated.data, derive_seed(own, "likelihood"))
+        values = _by_row(model, simulated, draws, latents, derive_seed(own, "likelihood"))
         generator = np.random.default_rng(derive_seed(own, "ties"))
         places = {label: places_among(true, among, generator) for label, (true, among) in values.items()}
         for row in range(min(rows, num_simulations - part * rows)):
@@ -47,14 +47,16 @@ def one_fit_records(fit: Any, num_simulations: int, num_draws: int, seed: int) -
 
 
 def _by_row(
-    model: GenerativeModel, truth: Tensors, draws: Tensors, data: Tensors, seed: int
+    model: GenerativeModel, simulated: Simulated, draws: Tensors, latents: Sequence[str], seed: int
 ) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
-    """By number of a datum's latents, the true values ``(N,)`` and the draws ``(L, N)``."""
+    """By number of a datum's `latents`, and of the log likelihood, true values ``(N,)`` and draws ``(L, N)``."""
+    data = simulated.data
     count, rows = len(next(iter(draws.values()))), num_rows(data)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = {}
-    for name, true in truth.items():
+    for name, true in simulated.latents.items():
         both[name] = torch.cat([true.unsqueeze(0), draws[name].detach().reshape(count, *true.shape).to(true)])
+    for name in latents:
         moved = _rows_first(model, name, both[name], rows)
         labels = number_names(name, moved.shape[2:])
         flat = moved.reshape(count + 1, rows, -1).double().cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LOG_LIKELIHOOD", "TestQuantity", "independent_draws", "places_among", "values_of"]
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,14 @@ _MOST = 100  # numbers of one latent
 
 
 def values_of(
-    model: GenerativeModel, simulated: Simulated, draws: Tensors, quantities: Mapping[str, TestQuantity], seed: int
+    model: GenerativeModel,
+    simulated: Simulated,
+    draws: Tensors,
+    latents: Sequence[str],
+    quantities: Mapping[str, TestQuantity],
+    seed: int,
 ) -> dict[str, tuple[float, np.ndarray]]:
-    """By quantity, its true value and its draws ``(L,)``: every number of every latent, at most 100 of each, evenly
+    """By quantity, its true value and its draws ``(L,)``: every number of these latents, at most 100 of each, evenly
     spaced; the log likelihood of the data; and the `quantities` that were asked for.
 
     Raises:
@@ -40,21 +45,23 @@ def values_of(
     count = len(next(iter(draws.values())))
     drawn = {name: _like(name, draws, truth) for name, truth in simulated.latents.items()}
     found: dict[str, tuple[float, np.ndarray]] = {}
-    for name, truth in simulated.latents.items():
+    for name in latents:
+        truth = simulated.latents[name]
         index = _used(truth, simulated.masks[name])
         labels = number_names(name, truth.shape)
-        true, values = _numbers(truth.reshape(-1)), _numbers(drawn[name].reshape(count, -1))
-        found |= {labels[i]: (float(true[i]), values[:, i]) for i in index}
+        true, among = _numbers(truth.reshape(-1)), _numbers(drawn[name].reshape(count, -1))
+        found |= {labels[i]: (float(true[i]), among[:, i]) for i in index}
     both = {name: torch.cat([truth.unsqueeze(0), drawn[name]]) for name, truth in simulated.latents.items()}
     likelihood = _log_likelihood(model, simulated.data, both, count + 1, seed)
     found[LOG_LIKELIHOOD] = (float(likelihood[0]), likelihood[1:])
     for label, function in quantities.items():
         one_by_one = ({name: value[i] for name, value in both.items()} for i in range(count + 1))
-        numbers = [_number(label, function(latents, simulated.data)) for latents in one_by_one]
+        numbers = [_number(label, function(values, simulated.data)) for values in one_by_one]
         found[label] = (numbers[0], np.asarray(numbers[1:]))
-    for label, (true_value, values) in found.items():
-        if np.isnan(values).any() or math.isnan(true_value):
-            raise ModelError(f"`{label}` is not a number in {int(np.isnan(values).sum())} of the {count} draws.")
+    for label, (true_value, among) in found.items():
+        if (bad := int(np.isnan(among).sum())) or math.isnan(true_value):
+            where = f"{bad} of the {count} draws" if bad else "the simulation"
+            raise ModelError(f"`{label}` is not a number in {where}.")
     return found
 
 

@@ -7,7 +7,7 @@ __all__ = ["FAILED", "Record", "Simulation"]
 import dataclasses
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class Simulation:
         batch: data of the shape to simulate, which hold the inputs.
         seed: of all simulations.
         num_draws: `L`, how many draws the truth is ranked among.
+        latents: whose numbers are ranked.
         quantities: further ones to rank.
     """
 
@@ -67,6 +68,7 @@ class Simulation:
     batch: Tensors
     seed: int
     num_draws: int
+    latents: Sequence[str]
     quantities: Mapping[str, TestQuantity]
 
     @functools.cached_property
@@ -99,9 +101,9 @@ class Simulation:
             count = min(count, worth)
         elif fit.draws is not None:
             count = min(count, len(next(iter(fit.draws.values()))))
-        local = any(self.generative.sites.is_local(name) for name in self.generative.sites.latents)
-        draws = fit.posterior(count, dict(simulated.data) if local else None, derive_seed(seed, "posterior"))
-        values = values_of(self.generative, simulated, draws, self.quantities, derive_seed(seed, "likelihood"))
+        draws = fit.posterior(count, dict(simulated.data), derive_seed(seed, "posterior"))
+        own = derive_seed(seed, "likelihood")
+        values = values_of(self.generative, simulated, draws, self.latents, self.quantities, own)
         generator = np.random.default_rng(derive_seed(seed, "ties"))
         places = {label: float(places_among(true, among, generator)) for label, (true, among) in values.items()}
         reliable = (fit.info.get("reliability") or {}).get("reliable")
@@ -109,5 +111,5 @@ class Simulation:
 
 
 def _short(text: str) -> str:
-    line = " ".join(printable(text).split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -14,7 +14,7 @@ import torch
 
 from ...data.base import MemoryData
 from ...data.data import as_data
-from ...errors import ConfigurationError, DataError, ModelError
+from ...errors import ConfigurationError, DataError, ModelError, nearest_or_all
 from ...options import check_count, check_seed
 from ...pair.signature import name_of
 from ...processes import in_processes
@@ -39,6 +39,7 @@ def simulation_based_calibration(
     seed: int = 0,
     num_simulations: int | None = None,
     num_draws: int = 99,
+    latents: Sequence[str] | None = None,
     quantities: Mapping[str, TestQuantity] | None = None,
     amortised: bool | None = None,
     jobs: int = 1,
@@ -69,6 +70,8 @@ def simulation_based_calibration(
         seed: of everything; a simulation is a function of the seed and its number.
         num_simulations: `S`; by default 200 fits, or 1,000 rows of one fit.
         num_draws: `L`.
+        latents: names of those whose numbers are ranked; all by default. Leave out what only has a meaning up to a
+            relabelling, such as the components of a mixture, and rank `quantities` that do not depend on it.
         quantities: further numbers to rank, ``{name: f(latents, data)}``, each called for one draw at a time.
         amortised: whether one fit is to serve all simulations; None decides by the model.
         jobs: simulations run at a time, in processes that share the cores; -1 for all cores.
@@ -117,7 +120,8 @@ def simulation_based_calibration(
         check(model)
     batch = _batch(model, method, data)
     generative = GenerativeModel(model, batch)
-    simulation = Simulation(model, _silent(method), generative.batch, seed, num_draws, asked)
+    ranked = _check_latents(latents, generative)
+    simulation = Simulation(model, _silent(method), generative.batch, seed, num_draws, ranked, asked)
     name, kind = name_of(model), type(method).__name__
     with no_empty_folder(place):
         if amortised or (amortised is None and not asked and _is_amortised(generative, model, method)):
@@ -145,7 +149,7 @@ def _of_one_fit(
     if fit.status == "interrupted":
         raise KeyboardInterrupt
     try:
-        return one_fit_records(fit, count, simulation.num_draws, simulation.seed)
+        return one_fit_records(fit, count, simulation.num_draws, simulation.latents, simulation.seed)
     except (DataError, ConfigurationError):
         if insist:
             raise
@@ -216,6 +220,16 @@ def _check_quantities(given: Mapping[str, TestQuantity] | None) -> dict[str, Tes
                 f"`quantities`: `{label}` must be a function of latents and data, got {function!r}."
             )
     return dict(given or {})
+
+
+def _check_latents(given: Sequence[str] | None, generative: GenerativeModel) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ConfigurationError(f"`latents` must be a list of names, got the text {given!r}: put it in a list.")
+    for name in given or ():
+        if name not in generative.sites.latents:
+            hint = nearest_or_all(name, generative.sites.latents)
+            raise ConfigurationError(f"`latents`: `{generative.name}` has no latent {name!r}.{hint}")
+    return tuple(generative.sites.latents if given is None else given)
 
 
 def _batch(model: Any, method: Any, data: Any) -> dict[str, torch.Tensor]:

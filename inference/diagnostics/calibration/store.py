@@ -29,7 +29,12 @@ def identity_of(simulation: Simulation) -> dict[str, Any]:
     configuration = method.configuration() if hasattr(method, "configuration") else {"method": plain(method)}
     run = run_identity(configuration, model, MemoryData(simulation.batch), None, simulation.seed, {})
     state = fingerprint(model.state_dict()) if isinstance(model, nn.Module) else None
-    own = {"num_draws": simulation.num_draws, "quantities": list(simulation.quantities), "state": state}
+    own = {
+        "num_draws": simulation.num_draws,
+        "latents": list(simulation.latents),
+        "quantities": list(simulation.quantities),
+        "state": state,
+    }
     found: dict[str, Any] = to_plain({**run, **own}, non_finite=str)
     return found
 

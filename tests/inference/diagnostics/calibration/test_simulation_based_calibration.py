@@ -318,6 +318,8 @@ def test_arguments_that_cannot_work() -> None:
         ({"jobs": 0}, "`jobs` must be an integer of at least 1"),
         ({"seed": 0.5}, "`seed` must be a whole number"),
         ({"store": 3}, "`store` must be the path of a folder"),
+        ({"latents": "w"}, "`latents` must be a list of names"),
+        ({"latents": ["v"]}, r"`latents`: `BayesianLinearRegression` has no latent 'v'\."),
         ({"quantities": [len]}, "`quantities` must be a dict of functions"),
         ({"quantities": {"a": 3}}, "`quantities`: `a` must be a function"),
         ({"amortised": True}, "`amortised`: one fit can serve only latents.*global ones"),
@@ -352,3 +354,9 @@ def test_the_band_is_around_the_difference(exact: Calibration) -> None:
     inside = frame["difference"].between(frame["lower"], frame["upper"])
     assert inside.all() == (exact.table.set_index("quantity").loc["w[0]", "p_value"] > 0.05)
     assert frame["place"].between(0, 1).all() and (frame["lower"] <= 0).all() and (frame["upper"] >= 0).all()
+
+
+def test_only_what_was_asked_for_is_ranked() -> None:
+    asked = {"latents": [], "quantities": {"sum": lambda latents, data: latents["w"].sum()}}
+    found = simulation_based_calibration(MODEL, ClosedForm(), inputs(), num_simulations=2, **asked)
+    assert found.quantities == [LOG_LIKELIHOOD, "sum"]

@@ -69,6 +69,7 @@ class GenerativeModel:
         self.places = {name: self._place(name) for name in self.sites.observed}
         numbers = sum(self.sites.nodes[name]["value"].numel() for name in self.sites.observed)
         self._rounds = min(_MOST_ROUNDS, numbers + 2)
+        self._tried = False  # whether data that were drawn have been observed
 
     @property
     def is_local(self) -> bool:
@@ -94,6 +95,7 @@ class GenerativeModel:
                     seen = Outline(poutine.trace(self.program.model).get_trace(**batch))
                 drawn = self._put_back(seen)
                 if all(torch.equal(_known(drawn[name]), _known(batch[name])) for name in drawn):
+                    self._check_observed(batch)
                     latents = {name: seen.nodes[name] for name in self.sites.latents}
                     values = {name: node["value"].detach().clone() for name, node in latents.items()}
                     return Simulated(values, {name: _mask(node) for name, node in latents.items()}, batch)
@@ -128,14 +130,33 @@ class GenerativeModel:
         value = self.sites.nodes[site]["value"]
         for name, whole in self.batch.items():
             same_memory = value.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
-            if same_memory and value.dtype == whole.dtype:
+            repeated = any(step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True))
+            if same_memory and value.dtype == whole.dtype and not repeated:
                 offset = value.storage_offset() - whole.storage_offset()
                 return _Place(name, tuple(value.shape), value.stride(), offset)
         mask = _mask(self.sites.nodes[site])
         for name, whole in self.batch.items():
             if value.numel() == whole.numel() and _same(value, whole, mask):
                 return _Place(name, tuple(whole.shape), whole.stride(), 0)
-        raise ModelError(
+        raise self._computed(site)
+
+    def _check_observed(self, batch: Tensors) -> None:
+        """See, once, that the model observes what was put back: numbers that agree may do so by chance.
+
+        Raises:
+            ModelError: otherwise.
+        """
+        if self._tried:
+            return
+        seen = outline(self.program, batch, {})
+        for site, place in self.places.items():
+            value = seen.nodes[site]["value"]
+            if not _same(value, place.of(batch[place.argument]), _mask(seen.nodes[site])):
+                raise self._computed(site)
+        self._tried = True
+
+    def _computed(self, site: str) -> ModelError:
+        return ModelError(
             f"`{site}` of `{self.name}` observes something that is computed from the data, so that draws of it cannot "
             f"be put back. Compute it outside of the model, and observe an argument as it is, or a part of one."
         )
@@ -213,7 +234,7 @@ def _same(value: Tensor, whole: Tensor, mask: Tensor | None) -> bool:
         used = mask.reshape(*mask.shape, *(1,) * (value.dim() - mask.dim())).expand(value.shape)
     flat, other = value.reshape(-1), whole.reshape(-1)
     used = used.reshape(-1) & ~torch.isnan(other)
-    return bool(used.any()) and torch.equal(flat[used].to(other.dtype), other[used])
+    return torch.equal(flat[used].to(other.dtype), other[used])
 
 
 def _known(value: Tensor) -> Tensor:

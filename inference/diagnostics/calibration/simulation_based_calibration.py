@@ -120,6 +120,7 @@ def simulation_based_calibration(
         check(model)
     batch = _batch(model, method, data)
     generative = GenerativeModel(model, batch)
+    generative.draw(seed)  # what cannot be simulated is said at once
     ranked = _check_latents(latents, generative)
     simulation = Simulation(model, _silent(method), generative.batch, seed, num_draws, ranked, asked)
     name, kind = name_of(model), type(method).__name__

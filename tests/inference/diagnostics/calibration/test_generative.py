@@ -86,6 +86,21 @@ def test_masked_entries_stay() -> None:
     assert (drawn[~used] == 9.0).all() and (drawn[used] != 9.0).all()
 
 
+def test_unobserved_entries_are_latents_and_computed_values_are_none() -> None:
+    seen = torch.tensor([True, True, False, True])
+
+    def model(x: Tensor) -> None:
+        m = pyro.deterministic("twice", 2 * pyro.sample("m", dist.Normal(0.0, 1.0)))
+        with pyro.plate("data", 4):
+            pyro.sample("x", dist.Normal(m, 0.1), obs=x, obs_mask=seen)
+
+    simulated = GenerativeModel(model, {"x": torch.full((4,), 50.0)}).draw(0)
+    assert simulated.data["x"][2] == 50.0 and (simulated.data["x"][seen] < 20).all()
+    assert set(simulated.latents) == {"m", "x_unobserved"}
+    mask = simulated.masks["x_unobserved"]
+    assert mask is not None and torch.equal(mask, ~seen)
+
+
 def test_what_a_simulation_is_of() -> None:
     x = torch.randn(20, 3)
     mixture = GenerativeModel(GaussianMixture(2, 3), {"x": x})
@@ -118,6 +133,17 @@ def computed(x: Tensor) -> None:
     pyro.sample("x", dist.Normal(m, 1.0), obs=x.mean())
 
 
+def twice(x: Tensor) -> None:
+    """Of zeros it observes the same numbers."""
+    m = pyro.sample("m", dist.Normal(0.0, 1.0))
+    pyro.sample("x", dist.Normal(m, 1.0).expand([6]).to_event(1), obs=2 * x)
+
+
+def repeated(x: Tensor) -> None:
+    m = pyro.sample("m", dist.Normal(0.0, 1.0))
+    pyro.sample("x", dist.Normal(m, 1.0).expand([3, 6]).to_event(2), obs=x.expand(3, 6))
+
+
 def nothing(x: Tensor) -> None:
     pyro.sample("m", dist.Normal(x.mean(), 1.0))
 
@@ -139,6 +165,8 @@ def circular(x: Tensor) -> None:
         (factor, "`penalty` of `factor` is a `pyro.factor`"),
         (scaled, "`x` of `scaled` is scaled by hand.*Remove"),
         (computed, "`x` of `computed` observes something that is computed.*outside of the model"),
+        (twice, "`x` of `twice` observes something that is computed"),
+        (repeated, "`x` of `repeated` observes something that is computed"),
         (nothing, "`nothing` observes none of the data"),
         (known, "`known` has no latents"),
         (circular, "`circular` draws no data.*`x` depend on themselves"),
@@ -146,7 +174,7 @@ def circular(x: Tensor) -> None:
 )
 def test_what_cannot_be_simulated(model: object, match: str) -> None:
     with pytest.raises(ModelError, match=match):
-        GenerativeModel(model, {"x": torch.randn(6)}).draw(0)
+        GenerativeModel(model, {"x": torch.zeros(6) if model is twice else torch.randn(6)}).draw(0)
 
 
 def test_rows_that_count_twice() -> None:

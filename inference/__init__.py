@@ -11,6 +11,7 @@ __all__ = [
     "SVI",
     "AuxiliaryELBO",
     "BetaELBO",
+    "Calibration",
     "CapacityELBO",
     "CheckpointError",
     "ConfigurationError",
@@ -56,10 +57,12 @@ __all__ = [
     "mutation_scan",
     "npmi_coherence",
     "pareto_k",
+    "simulation_based_calibration",
     "split_words",
 ]
 
 from .diagnostics import (
+    Calibration,
     Estimate,
     EvidenceSandwich,
     InferenceGap,
@@ -80,6 +83,7 @@ from .diagnostics import (
     mutation_scan,
     npmi_coherence,
     pareto_k,
+    simulation_based_calibration,
     split_words,
 )
 from .diagnostics.label_alignment import align_labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Calibration",
     "Estimate",
     "EvidenceSandwich",
     "InferenceGap",
@@ -25,10 +26,13 @@ __all__ = [
     "npmi_coherence",
     "pareto_k",
     "psis_k",
+    "simulation_based_calibration",
     "split_words",
 ]
 
 from .active_units import active_units
+from .calibration.calibration import Calibration
+from .calibration.simulation_based_calibration import simulation_based_calibration
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 from .evidence_sandwich import EvidenceSandwich, evidence_sandwich

@@ -92,7 +92,9 @@ class LatentDraws:
 
     def _few(self) -> Tensors:
         rows = len(next(iter(self.fit.prototype.values())))
-        return self.fit.stand_in(rows if self.structure.batch_size in (rows, None) else None)
+        size = self.structure.batch_size
+        free = size is None and not any(site.plates for site in self.sites)  # a plate may have the data's rows
+        return self.fit.stand_in(rows if size == rows or free else None)
 
     def _check_rows(self) -> None:
         fit, rows = self.fit, len(next(iter(self.fit.prototype.values())))

@@ -1,4 +1,4 @@
-"""Functions that return matplotlib figures: of comparisons, data and latents, images, topics and alignments.
+"""Functions that return matplotlib figures: comparisons, calibration, data and latents, images, topics, alignments.
 
 They draw arrays and fits. Those that take a fitted autoencoder and its data are in
 `jensen.studies.pictures.autoencoders`, since `reconstructions` and `latent_map` have the same names there.
@@ -10,6 +10,7 @@ __all__ = [
     "PALETTE",
     "alignment_picture",
     "bound_against_time",
+    "calibration_bands",
     "colour",
     "draw_image",
     "evidence",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 from .alignments import alignment_picture, mutation_heat_map, sequence_map
+from .calibration import calibration_bands
 from .comparison import bound_against_time, evidence, posterior_forest, posterior_pair
 from .images import draw_image, image_grid, reconstructions
 from .plane import latent_map, mixture_ellipses

@@ -293,3 +293,23 @@ def test_networks_of_the_guide_and_a_global_latent(seeded: None) -> None:
     other = fit.posterior(NUM, data={"y": Y[:2] + 1})
     assert mean_close(other["m"], Y.mean(), 0.01)
     assert mean_close(other["z"], Y[:2] + 1 - Y.mean(), 0.02)
+
+
+# Latents in a plate of the data's rows that has a name of its own.
+
+
+def schools(y: Tensor) -> None:
+    mean = pyro.sample("mean", dist.Normal(0.0, 5.0))
+    with pyro.plate("schools", len(y)):
+        effect = pyro.sample("effect", dist.Normal(mean, 1.0))
+        pyro.sample("y", dist.Normal(effect, 1.0), obs=y)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_latents_of_a_plate_of_another_name_are_drawn_without_naming_the_data(stored: bool) -> None:
+    draws = {"mean": torch.randn(9), "effect": torch.randn(9, 4)}
+    fit = fitted(schools, {"y": Y}, **({"guide": None, "draws": draws} if stored else {}))
+    drawn, again = fit.posterior(9), fit.posterior(9, data={"y": Y})
+    assert drawn["effect"].shape == (9, 4) and drawn["mean"].shape == (9,)
+    assert all(torch.equal(drawn[name], again[name]) for name in drawn)
+    assert not stored or torch.equal(drawn["effect"], draws["effect"])

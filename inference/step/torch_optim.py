@@ -29,7 +29,7 @@ def has_hooks(optimizer: Optimizer) -> bool:
     """Whether code of a user's runs at its steps: hooks of its own, those of all optimisers, or a `step` set on it."""
     own = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     common = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
-    return any(map(len, (*own, *common))) or "step" in vars(optimizer)
+    return any(len(hooks) > 0 for hooks in (*own, *common)) or "step" in vars(optimizer)
 
 
 def without_hooks(optimizer: Optimizer) -> Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["warn_of_inputs"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ def warn_of_inputs(program: Program, batch: Batch) -> None:
 
 
 @contextmanager
-def _inputs(layers: list[nn.Module]) -> Iterator[list[Tensor]]:
+def _inputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """What the layers are given inside."""
     seen: list[Tensor] = []
 

@@ -32,6 +32,8 @@ NAMES = {
     "torch._ops.OpOverload": "the operations of a traced step are told apart",
     "torch._standard_gamma": "gamma draws by a generator of their own",
     "torch._subclasses:FakeTensorMode": "a step is compiled without its data",
+    "torch.optim.optimizer:_global_optimizer_post_hooks": "hooks of a user's run at every step",
+    "torch.optim.optimizer:_global_optimizer_pre_hooks": "hooks of a user's run at every step",
     "torch.utils._python_dispatch:TorchDispatchMode": "operations are counted, and steps recorded",
     "torch.utils._pytree:tree_leaves": "tensors in nested values",
     "torch.utils._pytree:tree_map": "tensors in nested values",
@@ -101,5 +103,10 @@ def test_attributes_of_objects_that_are_read():
     assert torch.zeros(3)[1:]._base is not None
     assert hasattr(AutoNormal, "_setup_prototype")
     assert dist.Normal(torch.zeros(2), 1.0)._batch_shape == (2,)
+    optimizer = torch.optim.Adam([torch.zeros(1)])
+    for register in (optimizer.register_step_pre_hook, optimizer.register_step_post_hook):
+        handle = register(lambda *_: None)
+        assert len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks) == 1
+        handle.remove()
     with pyro.settings.context(module_local_params=True):
         assert hasattr(pyro.nn.PyroModule(), "_pyro_context")

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Data", "MemoryData"]
 
 import abc
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -48,12 +49,15 @@ class Data(abc.ABC):
 
 
 class MemoryData(Data):
-    """Data held on the device. `tensors` maps each argument to ``(N, …)``; :meth:`batch` gathers rows there."""
+    """Data held on the device. `tensors` maps each argument to ``(N, …)``; :meth:`batch` gathers rows there.
+
+    `columns` has names of columns, by argument, where the data came with any.
+    """
 
     in_memory = True
 
-    def __init__(self, tensors: Batch) -> None:
-        self.tensors = dict(tensors)
+    def __init__(self, tensors: Batch, columns: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.tensors, self.columns = dict(tensors), dict(columns or {})
         self.names = tuple(self.tensors)
         self.size = num_rows(self.tensors)
 

@@ -75,4 +75,6 @@ def as_data(
         return LoaderData(data, reader)
     if isinstance(data, torch.utils.data.Dataset):
         return read_dataset(data, reader, max_bytes)
-    return MemoryData(reader(parts_of(signature, data)))
+    parts = parts_of(signature, data)
+    named = {name: list(value.columns) for name, value in parts.items() if hasattr(value, "columns")}
+    return MemoryData(reader(parts), named)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Reliability", "examine_reliability", "judge_moments"]
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..guides import NormalGuide
+from .weights.dependence import dependence
 from .weights.importance import importance_weights
 from .weights.kept_draws import KeptDraws
 from .weights.moments import Moments, weighted_moments
@@ -34,6 +37,9 @@ class Reliability:
         error_stderr: standard error of `error`.
         num_draws: from the guide.
         reason: in words.
+        tied, tied_pair: the share of the variance of log weights that pairs of latents explain, of a guide whose
+            latents are independent, and the pair that matters most (see
+            :mod:`jensen.inference.diagnostics.weights.dependence`); 0 for other guides.
     """
 
     reliable: bool
@@ -46,6 +52,8 @@ class Reliability:
     error_stderr: float
     num_draws: int
     reason: str
+    tied: float = 0.0
+    tied_pair: tuple[str, str] | tuple[()] = ()
 
 
 def examine_reliability(fit: Any, *, seed: int = 0, num_draws: int = 4_000) -> Reliability | None:
@@ -62,7 +70,11 @@ def examine_reliability(fit: Any, *, seed: int = 0, num_draws: int = 4_000) -> R
         kept=kept,
     )
     draws = kept.draws
-    return judge_moments(weighted_moments(kept.log_weights, draws), len(kept.log_weights)) if draws else None
+    if not draws:
+        return None
+    found = judge_moments(weighted_moments(kept.log_weights, draws), len(kept.log_weights))
+    ties = dependence(kept.log_weights, draws) if isinstance(fit.guide, NormalGuide) else None
+    return found if ties is None else dataclasses.replace(found, tied=ties.share, tied_pair=ties.pair)
 
 
 def judge_moments(moments: Moments, num_draws: int) -> Reliability:

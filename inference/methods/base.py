@@ -25,7 +25,7 @@ from ..objectives.compatibility import check_observed
 from ..options import check_callbacks, check_seed
 from ..pair.signature import refuse_class
 from ..run.algorithm import Algorithm, FitParts
-from ..run.convergence import verdict_of_rows
+from ..run.convergence import Verdict, verdict_of_rows
 from ..run.history import write_history
 from ..run.identity import plain, run_identity
 from ..run.loop import Loop
@@ -35,6 +35,7 @@ from ..seeding import derive_seed
 from ..storage.folders import as_path, no_empty_folder
 from ..tensors import Tensors
 from ..warn import warn_user
+from .advice import advice_of
 from .options import MethodOptions
 from .reliability import reliability_of
 
@@ -218,6 +219,7 @@ class Method(MethodOptions, abc.ABC):
             "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
             "versions": {"torch": torch.__version__, "pyro": pyro.__version__},
         }
+        verdict: Verdict | None = None
         if status == "finished":
             verdict = parts.verdict or verdict_of_rows(loop.rows, train.size)
             status = verdict.status
@@ -244,6 +246,8 @@ class Method(MethodOptions, abc.ABC):
             rows = min(train.size, getattr(self, "batch_size", None) or train.size)
             if (reliability := reliability_of(fit, loop.step * rows)) is not None:
                 info["reliability"] = reliability
+            if verdict is not None:
+                info["convergence"]["advice"] = advice_of(fit, verdict, getattr(train, "columns", {}))
         return fit
 
 

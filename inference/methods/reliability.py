@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["reliability_of"]
+__all__ = ["reliability_of", "untouched"]
 
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..diagnostics.reliability import examine_reliability
@@ -34,9 +36,7 @@ def reliability_of(fit: Fit, work: float) -> dict[str, Any] | None:
     if getattr(fit.guide, "local_latents", None) != () or fit.data is None:
         return None
     try:
-        state = PlainState(fit.program.roots).places.values()
-        with warnings.catch_warnings(), kept_buffers(fit.program), kept(state):
-            warnings.simplefilter("ignore")
+        with untouched(fit):
             draws = _draws(fit, work)
             if not draws:
                 return None
@@ -46,6 +46,15 @@ def reliability_of(fit: Fit, work: float) -> dict[str, Any] | None:
     if found is None:
         return None
     return {name: _plain(value) for name, value in dataclasses.asdict(found).items()}
+
+
+@contextmanager
+def untouched(fit: Fit) -> Iterator[None]:
+    """Inside, the fit's program may run: nothing of it is changed, and it warns of nothing."""
+    state = PlainState(fit.program.roots).places.values()
+    with warnings.catch_warnings(), kept_buffers(fit.program), kept(state):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _draws(fit: Fit, work: float) -> int:
@@ -64,4 +73,6 @@ def _draws(fit: Fit, work: float) -> int:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -73,9 +73,9 @@ def check_first_step(engine: EagerSteps, out: Gradients) -> None:
     raise ModelError(
         f"The parameter `{shown(name)}` receives no gradient from `{function.objective!r}` on {seen} "
         f"batch{'' if seen == 1 else 'es'} of the data. Either no term of the bound depends on it (remove it, or "
-        f"freeze it with `requires_grad_(False)`), or no datum shows its effect (a label that none has), or this "
-        f"objective cannot see it: a guide without pathwise gradients needs `Trace_ELBO`, and a guide over enumerated "
-        f"sites has none in an importance-weighted bound."
+        f"freeze it with `requires_grad_(False)`), or no datum shows its effect (a label that none has, a layer that "
+        f"data on their raw scale saturate), or this objective cannot see it: a guide without pathwise gradients needs "
+        f"`Trace_ELBO`, and a guide over enumerated sites has none in an importance-weighted bound."
     )
 
 

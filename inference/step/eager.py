@@ -16,6 +16,7 @@ from .noise_source import NoiseSource
 from .schedules import StepSchedules
 from .shard import Shard
 from .state import StepState
+from .torch_optim import has_hooks
 from .update import OptimizerState, Update
 
 
@@ -131,6 +132,8 @@ class EagerSteps:
         parameters, average = self.state.parameters, self.state.average
         self.update.step(optimizer, parameters, out.gradients, average)
         found = self.update.state_of(optimizer, parameters)
+        if has_hooks(optimizer):  # which a trace would run once
+            self._untraceable_optimizer = True
         if found is None:
             self._untraceable_optimizer = True
             found = OptimizerState((), [])

@@ -24,7 +24,7 @@ from .eager import EagerSteps
 from .function import Gradients, StepFunction
 from .state import StepState
 from .step_graph import StepGraph
-from .tracing import departure, find_restless, trace_step, warn_eager, warn_uncompiled
+from .tracing import departure, find_restless, trace_step, warn_eager, warn_of_operations, warn_uncompiled
 from .update import Update
 
 _COMPILE_ON_CUDA = 5_000_000  # kernel launches that repay compiling before capturing
@@ -94,6 +94,7 @@ class Engine(EagerSteps):
             return
         graph = traced[0]
         cost = estimate_cost(graph.module)
+        warn_of_operations(self, step, cost.operations)
         if self._choose_threads and is_tiny(cost):
             torch.set_num_threads(1)
         backend = str(self.compile)

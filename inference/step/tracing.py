@@ -8,6 +8,7 @@ __all__ = [
     "python_state",
     "trace_step",
     "warn_eager",
+    "warn_of_operations",
     "warn_set_by_hand",
     "warn_uncompiled",
 ]
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 from pyro.poutine.messenger import Messenger
 
+from ..pair.eager_run import kept_buffers
+from ..pair.operations import LOOP_CURE, MANY, count_operations, said_of_operations
 from ..pair.plain_state import GENERATORS, PlainState, restore
 from ..warn import warn_user
 from .eager import EagerSteps
@@ -183,6 +186,17 @@ def _close(engine: EagerSteps, one: torch.Tensor, other: torch.Tensor, exact: bo
 def warn_eager(cause: str) -> None:
     """Say that the steps run eagerly, and why."""
     warn_user(f"{cause}, so the steps run eagerly, which is slower.")
+
+
+def warn_of_operations(engine: EagerSteps, step: int, operations: int) -> None:
+    """Say that the program takes thousands of operations, if its traced step has so many."""
+    if operations < MANY:
+        return
+    program, batch = engine.function.program, engine.feed.batch(step)
+    with program.at_rest(), kept_buffers(program):
+        count = count_operations(program, batch)
+        if count >= MANY:
+            warn_user(f"{said_of_operations(count, program.structure(batch).sites)} {LOOP_CURE}")
 
 
 def warn_set_by_hand(name: str) -> None:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from ..tensors import TensorList
-from .torch_optim import bare_optimizer, take_step
+from .torch_optim import bare_optimizer, take_step, without_hooks
 
 _ELEMENTWISE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "ASGD", "Rprop", "SGD", "Adagrad"}
@@ -127,7 +127,7 @@ class Update:
     def layout(self, parameters: Sequence[torch.Tensor]) -> OptimizerState | None:
         """What the optimiser keeps after a step, in names, shapes and types; None as for :meth:`state_of`."""
         own = [torch.zeros_like(parameter) for parameter in parameters]
-        optimizer = self.optimizer(own, self.lr)
+        optimizer = without_hooks(self.optimizer(own, self.lr))
         for parameter in own:
             parameter.grad = torch.zeros_like(parameter)
         take_step(optimizer, own)

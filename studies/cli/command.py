@@ -125,8 +125,16 @@ def fit(
     guide: Annotated[
         str | None, typer.Option(help="normal, multivariate_normal, lowrank, iaf, flow; default: the model's own.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Gradient steps, or updates.")] = 2_000,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of SVI; default: 0.01.")] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INTEGER|auto",
+            help="Gradient steps, or updates; default: the method's own, for SVI auto (until the fit is at rest).",
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of SVI; default: 0.01, with steps auto 0.001 for networks.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data a step; default: all.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
     out: FitFolder = None,

@@ -121,11 +121,21 @@ def resolve_method(name: str, options: Mapping[str, Any], progress: bool | None)
         if option not in taken:
             flag = f"--{option.replace('_', '-')}"
             raise ConfigurationError(f"`{flag}` is no option of {name}: leave it out, or choose another --method.")
+    if "steps" in given:
+        given["steps"] = _resolve_steps(given["steps"])
     if "dtype" in given:
         given["dtype"] = _resolve_dtype(given["dtype"])
     if "objective" in taken:
         given["objective"] = _resolve_objective(given.get("objective", "Trace_ELBO"))
     return known[name](**given, progress=progress)
+
+
+def _resolve_steps(text: Any) -> Any:
+    """A whole number; other words are the method's to take or to refuse."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _resolve_dtype(text: str) -> torch.dtype:

@@ -18,6 +18,7 @@ from ...objectives.rounding import warn_of_rounding
 from ...pair.eager_run import kept_buffers
 from ...pair.program import Program
 from ...tensors import Tensors
+from .network_inputs import warn_of_inputs
 from .options import SVIOptions
 
 
@@ -57,3 +58,4 @@ def check_start(
         check_pair(program, svi.objective, seen, mini, guide, sharded)
         check_fed(program, data, validation, feed, svi.transform, seed)
         warn_of_rounding(program, svi.objective, seen)
+        warn_of_inputs(program, seen)

@@ -6,6 +6,7 @@ import numpy
 import pytest
 import torch
 
+from jensen.inference import EM, SVI
 from jensen.inference.errors import ConfigurationError, DataError
 from jensen.models import VAE, BayesianLogisticRegression, GaussianMixture
 from jensen.studies.cli.model_options import build_model
@@ -131,7 +132,23 @@ def test_methods_are_found_with_the_options_that_were_given():
     svi = resolve_method("SVI", {"objective": "IWAE(num_particles=7)", "steps": 5, "lr": None}, False)
     assert svi.objective.num_particles == 7 and svi.steps == 5 and svi.lr == 0.01
     assert resolve_method("EM", {"objective": None, "steps": 5}, False).steps == 5
+
     with pytest.raises(ConfigurationError, match="`--lr` is no option of EM: leave it out"):
         resolve_method("EM", {"lr": 0.1}, False)
     with pytest.raises(ConfigurationError, match=r"`CAV` is no method\. Did you mean `CAVI`\?"):
         resolve_method("CAV", {}, False)
+
+
+@pytest.mark.parametrize("method", [SVI, EM])
+def test_steps_are_the_methods_own_unless_they_are_given(method):
+    from jensen.studies.cli.resolve import resolve_method
+
+    name = method.__name__
+    assert resolve_method(name, {"steps": None}, False).steps == method().steps
+    assert resolve_method(name, {"steps": "12"}, False).steps == 12
+    assert resolve_method("SVI", {"steps": "auto"}, False) == SVI("Trace_ELBO", progress=False)
+    with pytest.raises(ConfigurationError, match="`steps` must be a positive whole number"):
+        resolve_method(name, {"steps": "many"}, False)
+    if method is EM:
+        with pytest.raises(ConfigurationError, match="`steps` must be a positive whole number"):
+            resolve_method(name, {"steps": "auto"}, False)

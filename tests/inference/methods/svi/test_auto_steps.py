@@ -34,7 +34,8 @@ def test_the_fit_stops_by_itself_and_says_so() -> None:
     fit = SVI(guide="multivariate_normal", progress=False).fit(regression, DATA)
     assert fit.status == "converged"
     assert 2_000 <= fit.info["steps"] < auto._MOST_STEPS
-    assert "posterior sds" in fit.info["convergence"]["reason"] and fit.info["convergence"]["advice"] == ""
+    assert "posterior sds" in fit.info["convergence"]["reason"]
+    assert bool(fit.info["convergence"]["advice"]) != fit.info["reliability"]["reliable"]  # k-hat is 0.7 or so
     assert "converged after" in str(fit) and "posterior sds" in str(fit)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from jensen.inference import SVI, Trace_ELBO
 from jensen.inference.step.update import Update, clip_by_global_norm, is_elementwise
@@ -104,3 +105,51 @@ def test_the_state_of_an_optimizer_comes_back_as_it_was() -> None:
     Update.restore(again, copies, state)
     for name, value in optimizer.state[parameters[1]].items():
         assert torch.equal(value, again.state[copies[1]][name])
+
+
+class Hooked(torch.optim.Adam):
+    """Adam whose steps call what is registered as it is made."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, parameters: Any, lr: Any) -> None:
+        super().__init__(parameters, lr=lr)
+        self.register_step_post_hook(lambda *_: self.calls.append("after"))
+
+
+def _hooked(parameters: Any, lr: Any) -> torch.optim.Optimizer:
+    made = torch.optim.Adam(parameters, lr=lr)
+    made.register_step_pre_hook(lambda *_: Hooked.calls.append("before"))
+    made.register_step_post_hook(_halve)
+    return made
+
+
+def _halve(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.mul_(0.5)
+
+
+@pytest.mark.parametrize("mode", [False, "trace", "auto"])
+@pytest.mark.parametrize("optimizer", [Hooked, _hooked])
+def test_hooks_of_an_optimizer_run_at_every_step(linear: Any, mode: Any, optimizer: Any) -> None:
+    Hooked.calls = []
+    SVI(Trace_ELBO(), optimizer=optimizer, compile=mode, **OPTIONS).fit(*linear)
+    assert len(Hooked.calls) == OPTIONS["steps"]
+
+
+def test_what_a_hook_does_to_the_parameters_is_kept(linear: Any) -> None:
+    fit = SVI(Trace_ELBO(), optimizer=_hooked, **OPTIONS).fit(*linear)
+    plain = SVI(Trace_ELBO(), **OPTIONS).fit(*linear)
+    assert float(fit.model.weight.detach().norm()) < 0.1 * float(plain.model.weight.detach().norm())
+
+
+def test_hooks_of_all_optimizers_run_at_every_step(linear: Any) -> None:
+    calls: list[Any] = []
+    handle = register_optimizer_step_post_hook(lambda *_: calls.append(1))
+    try:
+        SVI(Trace_ELBO(), compile="trace", **OPTIONS).fit(*linear)
+    finally:
+        handle.remove()
+    assert len(calls) == OPTIONS["steps"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = [
     "CAVI",
     "EM",
+    "HMC",
     "IWAE",
     "STL",
     "SVI",
     "AuxiliaryELBO",
     "BetaELBO",
     "CapacityELBO",
+    "ChEES",
     "CheckpointError",
     "ConfigurationError",
     "Constant",
@@ -79,6 +81,8 @@ from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.laplace.laplace import Laplace
 from .methods.loss_minimization import LossMinimization
+from .methods.mcmc.chees import ChEES
+from .methods.mcmc.hmc import HMC
 from .methods.mcmc.nuts import NUTS
 from .methods.pathfinder.pathfinder import Pathfinder
 from .methods.svi.svi import SVI

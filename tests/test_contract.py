@@ -15,10 +15,12 @@ from model_table import MODELS, Batch, build
 from jensen.inference import (
     CAVI,
     EM,
+    HMC,
     IWAE,
     NUTS,
     STL,
     SVI,
+    ChEES,
     Fit,
     Laplace,
     LossMinimization,
@@ -45,6 +47,8 @@ METHODS: dict[str, Any] = {
     "Pathfinder": Pathfinder(steps=2),
     "Laplace": Laplace(steps=2),
     "NUTS": NUTS(steps=10, num_warmup=20, num_chains=2, max_depth=4, compile=False),
+    "HMC": HMC(steps=10, num_warmup=20, num_chains=2, num_leapfrogs=4, compile=False),
+    "ChEES": ChEES(steps=10, num_warmup=20, num_chains=2, max_leapfrogs=10, compile=False),
 }
 
 
@@ -52,7 +56,7 @@ def suits(method: Any, model: LatentVariableModel, data: Batch) -> bool:
     """Whether the model has what the method needs; where it has not, the method must say so."""
     if getattr(model, "scored_by_loss", False) != isinstance(method, LossMinimization):
         return False
-    if isinstance(method, (Pathfinder, Laplace, NUTS)):
+    if isinstance(method, (Pathfinder, Laplace, NUTS, HMC, ChEES)):
         return not unsuited(examine_latents(model, data), data)
     needed = {EM: EMModel, CAVI: CAVIModel}.get(type(method), object)
     return isinstance(model, needed) and not (isinstance(method, CAVI) and getattr(model, "hierarchical", False))
@@ -113,7 +117,7 @@ def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[str, str], fit:
     if pair[1] in ("Trace_ELBO", "LossMinimization"):  # no objective knows of the seed
         other = method.fit(model, data, seed=4)
         assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
-    elif not isinstance(method, (SVI, NUTS)):
+    elif not isinstance(method, (SVI, NUTS, HMC, ChEES)):
         assert (fit.history.bound.diff().dropna() > -1e-9).all()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...errors import NonFiniteError
 from ...seeding import derive_seed
@@ -37,11 +38,13 @@ def chain_generator(seed: int, purpose: str, chain: int, step: int) -> np.random
 def find_starts(target: Target, count: int, seed: int) -> Starts:
     """Follow a path for each chain: the first from the centre of the prior, the others from draws of it.
 
+    There are 17 begins; more chains share the paths, each at a draw of its own.
+
     Raises:
         NonFiniteError: if the density has no value at any of these.
     """
-    begins = target.starts
-    paths = [target.follow(begins[chain % len(begins)]) for chain in range(count)]
+    begins = target.starts[:count]
+    paths = [target.follow(begin) for begin in begins]
     found = [path for path in paths if path is not None]
     if not found:
         raise NonFiniteError(
@@ -49,14 +52,15 @@ def find_starts(target: Target, count: int, seed: int) -> Starts:
             "model with `jensen.inference.doctor`."
         )
     best = max(found, key=lambda path: path.bound)
-    u = np.stack([_draw(target, path or best, seed, chain) for chain, path in enumerate(paths)])
-    return Starts(u, best.normal.scale_tril.cpu().numpy())
+    own = [paths[chain % len(paths)] or best for chain in range(count)]
+    drawn = torch.stack([_draw(path, seed, chain) for chain, path in enumerate(own)])
+    values, _ = target.log_density(drawn)
+    locs = torch.stack([path.normal.loc for path in own])
+    u = torch.where(torch.isfinite(values).unsqueeze(-1), drawn, locs)
+    return Starts(u.cpu().numpy(), best.normal.scale_tril.cpu().numpy())
 
 
-def _draw(target: Target, path: PathResult, seed: int, chain: int) -> np.ndarray:
+def _draw(path: PathResult, seed: int, chain: int) -> Tensor:
     loc, scale = path.normal.loc, path.normal.scale_tril
     noise = torch.from_numpy(chain_generator(seed, "start", chain, 0).standard_normal(len(loc)))
-    drawn = loc + scale @ noise.to(loc.device)
-    value, _ = target.log_density(drawn.unsqueeze(0))
-    found: np.ndarray = (drawn if bool(torch.isfinite(value).all()) else loc).cpu().numpy()
-    return found
+    return loc + scale @ noise.to(loc)

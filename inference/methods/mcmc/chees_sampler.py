@@ -28,6 +28,7 @@ from .starts import find_starts
 from .trajectory_length import TrajectoryLength, halton
 
 _LEAPFROGS = 8  # of a transition, about
+_PATHS = 8  # that chains start from, each at a draw of its own
 _FIRST_LENGTH, _FIRST_LEAPFROGS = 1.0, 10.0  # of the first trajectories: the shorter of both
 _STATS = ("acceptance_rate", "energy", "n_steps", "diverging")  # ArviZ's names
 
@@ -72,7 +73,7 @@ class ChEESSampler(Algorithm):
     def start(self) -> None:
         factor = self._on_device(self.metric.factor)
         if not self.begun:
-            starts = find_starts(self.target, self.chains, self.seed)
+            starts = find_starts(self.target, self.chains, self.seed, _PATHS)
             self.metric = first_metric(self.options.metric, starts.scale_tril)
             factor = self._on_device(self.metric.factor)
         self.graph = LeapfrogGraph(self.target.log_density, factor, self.chains)
@@ -134,7 +135,7 @@ class ChEESSampler(Algorithm):
         if ended.told is not None:
             acceptance, slope = ended.told.tolist()
             self.step_size = self.step_size.update(acceptance, self.options.target_acceptance)
-            self.length = self.length.update(slope, epsilon, self.most_leapfrogs * epsilon)
+            self.length = self.length.update(slope, self.most_leapfrogs * math.exp(self.step_size.average))
         return ended, leapfrogs
 
     def _turn(self, step: int) -> None:

@@ -65,9 +65,9 @@ def _worst(draws: Mapping[str, np.ndarray], kind: str) -> tuple[float, str]:
         moving = [i for i in range(flat.shape[-1]) if np.ptp(flat[..., i]) > 0]  # one entry of a Cholesky factor is 1
         if not moving:
             continue
-        data = arviz.dict_to_dataset({"x": flat[..., moving]})
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of more chains than draws, and of draws that do not vary
+            data = arviz.dict_to_dataset({"x": flat[..., moving]})
             if kind == "rhat":
                 result = arviz.rhat(data)
             else:

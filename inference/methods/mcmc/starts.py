@@ -35,24 +35,29 @@ def chain_generator(seed: int, purpose: str, chain: int, step: int) -> np.random
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, step]))
 
 
-def find_starts(target: Target, count: int, seed: int) -> Starts:
+def find_starts(target: Target, count: int, seed: int, paths: int | None = None) -> Starts:
     """Follow a path for each chain: the first from the centre of the prior, the others from draws of it.
 
     There are 17 begins; more chains share the paths, each at a draw of its own.
 
+    Args:
+        target: the density.
+        count: chains.
+        seed: of the fit.
+        paths: the most paths; None for one a chain.
+
     Raises:
         NonFiniteError: if the density has no value at any of these.
     """
-    begins = target.starts[:count]
-    paths = [target.follow(begin) for begin in begins]
-    found = [path for path in paths if path is not None]
+    ways = [target.follow(begin) for begin in target.starts[: count if paths is None else min(count, paths)]]
+    found = [way for way in ways if way is not None]
     if not found:
         raise NonFiniteError(
             "The log density has no value at the prior's centre, nor at draws from it: no chain can begin. Look at the "
             "model with `jensen.inference.doctor`."
         )
-    best = max(found, key=lambda path: path.bound)
-    own = [paths[chain % len(paths)] or best for chain in range(count)]
+    best = max(found, key=lambda way: way.bound)
+    own = [ways[chain % len(ways)] or best for chain in range(count)]
     drawn = torch.stack([_draw(path, seed, chain) for chain, path in enumerate(own)])
     values, _ = target.log_density(drawn)
     locs = torch.stack([path.normal.loc for path in own])

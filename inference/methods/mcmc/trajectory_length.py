@@ -50,15 +50,15 @@ class TrajectoryLength:
     def start(cls, length: float) -> TrajectoryLength:
         return cls(math.log(length), math.log(length))
 
-    def update(self, gradient: float, least: float, most: float) -> TrajectoryLength:
-        """After a transition with this gradient, between these lengths; one without a number changes nothing."""
+    def update(self, gradient: float, most: float) -> TrajectoryLength:
+        """After a transition with this gradient, up to this length; one without a number changes nothing."""
         count = self.count + 1
         if not math.isfinite(gradient * gradient):
             gradient = 0.0
         square = _DECAY * self.square + (1.0 - _DECAY) * gradient**2
         root = math.sqrt(square / (1.0 - _DECAY**count))
         moved = self.latest + _RATE * gradient / max(root, _LEAST)
-        latest = min(max(moved, math.log(least)), math.log(most))
+        latest = min(moved, math.log(most))
         weight = count**-_WEIGHT
         return TrajectoryLength(latest, weight * latest + (1.0 - weight) * self.average, count, square)
 

@@ -91,7 +91,7 @@ class LeapfrogGraph:
         example = self._example(start)
         if device.type == "cuda":
             self._capture(module, example)
-        elif compile or choose_c(cost, calls, device):
+        elif choose_c(cost, calls, device) or (compile and self._tiny):
             self._many = compile_with_c(module, example, 3, 1)
             self.backend = "c" if self._many is not None else self.backend
         if self.backend == "trace" and (compile or choose_backend(cost, calls, device) == "inductor"):

@@ -27,7 +27,7 @@ from .outcome import chain_parts
 from .starts import find_starts
 from .trajectory_length import TrajectoryLength, halton
 
-_LEAPFROGS = 8  # of a transition, about
+_LEAPFROGS = 4  # of a transition, about
 _PATHS = 8  # that chains start from, each at a draw of its own
 _FIRST_LENGTH, _FIRST_LEAPFROGS = 1.0, 10.0  # of the first trajectories: the shorter of both
 _STATS = ("acceptance_rate", "energy", "n_steps", "diverging")  # ArviZ's names
@@ -45,11 +45,20 @@ class ChEESSampler(Algorithm):
         train: the data.
         seed: of this fit.
         most_leapfrogs: steps of a trajectory.
+        dtype: number type that the chains move in; None for that of the starts, float64 where the device has it.
     """
 
     restorable = True
 
-    def __init__(self, options: ChainOptions, model: Any, train: MemoryData, seed: int, most_leapfrogs: int) -> None:
+    def __init__(
+        self,
+        options: ChainOptions,
+        model: Any,
+        train: MemoryData,
+        seed: int,
+        most_leapfrogs: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         batch = train.batch()
         check_suited(type(options).__name__, model, batch)
         self.options, self.seed, self.most_leapfrogs = options, seed, most_leapfrogs
@@ -58,12 +67,15 @@ class ChEESSampler(Algorithm):
         self.target = posterior_target(model, batch, seed)
         self.dim, self.chains = self.target.log_density.dim, options.num_chains
         self.windows = windows(options.num_warmup // 2)
+        self.centre, self.density = self.target.centre, self.target.log_density
+        if dtype is not None and dtype != self.centre.dtype:
+            self.centre = self.centre.to(dtype)
+            self.density = posterior_target(model, batch, seed, dtype=dtype).log_density
         self.metric = Metric(np.ones(self.dim))
         self.graph: LeapfrogGraph | None = None
         self.begun = False
-        centre = self.target.centre
-        nothing = centre.new_zeros(self.chains, self.dim)
-        self.motion = Motion(nothing, nothing, nothing, centre.new_zeros(self.chains))
+        nothing = self.centre.new_zeros(self.chains, self.dim)
+        self.motion = Motion(nothing, nothing, nothing, nothing[:, 0].clone())
         self.step_size, self.length = StepSize.start(1.0), TrajectoryLength.start(1.0)
         self.draws = torch.empty(0, self.chains, self.dim, dtype=torch.float64, device="cpu")  # u, as in `Sampler`
         self.stats = torch.empty(0, self.chains, len(_STATS), dtype=torch.float64, device="cpu")
@@ -76,14 +88,14 @@ class ChEESSampler(Algorithm):
             starts = find_starts(self.target, self.chains, self.seed, _PATHS)
             self.metric = first_metric(self.options.metric, starts.scale_tril)
             factor = self._on_device(self.metric.factor)
-        self.graph = LeapfrogGraph(self.target.log_density, factor, self.chains)
-        self.graph.prepare(self.options.compile, self.target.centre, _LEAPFROGS * (self.most_steps or 0))
+        self.graph = LeapfrogGraph(self.density, factor, self.chains)
+        self.graph.prepare(self.options.compile, self.centre, _LEAPFROGS * (self.most_steps or 0))
         if not self.begun:
             self.begun = True
             self._settle(self._on_device(starts.u), 0)
 
     def _on_device(self, value: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(value)).to(self.target.centre)
+        return torch.from_numpy(np.ascontiguousarray(value)).to(self.centre)
 
     def _noise(self, purpose: str, step: int) -> tuple[Tensor, Tensor]:
         """Momenta ``(C, D)`` and uniform numbers ``(C,)`` of one step: a function of the seed and these alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,35 @@ def test_the_length_adapts_to_the_widest_direction(float64: None) -> None:
     assert 5.0 < lengths[1] / lengths[0] < 20.0
 
 
-def test_draws_of_a_conjugate_posterior_on_a_bounded_support(float64: None) -> None:
-    def coin(y: Any) -> None:
-        p = pyro.sample("p", dist.Beta(2.0, 3.0))
-        with pyro.plate("data", len(y)):
-            pyro.sample("y", dist.Bernoulli(p), obs=y)
+def coin(y: Any) -> None:
+    p = pyro.sample("p", dist.Beta(2.0, 3.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Bernoulli(p), obs=y)
 
-    fit = QUICK.fit(coin, {"y": torch.tensor([1.0, 1, 0, 1, 1, 1, 0, 1])})
+
+TOSSES = torch.tensor([1.0, 1, 0, 1, 1, 1, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_draws_of_a_conjugate_posterior_on_a_bounded_support(dtype: torch.dtype, float64: None) -> None:
+    fit = dataclasses.replace(QUICK, chain_dtype=dtype).fit(coin, {"y": TOSSES})
     exact = torch.distributions.Beta(8.0, 5.0)
     p = fit.draws["p"].numpy()[:, None]
     assert np.abs(errors(p, np.array([exact.mean]), 32)).max() < 4
     assert np.abs(errors(p**2, np.array([exact.variance + exact.mean**2]), 32)).max() < 4
     assert fit.info["gradients"] >= 200
+
+
+def test_chains_in_single_precision_go_on_to_the_same_draws(float64: None, tmp_path: Path) -> None:
+    method = dataclasses.replace(QUICK, chain_dtype=torch.float32, checkpoint_every=50, log_every=50)
+
+    def interrupt(progress: Any) -> None:
+        if progress.step == 150:
+            raise KeyboardInterrupt
+
+    assert method.fit(coin, {"y": TOSSES}, checkpoint=tmp_path / "run", callbacks=[interrupt]).status == "interrupted"
+    found = method.fit(coin, {"y": TOSSES}, checkpoint=tmp_path / "run")
+    assert torch.equal(found.draws["p"], method.fit(coin, {"y": TOSSES}).draws["p"])
 
 
 def regression() -> dict[str, torch.Tensor]:
@@ -224,6 +242,7 @@ def test_a_density_without_a_value_is_an_error(float64: None) -> None:
         {"num_chains": 1},
         {"num_chains": 0},
         {"max_leapfrogs": 0},
+        {"chain_dtype": torch.float16},
         {"target_acceptance": 1.5},
         {"metric": "euclid"},
         {"steps": 0},

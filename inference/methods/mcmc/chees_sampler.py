@@ -28,7 +28,7 @@ from .starts import find_starts
 from .trajectory_length import TrajectoryLength, halton
 
 _LEAPFROGS = 4  # of a transition, about
-_PATHS = 8  # that chains start from, each at a draw of its own
+_PATHS, _FEWEST_PATHS = 8, 4  # that chains start from, each at a draw of its own
 _FIRST_LENGTH, _FIRST_LEAPFROGS = 1.0, 10.0  # of the first trajectories: the shorter of both
 _STATS = ("acceptance_rate", "energy", "n_steps", "diverging")  # ArviZ's names
 
@@ -66,6 +66,7 @@ class ChEESSampler(Algorithm):
         self.program = points_program(model, batch)
         self.target = posterior_target(model, batch, seed)
         self.dim, self.chains = self.target.log_density.dim, options.num_chains
+        self.starts = _equal_parts(self.chains)
         self.windows = windows(options.num_warmup // 2)
         self.centre, self.density = self.target.centre, self.target.log_density
         if dtype is not None and dtype != self.centre.dtype:
@@ -85,7 +86,7 @@ class ChEESSampler(Algorithm):
     def start(self) -> None:
         factor = self._on_device(self.metric.factor)
         if not self.begun:
-            starts = find_starts(self.target, self.chains, self.seed, _PATHS)
+            starts = find_starts(self.target, self.chains, self.seed, self.starts or _PATHS)
             self.metric = first_metric(self.options.metric, starts.scale_tril)
             factor = self._on_device(self.metric.factor)
         self.graph = LeapfrogGraph(self.density, factor, self.chains)
@@ -228,10 +229,16 @@ class ChEESSampler(Algorithm):
             "trajectory_length": math.exp(self.length.average),
         }
         u = draws.transpose(0, 1).to(self.target.centre)
-        return chain_parts(self.program, self.target.log_density.density, u, stats, info)
+        return chain_parts(self.program, self.target.log_density.density, u, stats, info, self.starts)
 
     def _u_of(self, v: Tensor) -> Tensor:
         return torch.from_numpy(self.metric.to_u(v.cpu().numpy()))
+
+
+def _equal_parts(chains: int) -> int | None:
+    """How many paths are shared by as many chains each; None where chains are few, or no such number divides them."""
+    fits = (paths for paths in range(_PATHS, _FEWEST_PATHS - 1, -1) if chains % paths == 0 and chains > paths)
+    return next(fits, None)
 
 
 def _present(size: StepSize) -> float:

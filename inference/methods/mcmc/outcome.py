@@ -22,6 +22,7 @@ def chain_parts(
     u: Tensor,
     stats: Mapping[str, Tensor] | None,
     info: Mapping[str, Any],
+    starts: int | None = None,
 ) -> FitParts:
     """The parts of a fit by chains.
 
@@ -30,7 +31,8 @@ def chain_parts(
         density: whose latents `u` are.
         u: ``(C, n, D)``, on the device and in the number type of the density.
         stats: of each draw by ArviZ's names, ``(C, n)`` each; None where no draw was kept.
-        info: what the fit says beside chains, gradients and divergences.
+        info: what the fit says beside chains and divergences.
+        starts: how many chains began apart; None for all.
     """
     chains, count = u.shape[:2]
     with torch.no_grad():
@@ -42,6 +44,6 @@ def chain_parts(
         program,
         draws={name: value.to(dtype) for name, value in values.items()},
         sample_stats=None if stats is None else {name: value.reshape(-1) for name, value in stats.items()},
-        verdict=chains_verdict(shaped, divergences),
+        verdict=chains_verdict(shaped, divergences, starts),
         info={"chains": chains, "divergences": divergences, **info},
     )

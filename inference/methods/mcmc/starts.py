@@ -15,6 +15,8 @@ from ...seeding import derive_seed
 from ..pathfinder.path import PathResult
 from ..pathfinder.target import Target
 
+_FAR = 25.0  # nats of bound below the best path
+
 
 @dataclass(frozen=True)
 class Starts:
@@ -38,7 +40,8 @@ def chain_generator(seed: int, purpose: str, chain: int, step: int) -> np.random
 def find_starts(target: Target, count: int, seed: int, paths: int | None = None) -> Starts:
     """Follow a path for each chain: the first from the centre of the prior, the others from draws of it.
 
-    There are 17 begins; more chains share the paths, each at a draw of its own.
+    There are 17 begins; more chains share the paths, each at a draw of its own. A path that ends where there is next to
+    nothing of the posterior (in the neck of a funnel, which chains do not come out of) gives way to the best one.
 
     Args:
         target: the density.
@@ -57,7 +60,8 @@ def find_starts(target: Target, count: int, seed: int, paths: int | None = None)
             "model with `jensen.inference.doctor`."
         )
     best = max(found, key=lambda way: way.bound)
-    own = [ways[chain % len(ways)] or best for chain in range(count)]
+    near = [way if way is not None and way.bound > best.bound - _FAR else best for way in ways]
+    own = [near[chain % len(near)] for chain in range(count)]
     drawn = torch.stack([_draw(path, seed, chain) for chain, path in enumerate(own)])
     values, _ = target.log_density(drawn)
     locs = torch.stack([path.normal.loc for path in own])

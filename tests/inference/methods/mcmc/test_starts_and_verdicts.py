@@ -1,12 +1,18 @@
-"""R-hat of many short chains: silent where they agree, loud where starts stay apart or a chain is stuck."""
+"""Where chains begin, and R-hat of many short ones: silent where they agree, loud where some stay apart."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from jensen.inference.methods.mcmc.chees_sampler import _equal_parts
 from jensen.inference.methods.mcmc.convergence import chains_verdict
+from jensen.inference.methods.mcmc.starts import find_starts
+from jensen.inference.methods.pathfinder.normal import Normal
+from jensen.inference.methods.pathfinder.path import PathResult
 
 
 def slow(chains: int, count: int, seed: int = 0) -> np.ndarray:
@@ -57,3 +63,25 @@ def test_one_start_a_chain_is_what_it_was() -> None:
 )
 def test_paths_are_shared_equally(chains: int, starts: int | None) -> None:
     assert _equal_parts(chains) == starts
+
+
+def test_no_chain_begins_where_there_is_next_to_nothing(float64: None) -> None:
+    """A path into the neck of a funnel has a bound far below the others; one into another mode has not."""
+    bounds = {0.0: -31.0, 5.0: -44.0, -20.0: -87.0, 9.0: None}
+
+    class Given:
+        starts = [torch.tensor([place]) for place in bounds]  # noqa: RUF012
+
+        def follow(self, start: torch.Tensor) -> PathResult | None:
+            bound = bounds[float(start)]
+            normal = Normal(start, torch.tensor([[0.01]]))
+            return None if bound is None else PathResult(normal, bound, 0.1, 5, True)
+
+        def log_density(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return -u.square().sum(-1), -2.0 * u
+
+    target: Any = Given()
+    found = find_starts(target, 8, 0)
+    assert np.abs(found.u[:, 0] - np.array([0.0, 5.0, 0.0, 0.0] * 2)).max() < 0.1
+    assert len(np.unique(found.u)) == 8
+    assert found.scale_tril.tolist() == [[0.01]]

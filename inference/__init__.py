@@ -6,6 +6,7 @@ __all__ = [
     "AIS",
     "CAVI",
     "EM",
+    "HMC",
     "IWAE",
     "STL",
     "SVI",
@@ -13,6 +14,7 @@ __all__ = [
     "BetaELBO",
     "Calibration",
     "CapacityELBO",
+    "ChEES",
     "CheckpointError",
     "ConfigurationError",
     "Constant",
@@ -95,6 +97,8 @@ from .methods.cavi import CAVI
 from .methods.em import EM
 from .methods.laplace.laplace import Laplace
 from .methods.loss_minimization import LossMinimization
+from .methods.mcmc.chees import ChEES
+from .methods.mcmc.hmc import HMC
 from .methods.mcmc.nuts import NUTS
 from .methods.pathfinder.pathfinder import Pathfinder
 from .methods.svi.svi import SVI

@@ -16,10 +16,12 @@ from jensen.inference import (
     AIS,
     CAVI,
     EM,
+    HMC,
     IWAE,
     NUTS,
     STL,
     SVI,
+    ChEES,
     Fit,
     Laplace,
     LossMinimization,
@@ -47,6 +49,8 @@ METHODS: dict[str, Any] = {
     "Laplace": Laplace(steps=2),
     "NUTS": NUTS(steps=10, num_warmup=20, num_chains=2, max_depth=4, compile=False),
     "AIS": AIS(steps=20, num_particles=32, compile=False),
+    "HMC": HMC(steps=10, num_warmup=20, num_chains=2, num_leapfrogs=4, compile=False),
+    "ChEES": ChEES(steps=10, num_warmup=20, num_chains=2, max_leapfrogs=10, compile=False),
 }
 
 
@@ -54,7 +58,7 @@ def suits(method: Any, model: LatentVariableModel, data: Batch) -> bool:
     """Whether the model has what the method needs; where it has not, the method must say so."""
     if getattr(model, "scored_by_loss", False) != isinstance(method, LossMinimization):
         return False
-    if isinstance(method, (AIS, Pathfinder, Laplace, NUTS)):
+    if isinstance(method, (AIS, Pathfinder, Laplace, NUTS, HMC, ChEES)):
         return not unsuited(examine_latents(model, data), data)
     needed = {EM: EMModel, CAVI: CAVIModel}.get(type(method), object)
     return isinstance(model, needed) and not (isinstance(method, CAVI) and getattr(model, "hierarchical", False))
@@ -115,7 +119,7 @@ def test_a_fit_finishes_improves_and_is_reproducible(pair: tuple[str, str], fit:
     if pair[1] in ("Trace_ELBO", "LossMinimization"):  # no objective knows of the seed
         other = method.fit(model, data, seed=4)
         assert not same(values(other.program), values(fit.program)) or not fit.structure.select("latent")
-    elif not isinstance(method, (SVI, NUTS, AIS)):
+    elif not isinstance(method, (SVI, NUTS, HMC, ChEES, AIS)):
         assert (fit.history.bound.diff().dropna() > -1e-9).all()
 
 

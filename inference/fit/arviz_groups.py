@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Labelled", "as_inference_data"]
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,9 @@ def _as_datasets(groups: Mapping[str, Mapping[str, Labelled]]) -> dict[str, Any]
             )
         drawn = ["chain", "draw"] if name in _DRAWN else []
         arrays = {variable: value.detach().cpu().numpy() for variable, (value, _) in group.items()}
-        found[name] = arviz.dict_to_dataset(arrays, dims=dims, **{leading: drawn})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="More chains")  # which is what many short chains are
+            found[name] = arviz.dict_to_dataset(arrays, dims=dims, **{leading: drawn})
     return found
 
 

@@ -82,7 +82,8 @@ class DensityGraph:
             value, gradient = graph(u)
         return value, gradient
 
-    def _evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def eagerly(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and gradients by the program itself; what a trace records."""
         with torch.enable_grad(), run_on(u.device, u.dtype), self.density.program.environment():
             leaf = u.detach().requires_grad_()
             prior, likelihood = self.density(leaf)
@@ -91,21 +92,21 @@ class DensityGraph:
         return total.detach(), gradient
 
     def _traced(self, u: Tensor) -> Evaluation:
-        self._evaluate(u)  # once eagerly: what a program makes in its first run is no part of a trace
+        self.eagerly(u)  # once eagerly: what a program makes in its first run is no part of a trace
         try:
-            module = trace(lambda rows: self._evaluate(rows), [u])  # `make_fx` would count the `self` of a method
+            module = trace(lambda rows: self.eagerly(rows), [u])  # `make_fx` would count the `self` of a method
         except Exception:  # whatever a user's program raises under tracing
             self.traced = False
-            return self._evaluate
+            return self.eagerly
         self._tiny = u.device.type == "cpu" and is_tiny(estimate_cost(module))
         forward = module.forward
         found = forward(u)
         same = all(
             torch.allclose(a, b, rtol=1e-8, atol=1e-8, equal_nan=True)
-            for a, b in zip(found, self._evaluate(u), strict=True)
+            for a, b in zip(found, self.eagerly(u), strict=True)
         )
         self.traced &= same
-        return forward if same else self._evaluate
+        return forward if same else self.eagerly
 
     def compile(self, u: Tensor, calls: int | None = None) -> bool:
         """Compile the evaluation of as many rows as `u` has; whether that was done.
@@ -117,7 +118,7 @@ class DensityGraph:
             calls: how many evaluations there will be, which must repay it; None compiles in any case.
         """
         try:
-            module = trace(lambda rows: (_together(*self._evaluate(rows)),), [u])
+            module = trace(lambda rows: (_together(*self.eagerly(rows)),), [u])
             cost = estimate_cost(module)
             if calls is None or choose_c(cost, calls, u.device):
                 in_c = compile_with_c(module, [u], 0, 1)

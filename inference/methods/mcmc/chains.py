@@ -40,10 +40,11 @@ def run_together(chains: Sequence[Ask[_T]], evaluate: Evaluate, metric: Metric, 
             return False
         return True
 
-    asking = [index for index in asking if resume(index, None)]
-    while asking:
-        values, gradients = evaluate(metric.to_u(v))
-        pulled = metric.pull(gradients)
-        told = values.tolist()
-        asking = [index for index in asking if resume(index, (told[index], pulled[index]))]
+    with np.errstate(over="ignore", invalid="ignore"):  # of trajectories that lose all energy, which say so
+        asking = [index for index in asking if resume(index, None)]
+        while asking:
+            values, gradients = evaluate(metric.to_u(v))
+            pulled = metric.pull(gradients)
+            told = values.tolist()
+            asking = [index for index in asking if resume(index, (told[index], pulled[index]))]
     return [results[index] for index in range(len(chains))]

@@ -12,13 +12,15 @@ Reference: Carpenter et al. (2017), Stan: a probabilistic programming language, 
 
 from __future__ import annotations
 
-__all__ = ["Metric"]
+__all__ = ["METRICS", "Metric", "first_metric"]
 
 from dataclasses import dataclass
 
 import numpy as np
 
 Array = np.ndarray
+METRICS = ("dense", "diagonal", "unit")
+_DENSE = 300  # numbers of which a dense metric is the default
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,18 @@ class Metric:
         count, prior = len(centred) - len(draws), draws.shape[-1] + 5
         total = (centred**2).sum(0) if self.factor.ndim == 1 else centred.T @ centred
         return Metric.of_covariance((total + prior * self.covariance) / (count + prior))
+
+
+def first_metric(kind: str | None, scale_tril: Array) -> Metric:
+    """The metric that warm-up begins with.
+
+    Args:
+        kind: one of `METRICS`; None is the dense one of up to 300 numbers, else the diagonal one.
+        scale_tril: Cholesky factor of a covariance like the posterior's, ``(D, D)``.
+    """
+    dim = len(scale_tril)
+    if kind == "unit":
+        return Metric(np.ones(dim))
+    if kind == "dense" or (kind is None and dim <= _DENSE):
+        return Metric(scale_tril)
+    return Metric.of_covariance((scale_tril**2).sum(1))

@@ -36,7 +36,8 @@ class NUTS(ChainOptions, Method):
         num_warmup: transitions of each chain before, which adapt step size and metric and are thrown away.
         num_chains: chains, each with a start and a stream of random numbers of its own.
         target_acceptance: what the step size is adapted to; nearer to 1 for fewer divergences.
-        metric: ``"dense"`` or ``"diagonal"``; None takes the dense one of up to 300 numbers.
+        metric: ``"dense"`` or ``"diagonal"``; None takes the dense one of up to 300 numbers. ``"unit"`` leaves the
+            coordinates as they are.
         compile: whether the density is compiled; None compiles it where the draws repay that.
         max_depth: the most doublings of a trajectory: at most ``2^max_depth`` gradients a draw.
         device, checkpoint_every, log_every, progress: as in `SVI`.

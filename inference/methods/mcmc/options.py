@@ -11,8 +11,7 @@ import torch
 from ...errors import ConfigurationError, nearest
 from ...options import check_fraction, check_whole
 from ..options import MethodOptions
-
-_METRICS = ("dense", "diagonal")
+from .metric import METRICS
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ class ChainOptions(MethodOptions):
         check_whole("num_warmup", self.num_warmup)
         check_whole("num_chains", self.num_chains)
         check_fraction("target_acceptance", self.target_acceptance, "a mean acceptance", ", such as 0.8")
-        if self.metric not in (None, *_METRICS):
+        if self.metric not in (None, *METRICS):
             raise ConfigurationError(
-                f"`metric` must be one of {', '.join(_METRICS)}, or None, got {self.metric!r}."
-                f"{nearest(self.metric, _METRICS)}"
+                f"`metric` must be one of {', '.join(METRICS)}, or None, got {self.metric!r}."
+                f"{nearest(self.metric, METRICS)}"
             )
         if self.compile not in (None, True, False):
             raise ConfigurationError(f"`compile` must be True, False or None, got {self.compile!r}.")

@@ -19,14 +19,13 @@ from ...step.density_graph import DensityGraph
 from ..pathfinder.target import check_suited, posterior_target
 from .adaptation import StepSize, windows
 from .chains import run_together
-from .convergence import chains_verdict
-from .metric import Metric
+from .metric import Metric, first_metric
 from .options import ChainOptions
+from .outcome import chain_parts
 from .starts import chain_generator, find_starts
 from .tree import Ask, Place, Transition, reasonable_step
 
 _LEAPFROGS = 8  # of a transition, about
-_DENSE = 300  # numbers of which a dense metric is the default
 _STATS = ("acceptance_rate", "energy", "n_steps", "tree_depth", "diverging")  # ArviZ's names
 _WHOLE = ("n_steps", "tree_depth")
 
@@ -46,14 +45,17 @@ class Sampler(Algorithm):
         train: the data.
         seed: of this fit.
         kernel: one transition.
+        trees: whether transitions have a depth, which is then said of each.
     """
 
     restorable = True
 
-    def __init__(self, options: ChainOptions, model: Any, train: MemoryData, seed: int, kernel: Kernel) -> None:
+    def __init__(
+        self, options: ChainOptions, model: Any, train: MemoryData, seed: int, kernel: Kernel, trees: bool = True
+    ) -> None:
         batch = train.batch()
         check_suited(type(options).__name__, model, batch)
-        self.options, self.seed, self.kernel = options, seed, kernel
+        self.options, self.seed, self.kernel, self.trees = options, seed, kernel, trees
         self.most_steps = options.num_warmup + options.steps
         self.program = points_program(model, batch)
         self.target = posterior_target(model, batch, seed)
@@ -82,9 +84,7 @@ class Sampler(Algorithm):
     def _begin(self) -> None:
         """Put each chain at its start, in the metric of the best path's normal."""
         starts = find_starts(self.target, self.options.num_chains, self.seed)
-        scale = starts.scale_tril
-        dense = self.options.metric == "dense" or (self.options.metric is None and self.dim <= _DENSE)
-        self.metric = Metric(scale) if dense else Metric.of_covariance((scale**2).sum(1))
+        self.metric = first_metric(self.options.metric, starts.scale_tril)
         self._settle(starts.u, 0)
 
     def _evaluate(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +130,8 @@ class Sampler(Algorithm):
         """Where a window begins or ends, or the warm-up does."""
         if any(step == end for _, end in self.windows):
             latest = self.draws[:, -1]
-            self.metric = self.metric.adapted(self.draws)
+            if self.options.metric != "unit":
+                self.metric = self.metric.adapted(self.draws)
             self._settle(latest, step)
         begins = {begin for begin, _ in self.windows} | {end for _, end in self.windows} | {self.options.num_warmup}
         if step in begins:
@@ -212,29 +213,22 @@ class Sampler(Algorithm):
 
     def finish(self, status: str) -> FitParts:
         u = self.draws if self.draws.shape[1] else self.metric.to_u(np.stack([p.v for p in self.places]))[:, None]
-        chains, count = u.shape[:2]
-        rows = torch.from_numpy(u.reshape(-1, self.dim).copy()).to(self.target.centre.device)
-        values, _ = self.target.log_density.density.latents(rows)
-        divergences = int(self.stats[..., _STATS.index("diverging")].sum())
-        shaped = {name: value.cpu().numpy().reshape(chains, count, *value.shape[1:]) for name, value in values.items()}
-        verdict = chains_verdict(shaped, divergences)
-        info = {
-            "chains": chains,
-            "gradients": self.gradients,
-            "divergences": divergences,
-            "step_size": [math.exp(size.average) for size in self.step_sizes],
-        }
-        dtype = torch.get_default_dtype()
-        draws = {name: value.to(dtype) for name, value in values.items()}
-        stats = self._sample_stats() if self.draws.shape[1] else None
-        return FitParts(self.program, draws=draws, sample_stats=stats, verdict=verdict, info=info)
+        info = {"gradients": self.gradients, "step_size": [math.exp(size.average) for size in self.step_sizes]}
+        return chain_parts(
+            self.program,
+            self.target.log_density.density,
+            torch.from_numpy(np.ascontiguousarray(u)).to(self.target.centre.device),
+            self._sample_stats() if self.draws.shape[1] else None,
+            info,
+        )
 
     def _sample_stats(self) -> dict[str, torch.Tensor]:
-        flat = torch.from_numpy(self.stats.reshape(-1, len(_STATS)).copy())
-        columns = dict(zip(_STATS, flat.unbind(-1), strict=True))
+        columns = dict(zip(_STATS, torch.from_numpy(self.stats.copy()).unbind(-1), strict=True))
         found = {name: column.long() if name in _WHOLE else column for name, column in columns.items()}
+        if not self.trees:
+            del found["tree_depth"]
         sizes = torch.tensor([math.exp(size.average) for size in self.step_sizes], dtype=torch.float64)
-        each = sizes.repeat_interleave(len(flat) // len(sizes))
+        each = sizes.unsqueeze(-1).repeat(1, self.stats.shape[1])
         return found | {"diverging": found["diverging"].bool(), "step_size": each}
 
 

@@ -15,7 +15,7 @@ Phan, Pradhan and Jankowiak (2019), Composable effects for flexible and accelera
 
 from __future__ import annotations
 
-__all__ = ["Ask", "Place", "Transition", "reasonable_step", "transition"]
+__all__ = ["DIVERGENCE", "Ask", "Place", "Transition", "reasonable_step", "transition"]
 
 import math
 from collections.abc import Generator
@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 
-_DIVERGENCE = 1000.0  # nats of energy that a leapfrog step may lose
+DIVERGENCE = 1000.0  # nats of energy that a leapfrog step may lose
 _HALF = math.log(0.5)
 _MOST_DOUBLINGS = 60  # of a first step size
 
@@ -121,7 +121,7 @@ def _half(
         value, gradient = yield v
         p = middle + 0.5 * step * gradient
         change = value - 0.5 * float(p @ p) - origin
-        if not change > -_DIVERGENCE:  # also where there is no number
+        if not change > -DIVERGENCE:  # also where there is no number
             diverged = True
             break
         accepted += 1.0 if change > 0.0 else math.exp(change)

@@ -86,17 +86,24 @@ def check_suited(method: str, model: Any, batch: Mapping[str, Tensor]) -> None:
         raise unsupported_method(method, model, f"global latents alone, to climb their density ({reason})")
 
 
-def posterior_target(model: Any, batch: Mapping[str, Tensor], seed: int, num_draws: int = _PATH_DRAWS) -> Target:
+def posterior_target(
+    model: Any,
+    batch: Mapping[str, Tensor],
+    seed: int,
+    num_draws: int = _PATH_DRAWS,
+    dtype: torch.dtype | None = None,
+) -> Target:
     """The target of a model that :func:`unsuited` has no objection to. Its parameters stay as they are.
 
     Args:
-        model: a program; a copy in float64 is evaluated.
+        model: a program; a copy in `dtype` is evaluated.
         batch: all the data.
         seed: of the draws from the prior, and of the noise.
         num_draws: how much noise; so many rows are evaluated at once where the data are few, else one.
+        dtype: number type; None for float64, where the device has it.
     """
     device = next(iter(batch.values())).device
-    dtype = exact_dtype(device)
+    dtype = dtype or exact_dtype(device)
     own = own_copy(model, device, dtype)
     if isinstance(own, torch.nn.Module):
         own.requires_grad_(False)

@@ -12,6 +12,7 @@ __all__ = [
     "BetaELBO",
     "CapacityELBO",
     "CheckpointError",
+    "Comparison",
     "ConfigurationError",
     "Constant",
     "Cyclical",
@@ -37,6 +38,7 @@ __all__ = [
     "active_units",
     "align_labels",
     "bound_perplexity",
+    "compare",
     "document_completion",
     "elbo_terms",
     "fitted_topics",
@@ -54,11 +56,13 @@ __all__ = [
 ]
 
 from .diagnostics import (
+    Comparison,
     Estimate,
     Marginal,
     MutationEffects,
     active_units,
     bound_perplexity,
+    compare,
     document_completion,
     elbo_terms,
     fitted_topics,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
+    "Comparison",
     "Estimate",
     "Marginal",
     "MutationEffects",
     "active_units",
     "bound_perplexity",
+    "compare",
     "document_completion",
     "elbo_terms",
     "fitted_topics",
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 from .active_units import active_units
+from .compare import compare
+from .comparison import Comparison
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 from .log_evidence import log_evidence

@@ -1,7 +1,7 @@
 r"""Means, standard deviations and quantiles of draws, each with its Monte Carlo standard error.
 
 With effective sample sizes S of the averages that they are functions of (of x, of :math:`(x - m)^2`, of
-:math:`1[x \le q_p]`; the number of draws where these are independent),
+:math:`1[x \le q_p]`; the number of draws where these are independent, and no more of the last two),
 
 .. math:: \mathrm{se}(m) = \frac{s}{\sqrt{S}}, \qquad
    \mathrm{se}(s) = \frac{\mathrm{sd}\,(x - m)^2}{2 s \sqrt{S}}, \qquad
@@ -79,6 +79,9 @@ def _effective(rows: Rows, series: list[Tensor]) -> Tensor:
     stacked = torch.stack(series, -1).reshape(chains, count, dim * len(series)).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = arviz.ess(arviz.dict_to_dataset({"x": stacked}), method="mean")["x"].values
-    sizes = np.where(np.isfinite(found), found, chains * count)  # of what does not vary
-    return torch.from_numpy(np.array(sizes, dtype=float)).reshape(dim, len(series)).mT
+        ess = arviz.ess(arviz.dict_to_dataset({"x": stacked}), method="mean")["x"].values
+    sizes = np.where(np.isfinite(ess), ess, chains * count)  # of what does not vary
+    found = torch.from_numpy(np.array(sizes, dtype=float)).reshape(dim, len(series)).mT.clone()
+    # chains that swing from side to side are worth more than their draws for a mean, and seldom so for what is even
+    found[1:] = found[1:].clamp(max=chains * count)
+    return found

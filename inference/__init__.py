@@ -16,6 +16,7 @@ __all__ = [
     "CapacityELBO",
     "ChEES",
     "CheckpointError",
+    "Comparison",
     "ConfigurationError",
     "Constant",
     "Cyclical",
@@ -43,6 +44,7 @@ __all__ = [
     "active_units",
     "align_labels",
     "bound_perplexity",
+    "compare",
     "document_completion",
     "elbo_terms",
     "evidence_sandwich",
@@ -65,6 +67,7 @@ __all__ = [
 
 from .diagnostics import (
     Calibration,
+    Comparison,
     Estimate,
     EvidenceSandwich,
     InferenceGap,
@@ -72,6 +75,7 @@ from .diagnostics import (
     MutationEffects,
     active_units,
     bound_perplexity,
+    compare,
     document_completion,
     elbo_terms,
     evidence_sandwich,

@@ -41,6 +41,9 @@ def test_wheel_holds_every_module(repository, tmp_path):
     files = zipfile.ZipFile(wheel).namelist()
     expected = {f"jensen/{path.relative_to(repository)}" for path in modules(repository)}
     expected |= {f"jensen/{package}/py.typed" for package in PACKAGES}
+    moments = {f"jensen/{path.relative_to(repository)}" for path in (repository / "datasets").rglob("*.json")}
+    assert moments
+    expected |= moments
     assert {file for file in files if file.startswith("jensen/")} == expected
     assert any(file.endswith("licenses/LICENSE") for file in files)
 

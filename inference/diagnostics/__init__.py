@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Calibration",
+    "Comparison",
     "Estimate",
     "EvidenceSandwich",
     "InferenceGap",
@@ -11,6 +12,7 @@ __all__ = [
     "MutationEffects",
     "active_units",
     "bound_perplexity",
+    "compare",
     "document_completion",
     "elbo_terms",
     "evidence_sandwich",
@@ -33,6 +35,8 @@ __all__ = [
 from .active_units import active_units
 from .calibration.calibration import Calibration
 from .calibration.simulation_based_calibration import simulation_based_calibration
+from .compare import compare
+from .comparison import Comparison
 from .elbo_terms import elbo_terms
 from .estimate import Estimate
 from .evidence_sandwich import EvidenceSandwich, evidence_sandwich

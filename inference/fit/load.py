@@ -160,10 +160,13 @@ def _pair(
     if any(size in value.shape for value in (*state.values(), *(draws or {}).values())):  # no more than the file holds
         batches.append({name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()})
     if draws is not None and body["guide"]["kind"] == "none" and guide is None:
-        _fill(model, part_of(state, "model_module."))
+        stored = part_of(state, "model_module.")
+        if stored or isinstance(model, nn.Module):  # a function without modules holds nothing
+            _fill(model, stored)
         program = points_program(model, batches[-1])
         with evaluation_mode(program, 0):
-            latents = {site.name for site in program.structure(batches[-1]).select("latent")}
+            sites = program.structure(batches[-1]).select("latent")
+        latents = {site.name for site in sites if site.enumerated != "model"}  # what is summed out has no draws
         if set(draws) != latents:
             raise CheckpointError(f"Its draws are of {sorted(draws)}, but the model's latents are {sorted(latents)}.")
         return None, program

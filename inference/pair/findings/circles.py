@@ -2,7 +2,7 @@ r"""Circles: a latent that is an angle needs a guide on one turn, for its densit
 
 from __future__ import annotations
 
-__all__ = ["check_circle", "is_circular"]
+__all__ = ["CIRCULAR", "check_circle", "is_circular"]
 
 import math
 from typing import Any
@@ -13,14 +13,16 @@ from ..supports.support_sets import base_of, bounds_of
 from .finding import Finding
 from .pair_sites import PairSites, class_name
 
-_CIRCULAR = ("VonMises", "SineBivariateVonMises", "SineSkewed", "WrappedNormal")
+CIRCULAR = ("VonMises", "SineBivariateVonMises", "SineSkewed", "WrappedNormal")
+"""Names of distributions over angles."""
+
 _TURN = 2 * math.pi
 
 
 def is_circular(fn: Any) -> bool:
     """Whether a distribution is one over angles whose density has period 2 pi on the whole line."""
     base = base_of(fn)
-    if type(base).__name__ in _CIRCULAR:
+    if type(base).__name__ in CIRCULAR:
         return True
     if type(base).__module__.startswith(("torch.", "pyro.", "jensen.")):
         return False

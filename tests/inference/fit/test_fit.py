@@ -361,6 +361,31 @@ def test_load_of_per_datum_parameters_and_of_draws(tmp_path: Path) -> None:
     assert again.to_arviz(num=8).log_likelihood.equals(sampled.to_arviz(num=8).log_likelihood)
 
 
+def kinds(x):
+    """A function with a latent that is summed out."""
+    loc = pyro.sample("loc", dist.Normal(0.0, 3.0))
+    with pyro.plate("data", len(x)):
+        kind = pyro.sample("kind", dist.Bernoulli(0.4), infer={"enumerate": "parallel"})
+        pyro.sample("x", dist.Normal(loc + kind, 1.0), obs=x)
+
+
+def test_load_of_draws_of_a_function(tmp_path: Path) -> None:
+    data, draws = {"x": torch.linspace(-1, 1, N)}, {"loc": torch.randn(8)}
+    fit = Fit("NUTS", {}, kinds, None, history(), data=data, draws=draws)
+    found = load(fit.save(tmp_path / "draws"), model=kinds)
+    assert torch.equal(found.posterior(8)["loc"], draws["loc"])
+    assert torch.equal(found.posterior(8, data=data)["kind"], fit.posterior(8, data=data)["kind"])
+    with pytest.raises(CheckpointError, match=r"draws are of \['loc'\], but the model's latents are \['other'\]"):
+        load(tmp_path / "draws", model=renamed)
+
+
+def renamed(x):
+    """Another latent's name."""
+    loc = pyro.sample("other", dist.Normal(0.0, 3.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+
 def plain_guide(x, y=None):
     """A guide program whose parameters are `pyro.param` statements."""
     loc = pyro.param("w_loc", torch.zeros(3))

@@ -41,14 +41,18 @@ class Launcher:
             "JAX_COMPILATION_CACHE_DIR": str(self.caches / cache / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        return os.environ | (kept if self.jax_cache else {}) | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "JAX_PLATFORMS": self.device,
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "TORCHINDUCTOR_CACHE_DIR": str(self.caches / cache / "inductor"),
-            "TRITON_CACHE_DIR": str(self.caches / cache / "triton"),
-        }
+        return (
+            os.environ
+            | (kept if self.jax_cache else {})
+            | {
+                "OMP_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+                "JAX_PLATFORMS": self.device,
+                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+                "TORCHINDUCTOR_CACHE_DIR": str(self.caches / cache / "inductor"),
+                "TRITON_CACHE_DIR": str(self.caches / cache / "triton"),
+            }
+        )
 
     def run(self, command: list[str], cache: str = "shared", timeout: float = 1_800.0) -> tuple[str, float]:
         """Standard output and wall seconds (start to exit) of ``command``; an error carries its last line."""

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..diagnostics.reliability import examine_reliability
+from ..diagnostics.weights.scoring import scored
 from ..fit.fit import Fit
 from ..pair.eager_run import kept_buffers
 from ..pair.plain_state import PlainState, kept
+from ..pair.terms import evaluate
 from ..seeding import derive_seed
 
 _MOST_DRAWS, _FEWEST_DRAWS = 4_000, 1_000
@@ -40,12 +42,22 @@ def reliability_of(fit: Fit, work: float) -> dict[str, Any] | None:
             draws = _draws(fit, work)
             if not draws:
                 return None
+            if _runs_one_by_one(fit):
+                draws = _FEWEST_DRAWS
             found = examine_reliability(fit, seed=derive_seed(fit.seed, "reliability"), num_draws=draws)
     except Exception:  # whatever a user's program raises; scores of the fit say what it is
         return None
     if found is None:
         return None
     return {name: _plain(value) for name, value in dataclasses.asdict(found).items()}
+
+
+def _runs_one_by_one(fit: Fit) -> bool:
+    """Whether vmap cannot run the program, as a run of two particles shows."""
+    with scored(fit, draw_discrete=True) as pair:
+        evaluate(pair.program, pair.rows(), num_particles=2, seed=0)
+        fit.program.loop_over_particles |= pair.program.loop_over_particles
+    return bool(fit.program.loop_over_particles)
 
 
 @contextmanager

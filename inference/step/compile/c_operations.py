@@ -233,10 +233,11 @@ def elementwise(
         scale = constant(options.get("value", 1), dtype)
         return f"({cast(0)} + {scale} * {cast(1)} {'*' if name == 'addcmul' else '/'} {cast(2)})"
     if name == "nan_to_num":
-        none, above, below = (*arguments[1:], *[None] * (4 - len(arguments)))
+        given = [*arguments[1:], None, None, None]
+        none, above, below = given[:3]
         limits = torch.finfo(dtype)
-        given = (none or 0.0, limits.max if above is None else above, limits.min if below is None else below)
-        return f"finite_{t}({cast(0)}, {', '.join(constant(number, dtype) for number in given)})"
+        numbers = (none or 0.0, limits.max if above is None else above, limits.min if below is None else below)
+        return f"finite_{t}({cast(0)}, {', '.join(constant(number, dtype) for number in numbers)})"
     if name == "log_sigmoid_backward":
         arguments = arguments[:2]
     if name in ("softplus", "softplus_backward"):

@@ -65,8 +65,8 @@ def _reindexed(value: Value, layout: Tensor) -> Value | None:
         for place, source in zip(index, sources, strict=True):
             if source is not None and place != "0":
                 dim, factor = source
-                moved = place if factor == 1 else f"{place} * {factor}"
-                places[dim] = moved if start[dim] == 0 else f"{moved} + {start[dim]}"
+                moved = place if factor == 1 else f"({place} * {factor})"
+                places[dim] = moved if start[dim] == 0 else f"({moved} + {start[dim]})"
         return value.load(places)
 
     return Value(tuple(layout.shape), value.dtype, load, value.work)

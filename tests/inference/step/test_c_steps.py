@@ -115,6 +115,7 @@ def _extremes(x: Tensor) -> Tensor:
     y[0, 1, 1] = torch.nan
     parts = [*(part for values in (y.max(-1), x.min(0), x.max(1, keepdim=True)) for part in values)]
     parts += [x.max(), y.min(), x.max(2)[1], (x > 0).all(1), (x > 1).any(), (x > -9).all()]
+    parts += [x.flip(0)[1:, 2:], x.flip(2)[:, ::2, 1:].exp()[1:, 1:], (x + 1.0)[1:, ::3][:, 1:, 2:]]
     parts += [x.cumsum(1), x.cumprod(-1), x.flip(0, 2), torch.triu(x[0], 1), torch.eye(3, 5).to(x)]
     return torch.cat([part.reshape(-1).to(x.dtype) for part in parts])
 

@@ -62,9 +62,18 @@ def _reference(target: str, options: dict[str, Any]) -> dict[str, Any]:
 
     program, data = ALL[target]
     model = functools.partial(program, jax_library())
-    kernel = NUTS(model, dense_mass=True, target_accept_prob=0.95, init_strategy=numpyro.infer.init_to_median)
-    run = MCMC(kernel, num_warmup=3_000, num_samples=5_000, num_chains=4, chain_method="sequential", progress_bar=False)
-    run.run(jax.random.PRNGKey(0), **data())
+
+    def chains(start: Any) -> MCMC:
+        kernel = NUTS(model, dense_mass=True, target_accept_prob=0.95, init_strategy=start)
+        lengths = {"num_warmup": 3_000, "num_samples": 5_000, "num_chains": 4}
+        run = MCMC(kernel, **lengths, chain_method="sequential", progress_bar=False)
+        run.run(jax.random.PRNGKey(0), **data())
+        return run
+
+    try:
+        run = chains(numpyro.infer.init_to_median)
+    except ValueError:  # a rate that overflows at the median of prior draws
+        run = chains(numpyro.infer.init_to_uniform(radius=0.1))
     found = summary(run.get_samples(group_by_chain=True))
     return _moments({name: np.asarray(value) for name, value in run.get_samples().items()}) | {
         "r_hat": float(max(np.nanmax(site["r_hat"]) for site in found.values())),

@@ -137,7 +137,7 @@ class Engine(EagerSteps):
         if runner is None:
             if self.compile == "c":
                 raise ConfigurationError(
-                    '`compile="c"` needs a C compiler and a small step on the CPU that makes no draws of its own. This '
+                    '`compile="c"` needs a C compiler and a step on the CPU that makes no draws of its own. This '
                     'step cannot be written in C: use "auto", which compiles it in another way where that pays.'
                 )
             return False

@@ -80,7 +80,7 @@ class SVI(SVIOptions, Method):
             method ``check(batch)`` that raises ValueError for data it cannot mean, a fit calls that once, before the
             first step, on the data in memory (of streamed data on the first batch) and on the validation data.
         compile: ``"auto"`` (traced, and compiled where the steps repay it; a CUDA graph on a GPU), ``"trace"``,
-            ``"c"`` (a small step as one C function, on a machine with a C compiler), ``"inductor"``, ``"cudagraph"``,
+            ``"c"`` (the step as one C function, on a machine with a C compiler), ``"inductor"``, ``"cudagraph"``,
             or False (eager). All give the same numbers up to rounding.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ….
         dtype: floating-point type of parameters and data; torch's default one if None.

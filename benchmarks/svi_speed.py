@@ -38,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="processes a (program, peer); the median is quoted")
     parser.add_argument("--seconds", type=float, default=2.0, help="least duration of one timing, without warm-up")
     parser.add_argument("--cores", type=int, default=2, help="cores given to every process")
-    parser.add_argument("--compile", default=None, help="jensen's `compile`; inductor on cpu, cudagraph on cuda")
+    parser.add_argument("--compile", default=None, help="jensen's `compile`; c on cpu, cudagraph on cuda")
     parser.add_argument("--quick", action="store_true", help="one repeat of 0.3 s")
     parser.add_argument("--write", action="store_true", help="append the tables to benchmarks/RESULTS.md")
     for part in _PARTS:
@@ -47,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.repeats < 1 or arguments.cores < 1:
         parser.error("`--repeats` and `--cores` must be at least 1")
-    arguments.compile = arguments.compile or {"cpu": "inductor", "cuda": "cudagraph"}[arguments.device]
+    arguments.compile = arguments.compile or {"cpu": "c", "cuda": "cudagraph"}[arguments.device]
     if arguments.quick:
         arguments.repeats, arguments.seconds = 1, 0.3
     return arguments

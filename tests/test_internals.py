@@ -24,8 +24,6 @@ NAMES = {
     "torch._C._functorch": "advice about vmap's fallbacks is switched off",
     "torch._guards:TracingContext": "a step is compiled under it",
     "torch._guards:tracing": "a step is compiled under it",
-    "torch._inductor.codecache:CppCodeCache": "the loop over a step's kernels is compiled",
-    "torch._inductor.codecache:PyCodeCache": "compiled code is read again to keep its buffers",
     "torch._inductor.exc:InductorError": "a step that cannot be compiled is interpreted",
     "torch._inductor.utils:fresh_cache": "a damaged cache is left out",
     "torch._inductor:compile": "steps are compiled",

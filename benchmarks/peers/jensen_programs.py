@@ -24,7 +24,6 @@ from jensen.models import LatentVariableModel
 __all__ = ["ablation", "finish", "host_reads", "memory", "result", "time_steps"]
 
 _PASSES = {  # of the compiled step: where it is called, and what stands in its place when it is left out
-    "buffer_hoisting": ("inductor", "hoist_buffers", lambda compiled, *_: compiled),
     "fast_activations": ("inductor", "shorten_elementary", lambda module: None),
 }
 

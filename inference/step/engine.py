@@ -19,7 +19,7 @@ from .compile.choice import block_steps, choose_backend, choose_c, choose_captur
 from .compile.cost import Cost, estimate_cost
 from .compile.cuda_graph import CapturedGraph
 from .compile.graph import interpreted
-from .compile.inductor import CompiledStep, compile_with_inductor
+from .compile.inductor import compile_with_inductor
 from .eager import EagerSteps
 from .function import Gradients, StepFunction
 from .state import StepState
@@ -173,9 +173,9 @@ class Engine(EagerSteps):
         rows = [row[0] for row in self._rows(step, 1)]
         return entry[0], [*self.state.tensors, *self._shared(), *rows]
 
-    def _compile(self, graph: StepGraph) -> CompiledStep:
+    def _compile(self, graph: StepGraph) -> Callable[..., Any]:
         count = 0 if self.shard is not None else len(self.state.tensors)  # a shard's graph returns gradients
-        return compile_with_inductor(graph.module, graph.example, count, len(graph.rows) if self.block > 1 else 0)
+        return compile_with_inductor(graph.module, graph.example, count)
 
     def _capture(self, graph: StepGraph, runner: Callable[..., Any], steps: int) -> None:
         count, row_start = len(self.state.tensors), len(graph.example) - len(graph.rows)
@@ -230,8 +230,6 @@ class Engine(EagerSteps):
         shared, rows, tensors = self._shared(), self._rows(step, count), self.state.tensors
         if isinstance(runner, CSteps):
             return runner([*tensors, *shared, *rows], count)
-        if count > 1 and isinstance(runner, CompiledStep) and runner.loop is not None:
-            return runner.loop([*tensors, *shared, *rows], count)
         self.seed_opaque(step)
         bounds = []
         with torch.no_grad():

@@ -161,11 +161,10 @@ class LeapfrogGraph:
 
     def _compile(self, module: fx.GraphModule, example: TensorList) -> None:
         try:
-            step = compile_with_inductor(module, example, 3, 1)
+            self._step = compile_with_inductor(module, example, 3)
         except Exception:  # no compiler, or one that fails: the trace is interpreted
             return
-        self.backend, self._step = "inductor", step
-        self._many = step.loop
+        self.backend = "inductor"
 
     def _capture(self, module: fx.GraphModule, example: TensorList) -> None:
         runner = interpreted(module)

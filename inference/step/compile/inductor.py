@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CompiledStep", "compile_with_inductor"]
+__all__ = ["compile_with_inductor"]
 
 import contextlib
 import logging
@@ -14,11 +14,8 @@ import torch
 from torch import fx
 
 from ...tensors import TensorList
-from .buffer_hoisting import hoist_buffers
 from .fast_activations import shorten_elementary
-from .generated_code import GeneratedCode, generated_modules
 from .graph import updating_inputs
-from .kernel_loop import KernelLoop, loop_kernels
 
 Runner = Callable[..., Any]
 
@@ -38,9 +35,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _compile(
-    module: fx.GraphModule, inputs: TensorList, rows: int, options: dict[str, Any]
-) -> tuple[Runner, KernelLoop | None]:
+def _compile(module: fx.GraphModule, inputs: TensorList, options: dict[str, Any]) -> Runner:
     """Compile for the inputs' shapes; what an earlier fit, of any process, has compiled comes from Inductor's cache.
 
     Only inputs that belong to a fake mode with a shape environment can be looked up there.
@@ -51,34 +46,16 @@ def _compile(
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     mode = FakeTensorMode(shape_env=ShapeEnv())
-    constants = [*module.parameters(), *module.buffers()]
-    with generated_modules() as modules, torch.no_grad():
+    with torch.no_grad():
         with tracing(TracingContext(mode)):
             examples: list[Any] = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
-            compiled = compile_graph(module, examples, options=options)
+            compiled: Runner = compile_graph(module, examples, options=options)
         compiled(*[tensor.detach().clone() for tensor in inputs])
-        codes = [code for loaded in {id(m): m for m in modules}.values() if (code := GeneratedCode.read(loaded))]
-        code = codes[0] if len(codes) == 1 else None
-        loop = loop_kernels(compiled, code, constants, inputs, rows) if rows else None
-        return hoist_buffers(compiled, code, constants, inputs), loop
+    return compiled
 
 
-class CompiledStep:
-    """A step compiled by Inductor: called, it updates the first `state` inputs in place, and returns them and the rest.
-
-    Attributes:
-        loop: many steps in one call, where the step is nothing but kernels; else None.
-    """
-
-    def __init__(self, runner: Runner, state: int, loop: KernelLoop | None) -> None:
-        self._runner, self._state, self.loop = runner, state, loop
-
-    def __call__(self, *inputs: torch.Tensor) -> Any:
-        return (*inputs[: self._state], *self._runner(*inputs))
-
-
-def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int, rows: int = 0) -> CompiledStep:
-    """Compile the graph of a step.
+def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int) -> Runner:
+    """Compile the graph of a step: called, it updates the first `state` inputs in place, and returns them and the rest.
 
     Random operations left inside keep eager's generator. What the cache cannot give is compiled without it.
 
@@ -86,7 +63,6 @@ def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int
         module: the graph, whose first `state` results are the new values of its first inputs.
         inputs: example inputs.
         state: how many inputs are updated in place.
-        rows: how many inputs, the last ones, are each step's own; 0 for a graph that nobody runs many times on end.
 
     Raises:
         RuntimeError: if there is no compiler, or it fails.
@@ -106,8 +82,8 @@ def compile_with_inductor(module: fx.GraphModule, inputs: TensorList, state: int
             "scalar_asserts": False,
         }
         try:
-            runner, loop = _compile(module, inputs, rows, options)
+            runner = _compile(module, inputs, options)
         except InductorError:  # such as a half-written file that a killed process left in the cache
             with fresh_cache():
-                runner, loop = _compile(module, inputs, rows, options)
-    return CompiledStep(runner, state, loop)
+                runner = _compile(module, inputs, options)
+    return lambda *inputs: (*inputs[:state], *runner(*inputs))

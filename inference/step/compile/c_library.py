@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["CSteps", "compile_with_c"]
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ _FLAGS = (
     *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math"),
     *("-fPIC", "-shared", "-w", "-x", "c"),
 )
+_KEPT = 64  # compiled functions that a process keeps
 _BLAS = {"gemm_float": "sgemm_", "gemm_double": "dgemm_"}
 _VECTORS = "".join(  # glibc has them for several numbers at once
     f'__attribute__((simd("notinbranch"))) {kind} {name}{suffix}({kind});\n'
@@ -95,10 +97,10 @@ def compile_with_c(module: fx.GraphModule, inputs: TensorList, state: int, rows:
         lowered = lower(module, state)
     except Unsupported:
         return None
-    functions = {name: _function_of_torch(_BLAS[name]) for name in lowered.uses}
+    functions = {name: _function_of_torch(_BLAS[name]) for name in sorted(lowered.uses)}
     if None in functions.values():
         return None
-    run = _compiled(lowered.source, functions)
+    run = _compiled(lowered.source, tuple(functions.items()))
     if run is None:
         return None
     nodes = [node for node in module.graph.nodes if node.op == "get_attr"]
@@ -139,8 +141,12 @@ def _function_of_torch(name: str) -> int | None:
     return None
 
 
-def _compiled(source: str, functions: dict[str, int | None]) -> Any:
-    """The function ``run`` of the source, which calls these functions; None if no compiler makes it."""
+@functools.lru_cache(maxsize=_KEPT)
+def _compiled(source: str, functions: tuple[tuple[str, int | None], ...]) -> Any:
+    """The function ``run`` of the source, which calls these functions; None if no compiler makes it.
+
+    It holds nothing, so that fits of one model to data of one shape share it.
+    """
     names = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     compiler = next((path for name in names if name and (path := shutil.which(name))), None)
     if compiler is None:
@@ -156,7 +162,7 @@ def _compiled(source: str, functions: dict[str, int | None]) -> Any:
                 loaded = ctypes.CDLL(str(library))
             except (OSError, subprocess.SubprocessError):
                 continue
-            for name, address in functions.items():
+            for name, address in functions:
                 ctypes.c_void_p.in_dll(loaded, name).value = address
             loaded.run.restype = None
             return loaded.run

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jensen.inference import SVI, ConfigurationError, Trace_ELBO
+from jensen.inference.step.compile import c_library
 from jensen.inference.step.compile.c_library import CSteps, compile_with_c
 from jensen.inference.step.compile.graph import trace
 
@@ -240,6 +241,23 @@ def test_memory_is_used_again() -> None:
     steps = _steps(lambda x: (long(x),), [x])
     torch.testing.assert_close(steps([x], 1)[0], long(x), rtol=1e-4, atol=1e-5)
     assert steps._space.numel() < 4 * x.numel() * x.element_size()
+
+
+def test_fits_of_one_model_are_compiled_once(data: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    run = c_library.subprocess.run
+    monkeypatch.setattr(c_library.subprocess, "run", lambda *args, **kwargs: runs.append(args) or run(*args, **kwargs))
+    method = SVI(Trace_ELBO(), guide="normal", steps=30, lr=0.0123, compile="c", device="cpu")
+    one = method.fit(model, data, seed=1)
+    made = len(runs)
+    other = method.fit(model, {"x": data["x"] + 1.0, "y": 1.0 - data["y"]}, seed=2)
+    assert len(runs) == made
+    plain = SVI(Trace_ELBO(), guide="normal", steps=30, lr=0.0123, compile=False, device="cpu").fit(
+        model, {"x": data["x"] + 1.0, "y": 1.0 - data["y"]}, seed=2
+    )
+    for eager, compiled in zip(plain.guide.parameters(), other.guide.parameters(), strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10)
+    assert not any(map(torch.equal, one.guide.parameters(), other.guide.parameters()))
 
 
 def test_a_place_outside_is_no_number() -> None:

@@ -94,7 +94,7 @@ class LatentDraws:
         rows = len(next(iter(self.fit.prototype.values())))
         size = self.structure.batch_size
         free = size is None and not any(site.plates for site in self.sites)  # a plate may have the data's rows
-        return self.fit.stand_in(rows if size == rows or free else None)
+        return self.fit.fewest() if size == rows or free else self.fit.stand_in()
 
     def _check_rows(self) -> None:
         fit, rows = self.fit, len(next(iter(self.fit.prototype.values())))

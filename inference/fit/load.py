@@ -28,6 +28,8 @@ from .rebuild import build_guide_from, build_model_from, part_of
 from .record import points_program
 from .schema import check_body, check_rows, read_table
 
+_SOME = 1_000  # rows, which are one datum again and again, of programs that cannot be run on one
+
 
 def load(
     folder: str | Path,
@@ -163,26 +165,49 @@ def _pair(
         stored = part_of(state, "model_module.")
         if stored or isinstance(model, nn.Module):  # a function without modules holds nothing
             _fill(model, stored)
-        program = points_program(model, batches[-1])
-        with evaluation_mode(program, 0):
-            sites = program.structure(batches[-1]).select("latent")
+        try:
+            program, sites = _points(model, batches[-1])
+        except Exception:  # one datum is too few, as below
+            program, sites = _points(model, _some(few, size))
         latents = {site.name for site in sites if site.enumerated != "model"}  # what is summed out has no draws
         if set(draws) != latents:
             raise CheckpointError(f"Its draws are of {sorted(draws)}, but the model's latents are {sorted(latents)}.")
         return None, program
     made, program = None, Program(model, None)
-    for batch in batches:
-        made = build_guide_from(body["guide"], model, guide, batch)
-        program = Program(model, made)
-        if (dtype := _dtype(body)) is not None:
-            program.to(dtype)
-        with evaluation_mode(program, 0):
-            if not getattr(model, "scored_by_loss", False):  # then it has no joint density to run
-                program.structure(batch)
+    for number, batch in enumerate(batches):
+        try:
+            made, program = _set_up(model, body, guide, batch)
+        except Exception:  # such as a series that looks at the step before: one datum is too few for it
+            if number or size < 2:
+                raise
+            made, program = _set_up(model, body, guide, _some(few, size))
         shapes = {name: value.shape for name, value in program.state_dict().items()}
         if shapes == {name: value.shape for name, value in state.items()}:
             break
     _fill(program, state)
+    return made, program
+
+
+def _points(model: Any, batch: Mapping[str, Tensor]) -> tuple[Program, list[Any]]:
+    """A program for stored draws, and the model's latents."""
+    program = points_program(model, batch)
+    with evaluation_mode(program, 0):
+        return program, list(program.structure(batch).select("latent"))
+
+
+def _some(few: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    return {name: value[:1].expand(min(size, _SOME), *value.shape[1:]) for name, value in few.items()}
+
+
+def _set_up(model: Any, body: Mapping[str, Any], guide: Any, batch: Mapping[str, Tensor]) -> tuple[Any, Program]:
+    """Guide and program with parameters as they are made for a batch."""
+    made = build_guide_from(body["guide"], model, guide, batch)
+    program = Program(model, made)
+    if (dtype := _dtype(body)) is not None:
+        program.to(dtype)
+    with evaluation_mode(program, 0):
+        if not getattr(model, "scored_by_loss", False):  # then it has no joint density to run
+            program.structure(batch)
     return made, program
 
 

@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoDelta
 from torch import Tensor
 
 from ..data.data import as_data
-from ..errors import DataError, ModelError
+from ..errors import DataError
 from ..guides import build_guide
 from ..pair.eval_mode import evaluation_mode
 from ..pair.program import Program
@@ -81,10 +81,20 @@ class FitRecord:
     def structure(self) -> Structure:
         """The sites of the pair, as seen on the prototype (on all data, for a guide with parameters per datum)."""
         with evaluation_mode(self.program, 0):
+            return self.program.structure(self.fewest())
+
+    def fewest(self) -> dict[str, Tensor]:
+        """The fewest data that the pair can be run on: the prototype, or as many as the fit had.
+
+        A guide with parameters per datum, or a series that looks at the step before, can be run on no part.
+        """
+        few = self.stand_in(len(next(iter(self.prototype.values()))))
+        with evaluation_mode(self.program, 0):
             try:
-                return self.program.structure(self.stand_in(len(next(iter(self.prototype.values())))))
-            except (ModelError, RuntimeError, ValueError, IndexError):  # parameters per datum: no part can be run
-                return self.program.structure(self.stand_in())
+                self.program.structure(few)
+            except Exception:  # whatever a program raises that has too few data
+                return self.stand_in()
+        return few
 
     def batch(self, data: Any = None, *, observed: bool = True) -> dict[str, Tensor]:
         """`data` (the training data if None) as one batch in the fit's number type and on its device.

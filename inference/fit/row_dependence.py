@@ -60,7 +60,7 @@ def depends_on_rows(fit: FitRecord) -> list[str]:
 
     Guide and model run on the first rows and on many rows, with the same global values, and are compared.
     """
-    few = fit.stand_in(len(next(iter(fit.prototype.values()))))
+    few = fit.fewest()
     many = _many_rows(fit, few)
     with generator_aside(few):
         try:

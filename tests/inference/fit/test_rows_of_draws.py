@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jensen.inference import Fit, ModelError
+from jensen.inference import NUTS, SVI, Fit, ModelError, load
 from jensen.inference.errors import DataError
 from jensen.inference.guides import build_guide
 from jensen.models import LatentVariableModel
@@ -313,3 +314,23 @@ def test_latents_of_a_plate_of_another_name_are_drawn_without_naming_the_data(st
     assert drawn["effect"].shape == (9, 4) and drawn["mean"].shape == (9,)
     assert all(torch.equal(drawn[name], again[name]) for name in drawn)
     assert not stored or torch.equal(drawn["effect"], draws["effect"])
+
+
+@pytest.mark.parametrize("chains", [False, True])
+def test_a_series_that_looks_at_the_step_before_is_drawn_from_and_read_back(tmp_path: Path, chains: bool) -> None:
+    def series(y: torch.Tensor) -> None:
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        s = pyro.sample("s", dist.HalfNormal(1.0))
+        with pyro.plate("steps", len(y) - 1):  # one step alone has none before it
+            pyro.sample("y", dist.Normal(a * y[:-1], s), obs=y[1:])
+
+    data = {"y": torch.randn(20, generator=torch.Generator().manual_seed(0))}
+    nuts = NUTS(steps=20, num_warmup=20, num_chains=2, compile=False, progress=False, device="cpu")
+    method = nuts if chains else SVI(guide="normal", steps=20, progress=False, device="cpu")
+    fit = method.fit(series, data)
+    draws = fit.posterior(30)
+    assert draws["a"].shape == (30,) and len(draws["s"].unique()) > 10
+    assert fit.to_arviz(10)["posterior"]["a"].shape[-1] == 10
+    fit.save(tmp_path / "fit")
+    again = load(tmp_path / "fit", model=series)
+    assert torch.equal(again.posterior(30)["a"], draws["a"])

@@ -160,6 +160,7 @@ _PLAIN: dict[str, Callable[..., str]] = {
     "detach": lambda t, x: x,
     "alias": lambda t, x: x,
     "copy": lambda t, target, source: source,
+    "fill": lambda t, target, number: number,
     "sigmoid_backward": _own("sigmoid_slope"),
     "tanh_backward": _own("tanh_slope"),
     "xlogy": _own("xlogy"),

@@ -8,8 +8,6 @@ import time
 import warnings
 from typing import Any
 
-import torch
-
 from jensen.datasets import targets
 from jensen.inference import (
     NUTS,
@@ -110,9 +108,3 @@ def _said(fit: Any) -> str:
 
 def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:80]
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for found in run(quick="--quick" in sys.argv):
-        print(found)

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from ..devices import threads
-from ..step.compile.c_library import CSteps, compile_with_c
-from ..step.compile.choice import choose_backend, choose_c, is_tiny
+from ..step.compile.c.library import CSteps
+from ..step.compile.choice import is_tiny
 from ..step.compile.cost import estimate_cost
-from ..step.compile.graph import trace
-from ..step.compile.inductor import compile_with_inductor
+from ..step.recorded_function import compile_graph, record_function
 from .bridge import Bridge
 
 State = tuple[Tensor, ...]
@@ -124,30 +123,19 @@ class Transition:
         dim = self.bridge.dim
         factor = torch.eye(dim).to(u) if dim <= DENSE else torch.ones(dim).to(u)
         inputs = [*(tensor.clone().contiguous() for tensor in state), factor, *rows]
-        try:
-            expected = self._step(*inputs)  # once eagerly: what a program makes in its first run is no part of a trace
-            module = trace(lambda *given: self._step(*given), inputs)
-            with torch.no_grad():
-                found = module(*inputs)
-        except Exception:  # whatever a user's program raises under tracing
-            return
-        if not all(torch.allclose(a, b, rtol=1e-8, atol=1e-8) for a, b in zip(expected, found, strict=True)):
+        module = record_function(self._step, inputs)
+        if module is None:
             return
         self._run, self.how = module.forward, "trace"
         cost = estimate_cost(module)
         self._tiny = u.device.type == "cpu" and is_tiny(cost)
         if wanted is False:
             return
-        if wanted or choose_c(cost, steps, u.device):
-            self._in_c = compile_with_c(module, inputs, len(STATE), len(rows))
-            if self._in_c is not None:
-                self.how = "c"
-                return
-        if wanted or choose_backend(cost, steps, u.device) == "inductor":
-            try:
-                self._run, self.how = compile_with_inductor(module, inputs, len(STATE)), "inductor"
-            except Exception:  # no compiler
-                return
+        found = compile_graph(module, inputs, len(STATE), len(rows), cost=cost, calls=steps, wanted=bool(wanted))
+        if isinstance(found, CSteps):
+            self._in_c, self.how = found, "c"
+        elif found is not None:
+            self._run, self.how = found, "inductor"
 
     def __call__(self, state: State, factor: Tensor, rows: Sequence[Tensor]) -> tuple[State, Tensor]:
         """Go through n temperatures, whose rows are stacked; the state after them, and their acceptances ``(n,)``."""

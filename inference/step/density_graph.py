@@ -11,11 +11,10 @@ from torch import Tensor
 
 from ..devices import run_on, threads
 from ..pair.density import LatentDensity
-from .compile.c_library import compile_with_c
-from .compile.choice import choose_backend, choose_c, is_tiny
+from .compile.c.library import CSteps
+from .compile.choice import is_tiny
 from .compile.cost import estimate_cost
-from .compile.graph import trace
-from .compile.inductor import compile_with_inductor
+from .recorded_function import compile_graph, record_function
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -92,21 +91,12 @@ class DensityGraph:
         return total.detach(), gradient
 
     def _traced(self, u: Tensor) -> Evaluation:
-        self.eagerly(u)  # once eagerly: what a program makes in its first run is no part of a trace
-        try:
-            module = trace(lambda rows: self.eagerly(rows), [u])  # `make_fx` would count the `self` of a method
-        except Exception:  # whatever a user's program raises under tracing
+        module = record_function(self.eagerly, [u])
+        if module is None:
             self.traced = False
             return self.eagerly
         self._tiny = u.device.type == "cpu" and is_tiny(estimate_cost(module))
-        forward = module.forward
-        found = forward(u)
-        same = all(
-            torch.allclose(a, b, rtol=1e-8, atol=1e-8, equal_nan=True)
-            for a, b in zip(found, self.eagerly(u), strict=True)
-        )
-        self.traced &= same
-        return forward if same else self.eagerly
+        return module.forward
 
     def compile(self, u: Tensor, calls: int | None = None) -> bool:
         """Compile the evaluation of as many rows as `u` has; whether that was done.
@@ -117,21 +107,16 @@ class DensityGraph:
             u: ``(K, D)``.
             calls: how many evaluations there will be, which must repay it; None compiles in any case.
         """
-        try:
-            module = trace(lambda rows: (_together(*self.eagerly(rows)),), [u])
-            cost = estimate_cost(module)
-            if calls is None or choose_c(cost, calls, u.device):
-                in_c = compile_with_c(module, [u], 0, 1)
-                if in_c is not None:
-                    self._graphs[len(u)] = lambda rows: _apart(in_c([rows.unsqueeze(0)], 1)[0])
-                    return True
-            if calls is not None and choose_backend(cost, calls, u.device) != "inductor":
-                return False
-            step = compile_with_inductor(module, [u], 0)
-        except Exception:  # a program that cannot be traced, or no compiler
+        module = record_function(lambda rows: (_together(*self.eagerly(rows)),), [u])
+        if module is None:
             return False
-        self._graphs[len(u)] = lambda rows: _apart(step(rows)[0].clone())
-        return True
+        cost = estimate_cost(module)
+        found = compile_graph(module, [u], 0, 1, cost=cost, calls=calls or 0, wanted=calls is None)
+        if isinstance(found, CSteps):
+            self._graphs[len(u)] = lambda rows: _apart(found([rows.unsqueeze(0)], 1)[0])
+        elif found is not None:
+            self._graphs[len(u)] = lambda rows: _apart(found(rows)[0].clone())
+        return found is not None
 
 
 def _together(value: Tensor, gradient: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..data.feed import Feed, Stream
 from ..errors import ConfigurationError
 from ..tensors import TensorList
 from .checks import check_first_step
-from .compile.c_library import CSteps, compile_with_c
+from .compile.c.library import CSteps, compile_with_c
 from .compile.choice import block_steps, choose_backend, choose_c, choose_capture, is_tiny
 from .compile.cost import Cost, estimate_cost
 from .compile.cuda_graph import CapturedGraph

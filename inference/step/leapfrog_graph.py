@@ -19,13 +19,13 @@ from torch import Tensor, fx
 
 from ..devices import threads
 from ..tensors import TensorList
-from .compile.c_library import compile_with_c
-from .compile.choice import choose_backend, choose_c, is_tiny
+from .compile.c.library import CSteps
+from .compile.choice import is_tiny
 from .compile.cost import estimate_cost
 from .compile.cuda_graph import CapturedGraph
-from .compile.graph import interpreted, trace
-from .compile.inductor import compile_with_inductor
+from .compile.graph import interpreted
 from .density_graph import DensityGraph
+from .recorded_function import compile_graph, record_function
 
 _CAPTURED = 8  # leapfrog steps of the longer of two captured graphs
 
@@ -79,7 +79,7 @@ class LeapfrogGraph:
             start: ``u (D,)`` where the density has a value.
             calls: how many steps there will be.
         """
-        module = self._traced(start)
+        module = record_function(self._leapfrog, self._example(start))
         if module is None:
             return
         cost = estimate_cost(module)
@@ -91,11 +91,12 @@ class LeapfrogGraph:
         example = self._example(start)
         if device.type == "cuda":
             self._capture(module, example)
-        elif choose_c(cost, calls, device) or (compile and self._tiny):
-            self._many = compile_with_c(module, example, 3, 1)
-            self.backend = "c" if self._many is not None else self.backend
-        if self.backend == "trace" and (compile or choose_backend(cost, calls, device) == "inductor"):
-            self._compile(module, example)
+            return
+        found = compile_graph(module, example, 3, 1, cost=cost, calls=calls, wanted=bool(compile))
+        if isinstance(found, CSteps):
+            self._many, self.backend = found, "c"
+        elif found is not None:
+            self._step, self.backend = found, "inductor"
 
     def set_factor(self, factor: Tensor) -> None:
         """Move in other coordinates from now on."""
@@ -143,28 +144,6 @@ class LeapfrogGraph:
     def _example(self, start: Tensor) -> TensorList:
         v = self.to_v(start.expand(self.chains, -1)).contiguous()
         return [v, torch.ones_like(v), torch.zeros_like(v), self.factor, v.new_full((), 1e-3)]
-
-    def _traced(self, start: Tensor) -> fx.GraphModule | None:
-        """The graph of one step, where it gives what the program does."""
-        example = self._example(start)
-        expected = self._leapfrog(*example)  # what a program makes in its first run is no part of a trace
-        try:
-            module = trace(lambda *inputs: self._leapfrog(*inputs), example)
-            with torch.no_grad():
-                found = module(*example)
-        except Exception:  # whatever a user's program raises under tracing
-            return None
-        tolerance = 1e-8 if start.dtype == torch.float64 else 1e-3
-        pairs = zip(found, expected, strict=True)
-        same = all(torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True) for a, b in pairs)
-        return module if same else None
-
-    def _compile(self, module: fx.GraphModule, example: TensorList) -> None:
-        try:
-            self._step = compile_with_inductor(module, example, 3)
-        except Exception:  # no compiler, or one that fails: the trace is interpreted
-            return
-        self.backend = "inductor"
 
     def _capture(self, module: fx.GraphModule, example: TensorList) -> None:
         runner = interpreted(module)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jensen.inference import SVI, ConfigurationError, Trace_ELBO
-from jensen.inference.step.compile import c_library
-from jensen.inference.step.compile.c_library import CSteps, compile_with_c
+from jensen.inference.step.compile.c import library
+from jensen.inference.step.compile.c.library import CSteps, compile_with_c
 from jensen.inference.step.compile.graph import trace
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler")
@@ -245,8 +245,8 @@ def test_memory_is_used_again() -> None:
 
 def test_fits_of_one_model_are_compiled_once(data: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    run = c_library.subprocess.run
-    monkeypatch.setattr(c_library.subprocess, "run", lambda *args, **kwargs: runs.append(args) or run(*args, **kwargs))
+    run = library.subprocess.run
+    monkeypatch.setattr(library.subprocess, "run", lambda *args, **kwargs: runs.append(args) or run(*args, **kwargs))
     method = SVI(Trace_ELBO(), guide="normal", steps=30, lr=0.0123, compile="c", device="cpu")
     one = method.fit(model, data, seed=1)
     made = len(runs)

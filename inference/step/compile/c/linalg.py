@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from .c_code import Code
-from .c_operations import CTYPES, Unsupported
-from .c_values import Value
+from .code import Code
+from .operations import CTYPES, Unsupported
+from .values import Value
+from .views import blank, viewed
 
 _MOST = 4_000_000  # multiplications of one system: above, a library is faster
 
@@ -27,11 +28,10 @@ def _solve_triangular(
     left: bool = True,
     unitriangular: bool = False,
 ) -> Value:
-    if a.shape[:-2] != b.shape[:-2]:
-        a = _expanded(code.kept(a), b.shape[:-2])
-        b = _expanded(code.kept(b), a.shape[:-2])
     out = code.allocate(shape, dtype)
-    a, b, x = code.kept(a), code.kept(b), out
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (viewed(kept, blank(kept).expand(*batch, -1, -1)) for kept in (code.kept(a), code.kept(b)))
+    x = out
     if not left:  # X A = B is A' X' = B'
         a, b, x, upper = _turned(a), _turned(b), _turned(x), not upper
     n, m, c = x.shape[-2], x.shape[-1], CTYPES[dtype]
@@ -106,18 +106,7 @@ def cholesky(code: Code, a: Value, upper: bool = False) -> tuple[Value, Value]:
 
 
 def _turned(value: Value) -> Value:
-    assert value.pointer is not None
-    *batch, n, m = value.shape
-    *outer, rows, columns = value.strides
-    return Value.memory(value.pointer, (*batch, m, n), value.dtype, (*outer, columns, rows), value.offset)
-
-
-def _expanded(value: Value, batch: tuple[int, ...]) -> Value:
-    assert value.pointer is not None
-    meta = torch.empty(1, device="meta").as_strided(value.shape, value.strides)
-    whole = torch.broadcast_shapes(batch, value.shape[:-2])
-    found = meta.expand(*whole, *value.shape[-2:])
-    return Value.memory(value.pointer, tuple(found.shape), value.dtype, found.stride(), value.offset)
+    return viewed(value, blank(value).mT)
 
 
 # (code, shape and type of the result, arguments) -> result

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from .c_code import Code
-from .c_operations import CTYPES, Unsupported
-from .c_reductions import combined, reduced
-from .c_values import Value
-from .c_views import shaped
+from .code import Code
+from .operations import CTYPES, Unsupported
+from .reductions import combined, reduced
+from .values import Value
+from .views import blank, shaped, viewed
 
 _LOOPS = 30_000  # multiplications up to which loops are as fast as a library
 _LOOPS_OF_VECTORS = 300_000  # the same where the result is one column
@@ -73,8 +73,7 @@ def _laid_out(code: Code, x: Value) -> Value:
     turned = (rows == 1 or n == 1) and (columns >= n or m == 1)
     if plain or turned:
         return x
-    copy = code.allocate(x.shape, x.dtype)
-    return code.store(x, copy)
+    return code.store(x)
 
 
 def _by_library(code: Code, out: Value, a: Value, b: Value) -> None:
@@ -102,13 +101,9 @@ def _mm(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value
     return _product(code, dtype, a, b)
 
 
-def _column(value: Value) -> Value:
-    assert value.pointer is not None
-    return Value.memory(value.pointer, (*value.shape, 1), value.dtype, (*value.strides, 1), value.offset)
-
-
 def _mv(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value:
-    return shaped(_product(code, dtype, a, _column(code.kept(b))), shape)
+    b = code.kept(b)
+    return shaped(_product(code, dtype, a, viewed(b, blank(b).unsqueeze(-1))), shape)
 
 
 def _dot(code: Code, shape: Any, dtype: torch.dtype, a: Value, b: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Write a graph of small tensors as one C function."""
+"""Write a graph as one C function."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import fx
 
-from .c_code import Code
-from .c_indexing import INDEXING
-from .c_joins import JOINS
-from .c_linalg import LINALG, cholesky
-from .c_operations import CTYPES, LIBRARIES, PRELUDE, Unsupported, constant, elementwise
-from .c_products import PRODUCTS
-from .c_reductions import REDUCTIONS, extreme
-from .c_values import Value, contiguous
-from .c_views import blank, view, viewed
-from .recording import spec_of
+from ..recording import spec_of
+from .code import Code
+from .indexing import INDEXING
+from .joins import JOINS
+from .linalg import LINALG, cholesky
+from .operations import CTYPES, LIBRARIES, PRELUDE, Unsupported, constant, elementwise
+from .products import PRODUCTS
+from .reductions import REDUCTIONS, extreme
+from .values import Value, contiguous
+from .views import blank, view, viewed
 
 _FILLS = {"ones_like": 1, "zeros_like": 0, "zeros": 0, "ones": 1, "new_zeros": 0, "new_ones": 1}
 _FILLS |= {"empty": 0, "empty_like": 0, "new_empty": 0, "empty_strided": 0, "new_empty_strided": 0}

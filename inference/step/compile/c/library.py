@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from ...tensors import TensorList
-from .c_lowering import Lowered, lower
-from .c_operations import Unsupported
+from ....tensors import TensorList
+from .lowering import Lowered, lower
+from .operations import Unsupported
 
 _FLAGS = (
     *("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math"),
@@ -78,11 +78,11 @@ def _laid_out(tensor: torch.Tensor, layout: tuple[int, ...]) -> torch.Tensor:
 
 def _has_own_places(tensor: torch.Tensor) -> bool:
     """Whether no two numbers of it share a place, so that each can be written."""
-    return tensor.is_contiguous() or tensor.clone().stride() == tensor.stride()
+    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
 
 
 def compile_with_c(module: fx.GraphModule, inputs: TensorList, state: int, rows: int) -> CSteps | None:
-    """The steps of a graph of small tensors; None where there is no C code for it, or no compiler.
+    """The steps of a graph; None where there is no C code for it, or no compiler.
 
     Args:
         module: the graph, whose first `state` results are the new values of its first inputs, and which has one more.

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from .c_code import Code
-from .c_operations import CTYPES, Unsupported, constant
-from .c_values import Value
+from .code import Code
+from .operations import CTYPES, Unsupported, constant
+from .values import Value
 
 Places = Callable[[Sequence[str]], list[str]]
 
@@ -33,7 +33,7 @@ def _read(code: Code, shape: Any, dtype: torch.dtype, x: Value, places: Places, 
 
 
 def _write(code: Code, x: Value, source: Value, places: Places, tests: Places, shape: Any, sign: str) -> Value:
-    out = code.store(x, code.allocate(x.shape, x.dtype))
+    out = code.store(x, code.allocate(x.shape, x.dtype))  # memory alone: its numbers do not stay what they are
     kind = CTYPES[x.dtype]
 
     def put(index: list[str]) -> list[str]:

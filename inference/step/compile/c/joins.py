@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .c_code import Code
-from .c_operations import Unsupported, constant
-from .c_values import Value
-from .c_views import blank, view, viewed
+from .code import Code
+from .operations import Unsupported, constant
+from .values import Value
+from .views import blank, view, viewed
 
 
 def _join(code: Code, shape: Any, dtype: torch.dtype, parts: Sequence[Value], dim: int, stacked: bool) -> Value:

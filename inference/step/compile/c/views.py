@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .c_code import Code
-from .c_values import Value, contiguous
+from .code import Code
+from .values import Value, contiguous
 
 
 def blank(value: Value) -> Tensor:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .c_operations import CTYPES, Unsupported
-from .c_values import Value, contiguous
+from .operations import CTYPES, Unsupported
+from .values import Value, contiguous
 
 _POINTER = re.compile(r"\b([ab]\d+)\[")
 _PLACE = re.compile(r"\b[ab]\d+\[([^\[\]]*)\]")

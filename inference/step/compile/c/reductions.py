@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from .c_code import Code
-from .c_operations import CTYPES, Unsupported, constant
-from .c_values import Value
-from .c_views import shaped
+from .code import Code
+from .operations import CTYPES, Unsupported, constant
+from .values import Value
+from .views import shaped
 
 _CHEAP, _LARGE, _FEW = 4, 20_000, 16  # operations of a number, numbers, results
 _LONG_SUM = 2048  # numbers that float32 adds up well

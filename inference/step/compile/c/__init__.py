@@ -1,0 +1,1 @@
+"""A step as C: one function for a graph."""

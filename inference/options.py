@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "check_callbacks",
+    "check_compile",
     "check_count",
     "check_dtype",
     "check_fraction",
@@ -74,6 +75,12 @@ def check_callbacks(value: Any) -> tuple[Callable[..., Any], ...]:
         if not callable(function):
             raise ConfigurationError(f"`callbacks` must be functions of a `Progress`, got {function!r}.")
     return functions
+
+
+def check_compile(value: Any) -> None:
+    """Raise unless `value`, of methods that only compile or do not, is True, False or None."""
+    if value not in (None, True, False):
+        raise ConfigurationError(f"`compile` must be True, False or None, got {value!r}.")
 
 
 def check_dtype(value: Any) -> None:

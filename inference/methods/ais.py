@@ -22,7 +22,7 @@ from ..diagnostics.annealed_evidence import annealed_estimate
 from ..diagnostics.weights.pareto import k_threshold
 from ..errors import ConfigurationError, NonFiniteError, nearest
 from ..fit.record import points_program
-from ..options import check_whole
+from ..options import check_compile, check_whole
 from ..pair.function_program import own_copy
 from ..run.algorithm import Algorithm, FitParts, Snapshot
 from ..run.checkpoint_check import check_tensors
@@ -112,8 +112,7 @@ class AIS(Method):
             raise ConfigurationError(f"`resampling` must be True or False, got {self.resampling!r}.")
         if self.leapfrogs is not None:
             check_whole("leapfrogs", self.leapfrogs)
-        if self.compile not in (None, True, False):
-            raise ConfigurationError(f"`compile` must be True, False or None, got {self.compile!r}.")
+        check_compile(self.compile)
         object.__setattr__(self, "base", as_base(self.base))
 
     def check_model(self, model: Any) -> None:

@@ -12,7 +12,7 @@ Stan Reference Manual, section "Automatic parameter tuning", https://mc-stan.org
 
 from __future__ import annotations
 
-__all__ = ["StepSize", "windows"]
+__all__ = ["StepSize", "WarmUp", "windows"]
 
 import math
 from dataclasses import dataclass
@@ -44,6 +44,11 @@ class StepSize:
         """Begin at a step size, and look at ten times as much."""
         return cls(math.log(10.0 * step_size), latest=math.log(step_size), average=math.log(step_size))
 
+    @property
+    def present(self) -> float:
+        """The best step size so far."""
+        return math.exp(self.average if self.count else self.latest)
+
     def update(self, acceptance: float, target: float) -> StepSize:
         """After a transition of this acceptance."""
         count = self.count + 1
@@ -52,6 +57,35 @@ class StepSize:
         latest = self.anchor - math.sqrt(count) / _GAMMA * error
         weight = count**-_DECAY
         return StepSize(self.anchor, count, error, latest, weight * latest + (1.0 - weight) * self.average)
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """When chains stop to adapt, to forget or to report, in transitions from the start.
+
+    Attributes:
+        length: of the warm-up.
+        windows: after each the metric is that of its draws.
+        log_every: transitions between rows of the history.
+    """
+
+    length: int
+    windows: list[tuple[int, int]]
+    log_every: int
+
+    def stretch(self, step: int, most: int) -> int:
+        """How many transitions, at most `most`, there are from `step` to where a window, the warm-up or a row ends."""
+        ends = [end for window in self.windows for end in window] + [self.length]
+        ends.append(step - step % self.log_every + self.log_every)
+        return min(most, *(end - step for end in ends if end > step))
+
+    def adapts(self, step: int) -> bool:
+        """Whether a window ends."""
+        return any(step == end for _, end in self.windows)
+
+    def forgets(self, step: int) -> bool:
+        """Whether a window or the draws that are kept begin."""
+        return step == self.length or any(step in window for window in self.windows)
 
 
 def windows(warmup: int) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from ...run.checkpoint_check import check_numbers, check_tensors
 from ...seeding import derive_seed
 from ...step.leapfrog_graph import LeapfrogGraph, Motion
 from ..pathfinder.target import check_suited, posterior_target
-from .adaptation import StepSize, windows
+from .adaptation import StepSize, WarmUp, windows
 from .ensemble import Ended, step_of_half, together
 from .metric import Metric, first_metric
 from .options import ChainOptions
@@ -67,7 +67,7 @@ class ChEESSampler(Algorithm):
         self.target = posterior_target(model, batch, seed)
         self.dim, self.chains = self.target.log_density.dim, options.num_chains
         self.starts = _equal_parts(self.chains)
-        self.windows = windows(options.num_warmup // 2)
+        self.warm_up = WarmUp(options.num_warmup, windows(options.num_warmup // 2), options.log_every)
         self.centre, self.density = self.target.centre, self.target.log_density
         if dtype is not None and dtype != self.centre.dtype:
             self.centre = self.centre.to(dtype)
@@ -110,7 +110,7 @@ class ChEESSampler(Algorithm):
         graph = self._graph
         graph.set_factor(self._on_device(self.metric.factor))
         self.motion = graph.at(graph.to_v(u))
-        found = step_of_half(graph, self.motion, _present(self.step_size), self._noise("step size", step)[0])
+        found = step_of_half(graph, self.motion, self.step_size.present, self._noise("step size", step)[0])
         self.step_size = StepSize.start(found)
         self.length = TrajectoryLength.start(min(_FIRST_LENGTH, _FIRST_LEAPFROGS * found))
 
@@ -120,10 +120,7 @@ class ChEESSampler(Algorithm):
         return self.graph
 
     def advance(self, step: int, most: int) -> int:
-        options = self.options
-        ends = [end for window in self.windows for end in window] + [options.num_warmup]
-        ends.append(step - step % options.log_every + options.log_every)
-        count = min(most, *(end - step for end in ends if end > step))
+        count = self.warm_up.stretch(step, most)
         draws, stats = [], []
         for i in range(step, step + count):
             ended, leapfrogs = self._transition(i)
@@ -153,13 +150,12 @@ class ChEESSampler(Algorithm):
 
     def _turn(self, step: int) -> None:
         """Where a window begins or ends, or the warm-up does."""
-        if any(step == end for _, end in self.windows):
+        if self.warm_up.adapts(step):
             latest = self.draws[-1]
             if self.options.metric != "unit":
                 self.metric = self.metric.adapted(self.draws.transpose(0, 1).numpy())
             self._settle(latest.to(self.motion.v), step)
-        begins = {begin for begin, _ in self.windows} | {end for _, end in self.windows} | {self.options.num_warmup}
-        if step in begins:
+        if self.warm_up.forgets(step):
             self.draws, self.stats = self.draws[:0], self.stats[:0]
 
     def row(self, step: int) -> dict[str, Any]:
@@ -239,7 +235,3 @@ def _equal_parts(chains: int) -> int | None:
     """How many paths are shared by as many chains each; None where chains are few, or no such number divides them."""
     fits = (paths for paths in range(_PATHS, _FEWEST_PATHS - 1, -1) if chains % paths == 0 and chains > paths)
     return next(fits, None)
-
-
-def _present(size: StepSize) -> float:
-    return math.exp(size.average if size.count else size.latest)

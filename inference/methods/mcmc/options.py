@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import ConfigurationError, nearest
-from ...options import check_fraction, check_whole
+from ...options import check_compile, check_fraction, check_whole
 from ..options import MethodOptions
 from .metric import METRICS
 
@@ -40,5 +40,4 @@ class ChainOptions(MethodOptions):
                 f"`metric` must be one of {', '.join(METRICS)}, or None, got {self.metric!r}."
                 f"{nearest(self.metric, METRICS)}"
             )
-        if self.compile not in (None, True, False):
-            raise ConfigurationError(f"`compile` must be True, False or None, got {self.compile!r}.")
+        check_compile(self.compile)

@@ -14,10 +14,10 @@ import torch
 from ...data.base import MemoryData
 from ...fit.record import points_program
 from ...run.algorithm import Algorithm, FitParts, Snapshot
-from ...run.checkpoint_check import check_tensors
+from ...run.checkpoint_check import check_numbers, check_tensors
 from ...step.density_graph import DensityGraph
 from ..pathfinder.target import check_suited, posterior_target
-from .adaptation import StepSize, windows
+from .adaptation import StepSize, WarmUp, windows
 from .chains import run_together
 from .metric import Metric, first_metric
 from .options import ChainOptions
@@ -60,7 +60,7 @@ class Sampler(Algorithm):
         self.program = points_program(model, batch)
         self.target = posterior_target(model, batch, seed)
         self.dim = self.target.log_density.dim
-        self.windows = windows(options.num_warmup)
+        self.warm_up = WarmUp(options.num_warmup, windows(options.num_warmup), options.log_every)
         count = options.num_chains
         self.metric = Metric(np.ones(self.dim))
         self.density = DensityGraph(self.target.log_density.density)  # of as many rows as there are chains
@@ -100,15 +100,14 @@ class Sampler(Algorithm):
         self.places = [Place(*parts) for parts in zip(v, values.tolist(), pulled, strict=True)]
         chains = [
             reasonable_step(place, size, chain_generator(self.seed, "step size", chain, step))
-            for chain, (place, size) in enumerate(zip(self.places, map(_present, self.step_sizes), strict=True))
+            for chain, (place, size) in enumerate(
+                zip(self.places, [size.present for size in self.step_sizes], strict=True)
+            )
         ]
         self.step_sizes = [StepSize.start(size) for size in run_together(chains, self._evaluate, self.metric, u)]
 
     def advance(self, step: int, most: int) -> int:
-        options = self.options
-        ends = [end for window in self.windows for end in window] + [options.num_warmup]
-        ends.append(step - step % options.log_every + options.log_every)
-        count = min(most, *(end - step for end in ends if end > step))
+        count = self.warm_up.stretch(step, most)
         chains = [
             self._stretch(place, size, chain, step, count)
             for chain, (place, size) in enumerate(zip(self.places, self.step_sizes, strict=True))
@@ -128,13 +127,12 @@ class Sampler(Algorithm):
 
     def _turn(self, step: int) -> None:
         """Where a window begins or ends, or the warm-up does."""
-        if any(step == end for _, end in self.windows):
+        if self.warm_up.adapts(step):
             latest = self.draws[:, -1]
             if self.options.metric != "unit":
                 self.metric = self.metric.adapted(self.draws)
             self._settle(latest, step)
-        begins = {begin for begin, _ in self.windows} | {end for _, end in self.windows} | {self.options.num_warmup}
-        if step in begins:
+        if self.warm_up.forgets(step):
             self.draws, self.stats = self.draws[:, :0], self.stats[:, :0]
 
     def _stretch(
@@ -200,7 +198,7 @@ class Sampler(Algorithm):
         dense = snapshot.tensors["factor"].dim() == 2
         own["factor"] = torch.empty((dim, dim) if dense else dim, dtype=torch.float64)
         check_tensors(snapshot.tensors, own)
-        int(snapshot.values["gradients"]), bool(snapshot.values["begun"])
+        check_numbers(snapshot.values, "gradients", "begun")
 
     def load(self, snapshot: Snapshot, rows: list[dict[str, Any]]) -> None:
         found = {name: value.cpu().numpy() for name, value in snapshot.tensors.items()}
@@ -230,7 +228,3 @@ class Sampler(Algorithm):
         sizes = torch.tensor([math.exp(size.average) for size in self.step_sizes], dtype=torch.float64)
         each = sizes.unsqueeze(-1).repeat(1, self.stats.shape[1])
         return found | {"diverging": found["diverging"].bool(), "step_size": each}
-
-
-def _present(size: StepSize) -> float:
-    return math.exp(size.average if size.count else size.latest)

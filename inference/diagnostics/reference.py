@@ -22,7 +22,7 @@ from ..run.convergence import CONVERGED
 
 def is_chains(fit: Any) -> bool:
     """Whether a fit holds the draws of Markov chains."""
-    return isinstance(fit, FitRecord) and fit.draws is not None and "chains" in fit.info
+    return isinstance(fit, FitRecord) and fit.has_chains
 
 
 def data_of(fit: Any, data: Any, device: torch.device) -> dict[str, Tensor]:

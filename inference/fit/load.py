@@ -160,7 +160,7 @@ def _pair(
     size = body["data_size"]
     batches = [few]
     if any(size in value.shape for value in (*state.values(), *(draws or {}).values())):  # no more than the file holds
-        batches.append({name: value[:1].expand(size, *value.shape[1:]) for name, value in few.items()})
+        batches.append(_repeated(few, size))
     if draws is not None and body["guide"]["kind"] == "none" and guide is None:
         stored = part_of(state, "model_module.")
         if stored or isinstance(model, nn.Module):  # a function without modules holds nothing
@@ -168,7 +168,7 @@ def _pair(
         try:
             program, sites = _points(model, batches[-1])
         except Exception:  # one datum is too few, as below
-            program, sites = _points(model, _some(few, size))
+            program, sites = _points(model, _repeated(few, min(size, _SOME)))
         latents = {site.name for site in sites if site.enumerated != "model"}  # what is summed out has no draws
         if set(draws) != latents:
             raise CheckpointError(f"Its draws are of {sorted(draws)}, but the model's latents are {sorted(latents)}.")
@@ -180,7 +180,7 @@ def _pair(
         except Exception:  # such as a series that looks at the step before: one datum is too few for it
             if number or size < 2:
                 raise
-            made, program = _set_up(model, body, guide, _some(few, size))
+            made, program = _set_up(model, body, guide, _repeated(few, min(size, _SOME)))
         shapes = {name: value.shape for name, value in program.state_dict().items()}
         if shapes == {name: value.shape for name, value in state.items()}:
             break
@@ -195,8 +195,8 @@ def _points(model: Any, batch: Mapping[str, Tensor]) -> tuple[Program, list[Any]
         return program, list(program.structure(batch).select("latent"))
 
 
-def _some(few: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    return {name: value[:1].expand(min(size, _SOME), *value.shape[1:]) for name, value in few.items()}
+def _repeated(few: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    return {name: value[:1].expand(rows, *value.shape[1:]) for name, value in few.items()}
 
 
 def _set_up(model: Any, body: Mapping[str, Any], guide: Any, batch: Mapping[str, Tensor]) -> tuple[Any, Program]:

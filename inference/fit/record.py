@@ -80,21 +80,28 @@ class FitRecord:
     @property
     def structure(self) -> Structure:
         """The sites of the pair, as seen on the prototype (on all data, for a guide with parameters per datum)."""
-        with evaluation_mode(self.program, 0):
-            return self.program.structure(self.fewest())
+        return self._examined()[1]
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether its draws are those of Markov chains."""
+        return self.draws is not None and "chains" in self.info
 
     def fewest(self) -> dict[str, Tensor]:
         """The fewest data that the pair can be run on: the prototype, or as many as the fit had.
 
         A guide with parameters per datum, or a series that looks at the step before, can be run on no part.
         """
+        return self._examined()[0]
+
+    def _examined(self) -> tuple[dict[str, Tensor], Structure]:
         few = self.stand_in(len(next(iter(self.prototype.values()))))
         with evaluation_mode(self.program, 0):
             try:
-                self.program.structure(few)
+                return few, self.program.structure(few)
             except Exception:  # whatever a program raises that has too few data
-                return self.stand_in()
-        return few
+                whole = self.stand_in()
+                return whole, self.program.structure(whole)
 
     def batch(self, data: Any = None, *, observed: bool = True) -> dict[str, Tensor]:
         """`data` (the training data if None) as one batch in the fit's number type and on its device.

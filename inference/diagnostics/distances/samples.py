@@ -47,7 +47,6 @@ def samples_of(what: str, source: Any, data: Any, num: int, seed: int) -> Sample
         DataError: the draws cannot be used, or data are needed.
     """
     if isinstance(source, FitRecord):
-        stored = source.draws is not None
         count = len(next(iter(source.draws.values()))) if source.draws else num
         draws = check_draws(what, source.posterior(count, data=data, seed=seed))  # type: ignore[attr-defined]
         sites = source.structure.sites
@@ -55,8 +54,8 @@ def samples_of(what: str, source: Any, data: Any, num: int, seed: int) -> Sample
             "discrete": frozenset(name for name in draws if name in sites and sites[name].support.is_discrete),
             "circular": frozenset(name for name in draws if name in sites and sites[name].distribution in CIRCULAR),
         }
-        chains = int(source.info.get("chains", 1)) if stored else 1
-        return Samples(source.method, draws, chains, not stored or "chains" not in source.info, **kinds)
+        chains = int(source.info["chains"]) if source.has_chains else 1
+        return Samples(source.method, draws, chains, not source.has_chains, **kinds)
     if isinstance(source, Mapping):
         return Samples("given draws", check_draws(what, source))
     kind = "None" if source is None else f"a {type(source).__name__}"
@@ -80,7 +79,7 @@ def reference_samples(reference: Any, data: Any, num: int, seed: int, require_co
 
 
 def _check_reference(fit: FitRecord, require_converged: bool) -> None:
-    if fit.draws is None or "chains" not in fit.info:
+    if not fit.has_chains:
         raise ConfigurationError(
             f"`reference` is a fit by {fit.method}, an approximation itself. Pass a fit by NUTS, or say that its draws "
             "are to be the reference: `reference=other.posterior(4_000)`."

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tensors import number_names
+from .varying import side_by_side, varying
 
 _FEWEST, _MOST = 100, 1_000  # draws; numbers of the latents
 
@@ -49,17 +49,14 @@ def dependence(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Dependence |
         log_weights: ``(K,)``, log importance weights.
         draws: by latent, ``(K, *shape)``, of a guide in which their numbers are independent.
     """
-    names = [name for site, value in draws.items() for name in number_names(site, value.shape[1:])]
-    z = torch.cat([value.double().reshape(len(log_weights), -1) for value in draws.values()], -1)
+    names, z = side_by_side(draws)
     finite = torch.isfinite(log_weights) & torch.isfinite(z).all(-1)
     z, log_weights = z[finite], log_weights.double()[finite]
     count = len(z)
     if count < _FEWEST or not 2 <= z.shape[1] <= _MOST:
         return None
-    spread = z.std(0)
-    varies = spread > 1e-12 * z.abs().amax(0).clamp(min=torch.finfo(z.dtype).tiny)
-    names = [name for name, kept in zip(names, varies.tolist(), strict=True) if kept]
-    z = (z[:, varies] - z[:, varies].mean(0)) / spread[varies]
+    names, z, spread = varying(names, z)
+    z = (z - z.mean(0)) / spread
     weight = log_weights - log_weights.mean()
     total = float(weight.square().mean())
     if z.shape[1] < 2 or not 0.0 < total < math.inf:

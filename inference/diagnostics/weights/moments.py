@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tensors import number_names
 from .pareto import psis_k
 from .smoothed import smoothed_weights
+from .varying import side_by_side, varying
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,7 @@ def weighted_moments(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Moment
     """
     count = len(log_weights)
     log_weights = log_weights.double()
-    names = [name for site, value in draws.items() for name in number_names(site, value.shape[1:])]
-    x = torch.cat([value.double().reshape(count, -1) for value in draws.values()], -1)
-    spread = x.std(0)
-    varies = spread > 1e-12 * x.abs().amax(0).clamp(min=torch.finfo(x.dtype).tiny)
-    names = [name for name, kept in zip(names, varies.tolist(), strict=True) if kept]
-    x, spread = x[:, varies], spread[varies]
+    names, x, spread = varying(*side_by_side(draws))
     weights = smoothed_weights(log_weights)
     plain = x - x.mean(0)
     mean = weights @ x
@@ -84,4 +79,3 @@ def weighted_moments(log_weights: Tensor, draws: Mapping[str, Tensor]) -> Moment
         (spread / sd).log(),
         0.5 * bend.std(0) / math.sqrt(count),
     )
-

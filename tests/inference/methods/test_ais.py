@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sampled_fits import killed_and_resumed, regression
 
 from jensen.inference import AIS, NUTS, ModelError, NonFiniteError, Pathfinder, load, log_evidence
 from jensen.models import BayesianLinearRegression
@@ -48,12 +49,6 @@ def test_draws_are_those_of_the_posterior(float64: None) -> None:
     assert abs(float(p.std() / exact.stddev) - 1.0) < 4 / math.sqrt(2 * number)
 
 
-def regression() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 2, generator=generator)
-    return {"x": x, "y": x @ torch.tensor([1.0, -2.0]) + 0.5 * torch.randn(30, generator=generator)}
-
-
 @pytest.mark.parametrize("resampling", [False, True])
 def test_a_killed_run_goes_on_to_the_same_numbers(resampling: bool, float64: None, tmp_path: Path) -> None:
     method = AIS(
@@ -67,18 +62,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers(resampling: bool, float64: Non
     )
     model, data = BayesianLinearRegression(2), regression()
 
-    class Killed(Exception):
-        pass
-
-    for step in (7, 35):
-
-        def kill(progress: Any, step: int = step) -> None:
-            if progress.step >= step:
-                raise Killed
-
-        with pytest.raises(Killed):
-            method.fit(model, data, seed=1, checkpoint=tmp_path / "run", callbacks=[kill])
-    found = method.fit(model, data, seed=1, checkpoint=tmp_path / "run")
+    steps = (7, 35)
+    found = killed_and_resumed(method, model, data, tmp_path / "run", steps)
     whole = method.fit(model, data, seed=1)
     assert found.info["log_evidence"] == whole.info["log_evidence"]
     assert all(torch.equal(found.draws[name], whole.draws[name]) for name in whole.draws)

@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sampled_fits import killed_and_resumed, mean_errors, regression
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jensen.inference import ChEES, ModelError, NonFiniteError, load
@@ -18,15 +19,6 @@ from jensen.inference.methods.mcmc import chees_sampler
 from jensen.models import BayesianLinearRegression
 
 QUICK = ChEES(steps=100, num_warmup=100, num_chains=32, progress=False, compile=False, dtype=torch.float64)
-
-
-def errors(found: np.ndarray, mean: np.ndarray, chains: int) -> np.ndarray:
-    """Of means of draws, in their own standard errors."""
-    import arviz
-
-    shaped = found.reshape(chains, -1, found.shape[-1])
-    sizes = np.asarray(arviz.ess(arviz.dict_to_dataset({"x": shaped}), method="mean")["x"])
-    return (found.mean(0) - mean) / (found.std(0) / np.sqrt(sizes))
 
 
 def normal(root: torch.Tensor, loc: float = 0.0) -> Any:
@@ -50,9 +42,9 @@ def test_means_and_second_moments_of_thirty_correlated_numbers(metric: str, floa
     method = ChEES(steps=200, num_warmup=200, num_chains=64, progress=False, metric=metric, dtype=torch.float64)
     fit = method.fit(normal(root, 5.0), {"x": torch.zeros(2)})
     white = torch.linalg.solve(root, (fit.draws["z"] - 5.0).mT).mT.numpy()
-    assert np.abs(errors(white, np.zeros(30), 64)).max() < 4
-    assert np.abs(errors(white**2, np.ones(30), 64)).max() < 4
-    assert np.abs(errors(white[:, :-1] * white[:, 1:], np.zeros(29), 64)).max() < 4
+    assert np.abs(mean_errors(white, np.zeros(30), 64)).max() < 4
+    assert np.abs(mean_errors(white**2, np.ones(30), 64)).max() < 4
+    assert np.abs(mean_errors(white[:, :-1] * white[:, 1:], np.zeros(29), 64)).max() < 4
     assert fit.info["divergences"] == 0
 
 
@@ -83,8 +75,8 @@ def test_draws_of_a_conjugate_posterior_on_a_bounded_support(dtype: torch.dtype,
     fit = dataclasses.replace(QUICK, chain_dtype=dtype).fit(coin, {"y": TOSSES})
     exact = torch.distributions.Beta(8.0, 5.0)
     p = fit.draws["p"].numpy()[:, None]
-    assert np.abs(errors(p, np.array([exact.mean]), 32)).max() < 4
-    assert np.abs(errors(p**2, np.array([exact.variance + exact.mean**2]), 32)).max() < 4
+    assert np.abs(mean_errors(p, np.array([exact.mean]), 32)).max() < 4
+    assert np.abs(mean_errors(p**2, np.array([exact.variance + exact.mean**2]), 32)).max() < 4
     assert fit.info["gradients"] >= 200
 
 
@@ -98,12 +90,6 @@ def test_chains_in_single_precision_go_on_to_the_same_draws(float64: None, tmp_p
     assert method.fit(coin, {"y": TOSSES}, checkpoint=tmp_path / "run", callbacks=[interrupt]).status == "interrupted"
     found = method.fit(coin, {"y": TOSSES}, checkpoint=tmp_path / "run")
     assert torch.equal(found.draws["p"], method.fit(coin, {"y": TOSSES}).draws["p"])
-
-
-def regression() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 2, generator=generator)
-    return {"x": x, "y": x @ torch.tensor([1.0, -2.0]) + 0.5 * torch.randn(30, generator=generator)}
 
 
 @pytest.mark.parametrize("metric", ["dense", "diagonal"])
@@ -120,18 +106,8 @@ def test_a_killed_run_goes_on_to_the_same_draws(metric: str, float64: None, tmp_
     )
     model, data = BayesianLinearRegression(2), regression()
 
-    class Killed(Exception):
-        pass
-
-    for step in (10, 30, 70, 120):  # before, in and after the windows of the warm-up
-
-        def kill(progress: Any, step: int = step) -> None:
-            if progress.step >= step:
-                raise Killed
-
-        with pytest.raises(Killed):
-            method.fit(model, data, seed=1, checkpoint=tmp_path / "run", callbacks=[kill])
-    found = method.fit(model, data, seed=1, checkpoint=tmp_path / "run")
+    steps = (10, 30, 70, 120)  # before, in and after the windows of the warm-up
+    found = killed_and_resumed(method, model, data, tmp_path / "run", steps)
     whole = method.fit(model, data, seed=1)
     assert all(torch.equal(found.draws[name], whole.draws[name]) for name in whole.draws)
     assert all(torch.equal(found.sample_stats[name], whole.sample_stats[name]) for name in whole.sample_stats)

@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sampled_fits import killed_and_resumed, mean_errors, regression
 
 from jensen.inference import HMC, NUTS
 from jensen.inference.methods.mcmc.chains import run_together
@@ -82,8 +83,6 @@ def test_lost_energy_is_a_divergence_and_no_warning() -> None:
 
 
 def test_draws_of_a_correlated_normal(float64: None) -> None:
-    import arviz
-
     root = torch.tensor([[2.0, 0.0, 0.0], [1.9, 0.3, 0.0], [-1.0, 0.5, 0.01]])
 
     def model(x: Any) -> None:
@@ -96,33 +95,18 @@ def test_draws_of_a_correlated_normal(float64: None) -> None:
     )
     white = torch.linalg.solve(root, (fit.draws["z"] - torch.tensor([1.0, 100.0, -5.0])).mT).mT.numpy()
     for found, mean in ((white, 0.0), (white**2, 1.0), (white[:, :2] * white[:, 1:], 0.0)):
-        shaped = found.reshape(4, -1, found.shape[-1])
-        sizes = np.asarray(arviz.ess(arviz.dict_to_dataset({"x": shaped}), method="mean")["x"])
-        assert np.abs((found.mean(0) - mean) / (found.std(0) / np.sqrt(sizes))).max() < 4
+        assert np.abs(mean_errors(found, mean, 4)).max() < 4
     assert fit.status == "converged"
 
 
 def test_a_killed_run_goes_on_to_the_same_draws(float64: None, tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 2, generator=generator)
-    data = {"x": x, "y": x @ torch.tensor([1.0, -2.0]) + 0.5 * torch.randn(30, generator=generator)}
     method = HMC(
         steps=20, num_warmup=40, num_chains=2, log_every=10, checkpoint_every=10, progress=False, compile=False
     )
-    model = BayesianLinearRegression(2)
+    model, data = BayesianLinearRegression(2), regression()
 
-    class Killed(Exception):
-        pass
-
-    for step in (20, 50):
-
-        def kill(progress: Any, step: int = step) -> None:
-            if progress.step >= step:
-                raise Killed
-
-        with pytest.raises(Killed):
-            method.fit(model, data, seed=1, checkpoint=tmp_path / "run", callbacks=[kill])
-    found = method.fit(model, data, seed=1, checkpoint=tmp_path / "run")
+    steps = (20, 50)
+    found = killed_and_resumed(method, model, data, tmp_path / "run", steps)
     whole = method.fit(model, data, seed=1)
     assert all(torch.equal(found.draws[name], whole.draws[name]) for name in whole.draws)
     assert set(whole.to_arviz(num=40).sample_stats) == {

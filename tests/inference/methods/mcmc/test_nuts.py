@@ -10,20 +10,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from sampled_fits import killed_and_resumed, mean_errors, regression
 
 from jensen.inference import NUTS, ModelError, load
 from jensen.models import BayesianLinearRegression
 
 QUICK = NUTS(steps=300, num_warmup=150, progress=False, compile=False, dtype=torch.float64)
-
-
-def errors(found: np.ndarray, mean: np.ndarray, chains: int = 4) -> np.ndarray:
-    """Of means of draws, in their own standard errors."""
-    import arviz
-
-    shaped = found.reshape(chains, -1, found.shape[-1])
-    sizes = np.array([float(arviz.ess(shaped[..., i])) for i in range(shaped.shape[-1])])
-    return (found.mean(0) - mean) / (found.std(0) / np.sqrt(sizes))
 
 
 def coin(y: Any) -> None:
@@ -37,8 +29,8 @@ def test_draws_of_a_conjugate_posterior(float64: None) -> None:
     fit = QUICK.fit(coin, {"y": y})
     exact = torch.distributions.Beta(8.0, 5.0)
     p = fit.draws["p"].numpy()[:, None]
-    assert np.abs(errors(p, np.array([exact.mean]))).max() < 4
-    assert np.abs(errors(p**2, np.array([exact.variance + exact.mean**2]))).max() < 4
+    assert np.abs(mean_errors(p, np.array([exact.mean]), 4)).max() < 4
+    assert np.abs(mean_errors(p**2, np.array([exact.variance + exact.mean**2]), 4)).max() < 4
     assert fit.status == "converged"
 
 
@@ -52,9 +44,9 @@ def test_draws_of_a_correlated_normal(float64: None) -> None:
 
     fit = QUICK.fit(model, {"x": torch.zeros(2)})
     white = torch.linalg.solve(root, (fit.draws["z"] - torch.tensor([1.0, 100.0, -5.0])).mT).mT.numpy()
-    assert np.abs(errors(white, np.zeros(3))).max() < 4
-    assert np.abs(errors(white**2, np.ones(3))).max() < 4
-    assert np.abs(errors(white[:, :2] * white[:, 1:], np.zeros(2))).max() < 4
+    assert np.abs(mean_errors(white, np.zeros(3), 4)).max() < 4
+    assert np.abs(mean_errors(white**2, np.ones(3), 4)).max() < 4
+    assert np.abs(mean_errors(white[:, :2] * white[:, 1:], np.zeros(2), 4)).max() < 4
 
 
 def test_discrete_latents_are_summed_out(float64: None) -> None:
@@ -72,14 +64,8 @@ def test_discrete_latents_are_summed_out(float64: None) -> None:
     density = ((1 - grid) * first + grid * second).log().sum(1).exp()
     mean = float((grid[:, 0] * density).sum() / density.sum())
     fit = QUICK.fit(model, {"x": x})
-    assert abs(errors(fit.draws["w"].numpy()[:, None], np.array([mean]))[0]) < 4
+    assert abs(mean_errors(fit.draws["w"].numpy()[:, None], np.array([mean]), 4)[0]) < 4
     assert fit.posterior(10, {"x": x})["c"].shape == (10, 5)
-
-
-def regression() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 2, generator=generator)
-    return {"x": x, "y": x @ torch.tensor([1.0, -2.0]) + 0.5 * torch.randn(30, generator=generator)}
 
 
 def test_a_killed_run_goes_on_to_the_same_draws(float64: None, tmp_path: Path) -> None:
@@ -88,18 +74,8 @@ def test_a_killed_run_goes_on_to_the_same_draws(float64: None, tmp_path: Path) -
     )
     model, data = BayesianLinearRegression(2), regression()
 
-    class Killed(Exception):
-        pass
-
-    for step in (20, 50, 80):  # before, in and after the windows of the warm-up
-
-        def kill(progress: Any, step: int = step) -> None:
-            if progress.step >= step:
-                raise Killed
-
-        with pytest.raises(Killed):
-            method.fit(model, data, seed=1, checkpoint=tmp_path / "run", callbacks=[kill])
-    found = method.fit(model, data, seed=1, checkpoint=tmp_path / "run")
+    steps = (20, 50, 80)  # before, in and after the windows of the warm-up
+    found = killed_and_resumed(method, model, data, tmp_path / "run", steps)
     whole = method.fit(model, data, seed=1)
     assert all(torch.equal(found.draws[name], whole.draws[name]) for name in whole.draws)
     assert all(torch.equal(found.sample_stats[name], whole.sample_stats[name]) for name in whole.sample_stats)
